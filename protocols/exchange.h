@@ -1,0 +1,210 @@
+// The one exchange model of every protocol, and the interface a connection's codec implements.
+//
+// A codec sits between one transport and the engine. In the server role it faces a client (downstream), in the client
+// role a backend (upstream). An exchange is one request and its answer: a head, body chunks, trailers, an end or a
+// reset, in each direction. Either side may open exchanges (server-initiated requests), answers may stream, one-way
+// exchanges have no answer.
+//
+//   bytes -> ConnectionCodec::on_data -> ConnectionEvents::on_exchange -> MessageSink (head, body, trailers, reset)
+//   Exchange::send_* -> bytes appended to the ByteSink
+//
+// Nobody above this interface knows a protocol's name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "protocols/head.h"
+#include "proxy/base/buffer.h"
+#include "proxy/base/reason.h"
+
+namespace dragoman {
+
+/// Receives one direction of one exchange. Order: on_head (HTTP interim 1xx heads first, any number), then on_body any
+/// number of times, then the end: `end` = true on the last of them, or on_trailers. on_reset can come at any time and
+/// is the last call. After the end only on_reset may follow (when the other direction breaks).
+class MessageSink {
+ public:
+  virtual void on_head(Head& head, bool end) = 0;
+  /// `chunk` is valid during the call only.
+  virtual void on_body(std::span<const uint8_t> chunk, bool end) = 0;
+  /// Implies the end. `trailers` live as long as the exchange.
+  virtual void on_trailers(HeaderList& trailers) = 0;
+  /// The exchange was aborted by the peer, the connection or the codec. Nothing more will come or be accepted.
+  virtual void on_reset(Reason reason) = 0;
+  /// The connection's output buffer went over its high watermark (true) or back under the low one (false).
+  virtual void on_write_blocked(bool blocked) = 0;
+
+ protected:
+  ~MessageSink() = default;
+};
+
+/// An answer made by us, in the caller's own protocol.
+struct LocalReply {
+  Reason reason = Reason::kInternal;
+  uint32_t http_status = 0;            // 0 = the reason's
+  std::string_view text;               // short, for humans
+  std::string_view content_type;       // HTTP only; default text/plain
+  std::span<const Header> headers;     // HTTP only: extra fields (location ...)
+  bool close = false;                  // the connection can't go on after it
+};
+
+/// The codec's handle for one exchange on one connection. Created by the codec, given back by release(). Calls after
+/// the peer reset it are ignored, so the holder needs no flags.
+class Exchange {
+ public:
+  /// Sends a head. Server role: status 100..199 other than 101 is interim and may be followed by another head.
+  /// Returns kNone, or why it could not be encoded (nothing was written then, and the connection is intact).
+  virtual Reason send_head(Head& head, bool end) = 0;
+  virtual void send_body(std::span<const uint8_t> chunk, bool end) = 0;
+  virtual void send_trailers(HeaderList& trailers) = 0;
+  /// Server role: complete answer made here. Only when no final head was sent yet; otherwise it acts like reset().
+  /// `request` is the exchange's own request head.
+  virtual void send_reply(const Head& request, const LocalReply& reply) = 0;
+  /// Aborts: a stream reset where the protocol has one, else closing the connection if a message is half sent.
+  /// No callbacks follow.
+  virtual void reset(Reason reason) = 0;
+  /// Flow control of what the peer sends in this exchange. Idempotent. Codecs without per-exchange flow control pause
+  /// the connection when it is exclusive to this exchange, or while any of its exchanges is paused (server role).
+  virtual void pause_reading() = 0;
+  virtual void resume_reading() = 0;
+  /// The holder is done with the exchange and everything in its heads. Must be called exactly once; before both
+  /// directions ended it implies reset(). No callbacks follow.
+  virtual void release() = 0;
+  /// Bytes of this exchange accepted for sending but not yet given to the transport.
+  virtual size_t buffered_bytes() const { return 0; }
+
+ protected:
+  ~Exchange() = default;
+};
+
+/// Things worth counting that no exchange reports.
+enum class CodecEvent : uint8_t {
+  kHeartbeatAnswered,
+  kHeartbeatAck,        // an answer to one of ours
+  kHeartbeatUnexpected, // an answer nobody asked for
+  kUnknownId,           // an answer for no exchange, dropped
+  kLateAnswer,          // an answer for an exchange that ended (timeout), dropped
+  kOneWayAnswered,      // an answer to a one-way request, dropped
+  kDuplicateId,         // a client re-used an id in flight
+  kGoAway,
+};
+inline constexpr int kCodecEventCount = 8;
+
+/// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
+class ConnectionEvents {
+ public:
+  /// The peer opened an exchange. Returns the sink for what the peer sends; the owner must release() the exchange
+  /// later. Null refuses it: the codec drops the exchange itself.
+  virtual MessageSink* on_exchange(Exchange& exchange) = 0;
+  /// The peer will take no more exchanges (GOAWAY, Connection: close). Open ones go on.
+  virtual void on_goaway() = 0;
+  /// The connection can't go on. The codec has written what should still be sent, has reset its exchanges and will
+  /// ignore further bytes; the owner must close after flushing.
+  virtual void on_broken(Reason reason, std::string_view detail) = 0;
+  /// Everything the protocol wanted to say is said (last answer of a closing connection): close after flushing.
+  virtual void on_finished() = 0;
+  /// An exchange ended and capacity() may have grown.
+  virtual void on_capacity() = 0;
+  /// Bidirectional pause of the transport's reading, by reason bit (kPauseCodec is the codec's own).
+  virtual void pause_reading() = 0;
+  virtual void resume_reading() = 0;
+  virtual void on_event(CodecEvent event) = 0;
+  /// Loop time, milliseconds.
+  virtual uint64_t now_ms() const = 0;
+
+ protected:
+  ~ConnectionEvents() = default;
+};
+
+/// What the codec is waiting for; the owner arms the matching deadline.
+enum class ReadPhase : uint8_t {
+  kIdle,   // between messages
+  kHead,   // inside a head (or a frame's fixed part)
+  kBody,   // inside a body
+};
+
+enum class Role : uint8_t { kServer, kClient };
+
+/// One per connection. Owns partial input, its exchanges, and the protocol's connection state.
+class ConnectionCodec {
+ public:
+  /// Bytes before `data` that on_data may overwrite (so that a kept prefix can be put in front without a copy).
+  static constexpr size_t kHeadroom = 128 * 1024;
+
+  virtual ~ConnectionCodec() = default;
+  /// Consumes all `n` bytes (keeping a copy of what it can't use yet). `data` is writable and preceded by kHeadroom
+  /// writable bytes.
+  virtual void on_data(uint8_t* data, size_t n) = 0;
+  /// The peer sent its FIN.
+  virtual void on_eof() = 0;
+  /// The transport is gone: resets every exchange with `reason` (a truncated message gets the truncated reason).
+  virtual void on_transport_closed(Reason reason) = 0;
+  /// The transport's output crossed its watermarks: codecs tell their exchanges' sinks.
+  virtual void on_write_blocked(bool blocked) = 0;
+  /// Opens an exchange towards the peer; answers go to `answers`. Null when none can be opened now.
+  virtual Exchange* open(MessageSink& answers) = 0;
+  /// How many exchanges can be opened now (0 when the peer is going away or the codec is broken).
+  virtual uint32_t capacity() const = 0;
+  /// Exchanges not yet released.
+  virtual uint32_t open_exchanges() const = 0;
+  virtual ReadPhase phase() const = 0;
+  /// A deadline of the owner passed: answers in the protocol if it can, then on_broken(reason).
+  virtual void fail(Reason reason) = 0;
+  /// Starts the protocol's graceful close (Connection: close on the next answer, GOAWAY). Open exchanges go on;
+  /// on_finished() is called when the last one ended and the protocol says the peer must stop.
+  virtual void drain() = 0;
+  /// Sends a heartbeat; false when the protocol has none.
+  virtual bool heartbeat() { return false; }
+  /// Heartbeats sent and not yet answered.
+  virtual uint32_t heartbeats_missed() const { return 0; }
+};
+
+struct Http1Options {
+  uint32_t header_bytes_max = 64 * 1024;
+  uint32_t headers_max = 100;
+  uint32_t uri_bytes_max = 8 * 1024;
+  uint64_t body_bytes_max = 0;        // 0 = no limit
+  bool normalize_path = true;
+  bool allow_trace = false;
+  bool allow_websocket = true;
+};
+
+/// Which pool shape an upstream connection of a framed protocol serves.
+enum class PoolMode : uint8_t { kMultiplex, kPingPong, kBound };
+
+struct FramedOptions {
+  uint64_t frame_bytes_max = 16 << 20;
+  uint32_t streams_max = 10000;               // open exchanges per connection
+  uint32_t heartbeats_per_second_max = 1000;
+  bool goaway = false;                        // say goaway when draining
+  bool verify_checksums = true;
+  PoolMode mode = PoolMode::kMultiplex;       // client role; kBound: ids pass through, order kept, both directions
+  uint32_t variant = 0;                       // client role: the variant all requests on this connection have
+  Want want = 0;                              // server role: what view() must give
+};
+
+struct CodecOptions {
+  Http1Options http1;
+  FramedOptions framed;
+};
+
+/// A protocol, as the engine sees it.
+struct Protocol {
+  std::string_view name;
+  bool is_http = false;
+  bool multiplexed = false;      // many exchanges on one connection
+  bool has_heartbeat = false;
+  bool has_goaway = false;
+  std::unique_ptr<ConnectionCodec> (*create)(const Protocol& self, Role role, ByteSink& out, ConnectionEvents& events,
+                                             const CodecOptions& options) = nullptr;
+  const dragoman_codec* table = nullptr;  // framed protocols
+};
+
+/// Built-in protocols by name (one explicit table in registry.cc); null when unknown.
+const Protocol* find_protocol(std::string_view name);
+std::span<const Protocol> protocols();
+
+}  // namespace dragoman

@@ -1,0 +1,173 @@
+/* THE codec contract: the C table of functions every framed RPC codec implements, built in or loaded.
+ *
+ * A codec is a set of pure functions over bytes. It holds no thread, socket, timer or memory of its own; if a protocol
+ * needs memory of a connection, it declares conn_state_size bytes that the host owns, zeroes and frees. The host keeps
+ * the bytes, enforces every limit, remaps ids, and checks everything returned here before using it.
+ *
+ * ABI rules: append only; every struct starts with its size as the caller knows it; a reader must not look beyond
+ * that size. abi_major must match; a higher abi_minor only adds.
+ */
+#ifndef DRAGOMAN_PLUGIN_H
+#define DRAGOMAN_PLUGIN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DRAGOMAN_ABI_MAJOR 1
+#define DRAGOMAN_ABI_MINOR 0
+
+typedef struct dragoman_bytes {
+  const uint8_t* data;
+  uint64_t len;
+} dragoman_bytes;
+
+/* What probe() says of a prefix of the byte stream. */
+enum {
+  DRAGOMAN_FRAME = 0,       /* one frame; dragoman_frame is filled. Its bytes need not all be there yet */
+  DRAGOMAN_NEED = 1,        /* can't tell before frame.need bytes (> len) are there */
+  DRAGOMAN_NOT_MINE = 2,    /* not this protocol */
+  DRAGOMAN_MALFORMED = 3,   /* this protocol, but broken: frame.reason says how; the connection can't go on */
+  DRAGOMAN_TOO_BIG = 4,     /* over a limit of the protocol itself */
+  DRAGOMAN_UNSUPPORTED = 5  /* well framed, but an unknown version, command or codec */
+};
+
+enum {
+  DRAGOMAN_REQUEST = 1,
+  DRAGOMAN_ONEWAY = 2,       /* a request that gets no answer */
+  DRAGOMAN_RESPONSE = 3,
+  DRAGOMAN_HEARTBEAT = 4,
+  DRAGOMAN_HEARTBEAT_ACK = 5,
+  DRAGOMAN_GOAWAY = 6,
+  DRAGOMAN_STREAM_DATA = 7,  /* reserved for streaming protocols */
+  DRAGOMAN_STREAM_END = 8,
+  DRAGOMAN_STREAM_CANCEL = 9
+};
+
+enum {
+  DRAGOMAN_ID_NONE = 0,      /* no id on the wire: ping-pong or bound pools only */
+  DRAGOMAN_ID_BE = 1,        /* unsigned big-endian, id_len 1, 2, 4 or 8 */
+  DRAGOMAN_ID_LE = 2,
+  DRAGOMAN_ID_BYTES = 3      /* id_len opaque bytes, rewritten through set_id */
+};
+
+enum {
+  DRAGOMAN_CHECKSUM_NONE = 0,
+  DRAGOMAN_CHECKSUM_CRC32 = 1,   /* zlib polynomial, 4 bytes big-endian, over the frame up to checksum_offset */
+  DRAGOMAN_CHECKSUM_CUSTOM = 2   /* through checksum(); the host keeps such frames whole */
+};
+
+enum {
+  DRAGOMAN_OUTCOME_OK = 0,
+  DRAGOMAN_OUTCOME_CLIENT_ERROR = 1,
+  DRAGOMAN_OUTCOME_SERVER_ERROR = 2,
+  DRAGOMAN_OUTCOME_OVERLOADED = 3,
+  DRAGOMAN_OUTCOME_TIMEOUT = 4,
+  DRAGOMAN_OUTCOME_UNAVAILABLE = 5,
+  DRAGOMAN_OUTCOME_NO_ROUTE = 6,
+  DRAGOMAN_OUTCOME_DENIED = 7,
+  DRAGOMAN_OUTCOME_RESET = 8,
+  DRAGOMAN_OUTCOME_CODEC_ERROR = 9,
+  DRAGOMAN_OUTCOME_TOO_LARGE = 10,
+  DRAGOMAN_OUTCOME_UNKNOWN = 11,
+  DRAGOMAN_OUTCOME_RATE_LIMITED = 12
+};
+
+typedef struct dragoman_frame {
+  uint32_t size;             /* sizeof of this struct as the host knows it */
+  uint32_t kind;             /* DRAGOMAN_REQUEST ... */
+  uint64_t total_len;        /* whole frame in bytes, > 0 */
+  uint64_t need;             /* with DRAGOMAN_NEED: bytes that must be there before asking again */
+  uint32_t head_len;         /* bytes from the frame's start that must be contiguous for view/edit/outcome; <= total_len */
+  uint32_t id_offset;        /* id_offset + id_len <= head_len */
+  uint32_t id_len;
+  uint32_t id_type;          /* DRAGOMAN_ID_* */
+  uint64_t id;               /* integer ids */
+  int64_t timeout_ms;        /* requests: the caller's deadline; <= 0 = none */
+  int32_t status;            /* responses: native status */
+  uint32_t variant;          /* requests of different variants never share an upstream connection */
+  uint32_t checksum;         /* DRAGOMAN_CHECKSUM_* */
+  uint32_t flags;            /* reserved, 0 */
+  uint64_t checksum_offset;  /* where the checksum field starts; it is the last field of the frame */
+  const char* reason;        /* literal, with MALFORMED / TOO_BIG / UNSUPPORTED */
+} dragoman_frame;
+
+/* Bits of `want`: what view() should give. A codec may give more, never less. */
+enum {
+  DRAGOMAN_WANT_SERVICE = 1,
+  DRAGOMAN_WANT_METHOD = 2,
+  DRAGOMAN_WANT_HEADERS = 4
+};
+
+typedef struct dragoman_view {
+  uint32_t size;
+  uint32_t reserved;
+  dragoman_bytes service;    /* spans into the head; empty when absent */
+  dragoman_bytes method;
+  /* Called once per header when DRAGOMAN_WANT_HEADERS is set; spans into the head. */
+  void (*header)(void* ctx, dragoman_bytes name, dragoman_bytes value);
+  void* ctx;
+} dragoman_view;
+
+enum { DRAGOMAN_EDIT_SET = 0, DRAGOMAN_EDIT_ADD = 1, DRAGOMAN_EDIT_REMOVE = 2 };
+
+typedef struct dragoman_edit {
+  uint32_t op;
+  uint32_t reserved;
+  dragoman_bytes name;
+  dragoman_bytes value;
+} dragoman_edit;
+
+/* Abilities beyond the required ones; a bit without its function (or the reverse) is refused at load. */
+enum {
+  DRAGOMAN_CAN_HEARTBEAT = 1,
+  DRAGOMAN_CAN_GOAWAY = 2,
+  DRAGOMAN_CAN_EDIT = 4,
+  DRAGOMAN_CAN_MULTIPLEX = 8,   /* ids tell answers apart */
+  DRAGOMAN_CAN_CHECKSUM = 16    /* custom checksums */
+};
+
+/* Functions that produce bytes write at most `cap` bytes to `out` and return the length they need (the host grows the
+ * buffer and asks again when that is more than cap), or -1 when it can't be done. Every function is pure: same input,
+ * same output; `conn` is conn_state_size zeroed bytes per connection and direction that the codec may read and write. */
+typedef struct dragoman_codec {
+  uint32_t size;
+  uint16_t abi_major;
+  uint16_t abi_minor;
+  const char* name;             /* [a-z0-9_]{1,32} */
+  const char* version;
+  uint64_t abilities;
+  uint32_t conn_state_size;     /* <= 256 */
+  uint32_t head_bytes_max;      /* no head of this protocol is longer; <= 128 KiB */
+  uint32_t detect_bytes_max;    /* probe() never answers NEED for a first frame beyond this just to tell mine from not mine */
+  uint32_t reserved;
+
+  /* required */
+  int (*probe)(void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out);
+  int (*view)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t want, dragoman_view* out);
+  uint32_t (*outcome)(void* conn, const uint8_t* head, const dragoman_frame* frame); /* of a response */
+  int64_t (*reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t outcome, dragoman_bytes text,
+                   uint8_t* out, uint64_t cap);
+
+  /* by ability */
+  int64_t (*edit)(void* conn, const uint8_t* head, const dragoman_frame* frame, const dragoman_edit* edits,
+                  uint32_t count, uint8_t* out, uint64_t cap);
+  int64_t (*heartbeat)(void* conn, uint32_t variant, uint64_t id, uint8_t* out, uint64_t cap);
+  int64_t (*heartbeat_reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint8_t* out, uint64_t cap);
+  int64_t (*goaway)(void* conn, uint32_t variant, uint8_t* out, uint64_t cap);
+  int64_t (*set_id)(void* conn, const uint8_t* head, const dragoman_frame* frame, dragoman_bytes id, uint8_t* out,
+                    uint64_t cap);
+  uint64_t (*checksum)(void* conn, const uint8_t* frame_bytes, const dragoman_frame* frame);
+} dragoman_codec;
+
+/* A loadable codec exports this one symbol. */
+#define DRAGOMAN_PLUGIN_SYMBOL "dragoman_codec_v1"
+typedef const dragoman_codec* (*dragoman_plugin_entry)(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,67 @@
+#include "proxy/base/arena.h"
+
+#include <cstdlib>
+#include <new>
+
+namespace dragoman {
+namespace {
+
+// Standard-size blocks go back to a small per-thread list; odd sizes go back to the allocator.
+struct BlockPool {
+  static constexpr int kKeep = 256;
+  void* free_list = nullptr;
+  int count = 0;
+  ~BlockPool() {
+    while (free_list) {
+      void* next = *static_cast<void**>(free_list);
+      std::free(free_list);
+      free_list = next;
+    }
+  }
+};
+thread_local BlockPool pool;
+
+}  // namespace
+
+void* Arena::allocate_slow(size_t n) {
+  size_t need = n + sizeof(Block);
+  void* raw = nullptr;
+  size_t size = kBlockBytes;
+  if (need <= kBlockBytes) {
+    if (pool.free_list) {
+      raw = pool.free_list;
+      pool.free_list = *static_cast<void**>(raw);
+      --pool.count;
+    }
+  } else {
+    size = need;
+  }
+  if (!raw) raw = std::malloc(size);
+  if (!raw) throw std::bad_alloc();
+  auto* block = new (raw) Block{blocks_, size};
+  blocks_ = block;
+  auto* start = reinterpret_cast<uint8_t*>(block + 1);
+  if (size == kBlockBytes) {  // keep bumping in the new block
+    at_ = start + n;
+    end_ = static_cast<uint8_t*>(raw) + size;
+  }
+  return start;
+}
+
+void Arena::reset() {
+  while (blocks_) {
+    Block* block = blocks_;
+    blocks_ = block->next;
+    if (block->size == kBlockBytes && pool.count < BlockPool::kKeep) {
+      *reinterpret_cast<void**>(block) = pool.free_list;
+      pool.free_list = block;
+      ++pool.count;
+    } else {
+      std::free(block);
+    }
+  }
+  at_ = inline_;
+  end_ = inline_ + kInline;
+}
+
+}  // namespace dragoman

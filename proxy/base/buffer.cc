@@ -1,0 +1,159 @@
+#include "proxy/base/buffer.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+namespace dragoman {
+namespace {
+
+struct ChunkPool {
+  static constexpr size_t kKeep = 1024;  // 16 MiB a thread at most
+  Chunk* free_list = nullptr;
+  size_t kept = 0;
+  size_t live = 0;
+  ~ChunkPool() {
+    while (free_list) {
+      Chunk* next = free_list->next;
+      std::free(free_list);
+      free_list = next;
+    }
+  }
+};
+thread_local ChunkPool pool;
+
+}  // namespace
+
+Chunk* acquire_chunk() {
+  Chunk* c = pool.free_list;
+  if (c) {
+    pool.free_list = c->next;
+    --pool.kept;
+  } else {
+    c = static_cast<Chunk*>(std::malloc(Chunk::kBytes));
+    if (!c) throw std::bad_alloc();
+  }
+  ++pool.live;
+  c->next = nullptr;
+  c->begin = c->end = 0;
+  c->capacity = Chunk::kBytes - sizeof(Chunk);
+  return c;
+}
+
+void release_chunk(Chunk* chunk) {
+  --pool.live;
+  if (pool.kept < ChunkPool::kKeep) {
+    chunk->next = pool.free_list;
+    pool.free_list = chunk;
+    ++pool.kept;
+  } else {
+    std::free(chunk);
+  }
+}
+
+size_t live_chunks() { return pool.live; }
+
+void ByteChain::append_slow(const uint8_t* data, size_t n) {
+  while (n) {
+    if (!tail_ || tail_->room() == 0) {
+      Chunk* c = acquire_chunk();
+      if (tail_)
+        tail_->next = c;
+      else
+        head_ = c;
+      tail_ = c;
+    }
+    size_t k = std::min(n, tail_->room());
+    std::memcpy(tail_->data() + tail_->end, data, k);
+    tail_->end += static_cast<uint32_t>(k);
+    size_ += k;
+    data += k;
+    n -= k;
+  }
+}
+
+uint8_t* ByteChain::reserve(size_t n) {
+  if (!tail_ || tail_->room() < n) {
+    Chunk* c = acquire_chunk();
+    if (tail_)
+      tail_->next = c;
+    else
+      head_ = c;
+    tail_ = c;
+  }
+  return tail_->data() + tail_->end;
+}
+
+void ByteChain::consume(size_t n) {
+  size_ -= n;
+  while (head_ && n >= head_->size()) {
+    n -= head_->size();
+    Chunk* c = head_;
+    head_ = c->next;
+    release_chunk(c);
+    if (!head_) tail_ = nullptr;
+  }
+  if (n) head_->begin += static_cast<uint32_t>(n);
+}
+
+void ByteChain::splice(ByteChain& other) {
+  if (!other.head_) return;
+  if (other.size_ <= 4096) {  // small: one contiguous piece is cheaper than another iovec
+    other.for_each([this](const uint8_t* p, size_t k) { append(p, k); });
+    other.clear();
+    return;
+  }
+  if (tail_)
+    tail_->next = other.head_;
+  else
+    head_ = other.head_;
+  tail_ = other.tail_;
+  size_ += other.size_;
+  other.head_ = other.tail_ = nullptr;
+  other.size_ = 0;
+}
+
+int ByteChain::fill(iovec* out, int max) const {
+  int n = 0;
+  for (Chunk* c = head_; c && n < max; c = c->next) {
+    if (!c->size()) continue;
+    out[n].iov_base = c->data() + c->begin;
+    out[n].iov_len = c->size();
+    ++n;
+  }
+  return n;
+}
+
+void ByteChain::copy_to(uint8_t* out) const {
+  for_each([&out](const uint8_t* p, size_t k) {
+    std::memcpy(out, p, k);
+    out += k;
+  });
+}
+
+void ByteChain::xor_tail(const uint8_t* mask, size_t n) {
+  size_t skip = size_ - n;
+  for (Chunk* c = head_; c && n; c = c->next) {
+    if (skip >= c->size()) {
+      skip -= c->size();
+      continue;
+    }
+    uint8_t* p = c->data() + c->begin + skip;
+    size_t k = std::min(n, c->size() - skip);
+    for (size_t i = 0; i < k; ++i) p[i] ^= *mask++;
+    n -= k;
+    skip = 0;
+  }
+}
+
+void ByteChain::clear() {
+  while (head_) {
+    Chunk* c = head_;
+    head_ = c->next;
+    release_chunk(c);
+  }
+  tail_ = nullptr;
+  size_ = 0;
+}
+
+}  // namespace dragoman

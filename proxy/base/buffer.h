@@ -1,0 +1,137 @@
+// ByteChain: a queue of bytes in pooled 16 KiB chunks. Empty chains hold no memory.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+namespace dragoman {
+
+struct Chunk {
+  static constexpr size_t kBytes = 16384;  // header included, for standard chunks
+  Chunk* next;
+  uint32_t begin;
+  uint32_t end;
+  uint32_t capacity;
+  uint8_t* data() { return reinterpret_cast<uint8_t*>(this + 1); }
+  size_t size() const { return end - begin; }
+  size_t room() const { return capacity - end; }
+};
+
+/// Per-thread pool of standard chunks.
+Chunk* acquire_chunk();
+void release_chunk(Chunk* chunk);
+/// Chunks held by chains on this thread (zero at the end of a worker's life).
+size_t live_chunks();
+
+class ByteChain {
+ public:
+  ByteChain() = default;
+  ByteChain(const ByteChain&) = delete;
+  ByteChain& operator=(const ByteChain&) = delete;
+  ByteChain(ByteChain&& other) noexcept { swap(other); }
+  ByteChain& operator=(ByteChain&& other) noexcept {
+    if (this != &other) {
+      clear();
+      swap(other);
+    }
+    return *this;
+  }
+  ~ByteChain() { clear(); }
+
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  /// Copies `n` bytes to the end.
+  void append(const void* data, size_t n) {
+    if (tail_ && tail_->room() >= n) {
+      std::memcpy(tail_->data() + tail_->end, data, n);
+      tail_->end += static_cast<uint32_t>(n);
+      size_ += n;
+      return;
+    }
+    append_slow(static_cast<const uint8_t*>(data), n);
+  }
+  void append(std::string_view text) { append(text.data(), text.size()); }
+  void append(std::span<const uint8_t> bytes) { append(bytes.data(), bytes.size()); }
+
+  /// At least `n` (<= 8 KiB) contiguous writable bytes at the end; follow with commit(k), k <= n.
+  uint8_t* reserve(size_t n);
+  void commit(size_t n) {
+    tail_->end += static_cast<uint32_t>(n);
+    size_ += n;
+  }
+  /// Drops `n` <= size() bytes from the front.
+  void consume(size_t n);
+  /// Moves all bytes of `other` to the end of this chain without copying.
+  void splice(ByteChain& other);
+  /// Fills up to `max` iovecs from the front; returns how many were used.
+  int fill(iovec* out, int max) const;
+  /// Calls f(const uint8_t*, size_t) for each contiguous piece.
+  template <class F>
+  void for_each(F&& f) const {
+    for (Chunk* c = head_; c; c = c->next)
+      if (c->size()) f(static_cast<const uint8_t*>(c->data() + c->begin), c->size());
+  }
+  /// First contiguous piece (may be empty).
+  std::span<const uint8_t> front() const {
+    return head_ ? std::span<const uint8_t>(head_->data() + head_->begin, head_->size()) : std::span<const uint8_t>();
+  }
+  /// Copies everything into `out`, which must have size() bytes.
+  void copy_to(uint8_t* out) const;
+  /// XORs `n` bytes into the last `n` bytes of the chain (n <= size()).
+  void xor_tail(const uint8_t* mask, size_t n);
+  void clear();
+  void swap(ByteChain& other) noexcept {
+    std::swap(head_, other.head_);
+    std::swap(tail_, other.tail_);
+    std::swap(size_, other.size_);
+  }
+
+ private:
+  void append_slow(const uint8_t* data, size_t n);
+  Chunk* head_ = nullptr;
+  Chunk* tail_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Where a codec writes its bytes. The owner flushes `out` once per loop turn.
+class ByteSink {
+ public:
+  virtual ~ByteSink() = default;
+  ByteChain out;
+
+  /// Call after appending to `out`.
+  void wrote() {
+    if (!dirty_) {
+      dirty_ = true;
+      on_dirty();
+    }
+  }
+  /// Appends a copy of small data; large data may be written to the peer at once, so that only the rest is copied.
+  void write(const void* data, size_t n) {
+    if (n < kLargeBytes) {
+      out.append(data, n);
+      wrote();
+    } else {
+      write_large(static_cast<const uint8_t*>(data), n);
+    }
+  }
+  void write(std::string_view text) { write(text.data(), text.size()); }
+
+  static constexpr size_t kLargeBytes = 8192;
+
+ protected:
+  virtual void on_dirty() = 0;
+  virtual void write_large(const uint8_t* data, size_t n) {
+    out.append(data, n);
+    wrote();
+  }
+  bool dirty_ = false;
+};
+
+}  // namespace dragoman

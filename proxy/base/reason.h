@@ -1,0 +1,104 @@
+// Every way an exchange or a connection can end, one row each. The row drives the access-log flag, the metric
+// label, the HTTP status of a local reply, and the outcome a codec turns into its native status.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace dragoman {
+
+/// Protocol-neutral result of one exchange. Codecs map native status to and from it; retries, passive ejection and
+/// metrics live on it. Values are part of the plugin ABI (DRAGOMAN_OUTCOME_*): append only.
+enum class Outcome : uint8_t {
+  kOk = 0,
+  kClientError = 1,   // the caller's mistake; never ejects an endpoint
+  kServerError = 2,   // the callee failed while serving
+  kOverloaded = 3,    // the callee or we refused for load
+  kTimeout = 4,
+  kUnavailable = 5,   // no healthy endpoint, connect failure
+  kNoRoute = 6,
+  kDenied = 7,
+  kReset = 8,         // the connection to the callee was lost
+  kCodecError = 9,    // bytes that could not be understood
+  kTooLarge = 10,
+  kUnknown = 11,
+  kRateLimited = 12,
+};
+inline constexpr int kOutcomeCount = 13;
+
+/// Stable lower-case name, e.g. "server_error".
+std::string_view outcome_name(Outcome outcome);
+
+// clang-format off
+// X(enumerator, metric label, access-log flag, outcome, http status)
+#define DRAGOMAN_REASONS(X)                                                                   \
+  X(kNone,                    "none",                      "-",     kOk,          200)        \
+  X(kUpstreamStatus,          "upstream_status",           "-",     kServerError, 500)        \
+  X(kNoRoute,                 "no_route",                  "NR",    kNoRoute,     404)        \
+  X(kNoCluster,               "no_cluster",                "NC",    kUnavailable, 503)        \
+  X(kNoHealthyUpstream,       "no_healthy_upstream",       "UH",    kUnavailable, 503)        \
+  X(kConnectFailure,          "connect_failure",           "UF",    kUnavailable, 503)        \
+  X(kConnectTimeout,          "connect_timeout",           "UFT",   kUnavailable, 503)        \
+  X(kUpstreamReset,           "upstream_reset",            "UC",    kReset,       502)        \
+  X(kUpstreamTruncated,       "upstream_truncated",        "UCT",   kReset,       502)        \
+  X(kUpstreamRefused,         "upstream_refused",          "UR",    kOverloaded,  503)        \
+  X(kUpstreamProtocolError,   "upstream_protocol_error",   "UPE",   kReset,       502)        \
+  X(kUpstreamTooLarge,        "upstream_too_large",        "UTL",   kReset,       502)        \
+  X(kUpstreamIdleTimeout,     "upstream_idle_timeout",     "UI",    kTimeout,     504)        \
+  X(kUpstreamTimeout,         "upstream_timeout",          "UT",    kTimeout,     504)        \
+  X(kTryTimeout,              "per_try_timeout",           "UTT",   kTimeout,     504)        \
+  X(kStreamIdleTimeout,       "stream_idle_timeout",       "SI",    kTimeout,     504)        \
+  X(kPendingOverflow,         "pending_overflow",          "UO",    kOverloaded,  503)        \
+  X(kRequestOverflow,         "request_overflow",          "UORQ",  kOverloaded,  503)        \
+  X(kConnectionOverflow,      "connection_overflow",       "UOCX",  kOverloaded,  503)        \
+  X(kRetryOverflow,           "retry_overflow",            "URX",   kOverloaded,  503)        \
+  X(kStreamsOverflow,         "streams_overflow",          "DO",    kOverloaded,  503)        \
+  X(kDownstreamReset,         "downstream_reset",          "DC",    kClientError, 499)        \
+  X(kDownstreamTruncated,     "truncated",                 "DT",    kClientError, 400)        \
+  X(kMalformed,               "malformed",                 "DPE",   kCodecError,  400)        \
+  X(kUnsupported,             "unsupported",               "DU",    kCodecError,  501)        \
+  X(kVersionUnsupported,      "version_unsupported",       "DV",    kCodecError,  505)        \
+  X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,  400)        \
+  X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,  400)        \
+  X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,    431)        \
+  X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,    414)        \
+  X(kBodyTooLarge,            "body_too_large",            "DBL",   kTooLarge,    413)        \
+  X(kFrameTooLarge,           "frame_too_large",           "DFL",   kTooLarge,    413)        \
+  X(kHeadTimeout,             "head_timeout",              "DHT",   kTimeout,     408)        \
+  X(kBodyTimeout,             "body_timeout",              "DBT",   kTimeout,     408)        \
+  X(kFrameTimeout,            "frame_timeout",             "DFT",   kTimeout,     408)        \
+  X(kIdleTimeout,             "idle_timeout",              "DI",    kOk,          408)        \
+  X(kWriteStall,              "write_stall",               "DW",    kTimeout,     408)        \
+  X(kHeartbeatFlood,          "heartbeat_flood",           "DHF",   kOverloaded,  429)        \
+  X(kHeartbeatLost,           "heartbeat_lost",            "UHB",   kReset,       502)        \
+  X(kDenied,                  "denied",                    "DN",    kDenied,      403)        \
+  X(kRateLimited,             "rate_limited",              "RL",    kRateLimited, 429)        \
+  X(kFaultInjected,           "fault_injected",            "FI",    kServerError, 503)        \
+  X(kDirectResponse,          "direct_response",           "LR",    kOk,          200)        \
+  X(kRedirect,                "redirect",                  "RD",    kOk,          301)        \
+  X(kDraining,                "draining",                  "DR",    kUnavailable, 503)        \
+  X(kEditFailed,              "edit_failed",               "EE",    kServerError, 500)        \
+  X(kInternal,                "internal",                  "IE",    kServerError, 500)
+// clang-format on
+
+enum class Reason : uint8_t {
+#define DRAGOMAN_X(e, label, flag, outcome, status) e,
+  DRAGOMAN_REASONS(DRAGOMAN_X)
+#undef DRAGOMAN_X
+};
+
+#define DRAGOMAN_X(e, label, flag, outcome, status) +1
+inline constexpr int kReasonCount = 0 DRAGOMAN_REASONS(DRAGOMAN_X);
+#undef DRAGOMAN_X
+
+struct ReasonRow {
+  std::string_view label;  // metric label value
+  std::string_view flag;   // access-log flag
+  Outcome outcome;
+  uint16_t http_status;
+};
+
+/// The row of `reason`; never fails.
+const ReasonRow& reason_row(Reason reason);
+
+}  // namespace dragoman

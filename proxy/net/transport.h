@@ -1,0 +1,173 @@
+// Byte pipes: TCP now; TLS wraps the same interface. The only users of sockets besides acceptor and connector.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "proxy/base/buffer.h"
+#include "proxy/base/reason.h"
+#include "proxy/base/result.h"
+#include "proxy/net/loop.h"
+
+namespace dragoman {
+
+/// IPv4/IPv6 socket address.
+struct Address {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+
+  /// "127.0.0.1:80", "[::1]:80"; literals only.
+  static Result<Address> parse(std::string_view text);
+  static Address from(const sockaddr* sa, socklen_t length);
+  std::string to_string() const;       // "1.2.3.4:80"
+  std::string host() const;            // "1.2.3.4"
+  uint16_t port() const;
+  bool operator==(const Address& other) const;
+};
+
+/// Why reading is paused; one bit each, never a count.
+enum PauseReason : uint8_t {
+  kPauseCodec = 1,        // the codec holds bytes it can't use yet (pipelining, paused exchange)
+  kPausePeerFull = 2,     // what was read has nowhere to go (the other side's output is over its watermark)
+  kPauseSelfFull = 4,     // our answers to this peer are over the watermark
+  kPauseBudget = 8,       // work budget of this turn is used up; resumed by the loop itself
+  kPauseEngine = 16,      // filter or tunnel
+};
+
+class TransportEvents {
+ public:
+  /// `n` > 0 bytes, writable, valid during the call, preceded by Loop::kScratchHeadroom writable bytes.
+  virtual void on_data(uint8_t* data, size_t n) = 0;
+  /// The peer finished sending; writing still works.
+  virtual void on_eof() = 0;
+  /// The connection broke (reset, write error, ...). Last event; the transport is closed already.
+  virtual void on_closed(Reason reason) = 0;
+  /// Output went over the high watermark (true), or fell under the low one (false).
+  virtual void on_write_blocked(bool blocked) = 0;
+
+ protected:
+  ~TransportEvents() = default;
+};
+
+struct TransportOptions {
+  uint32_t high_bytes = 256 * 1024;         // output watermarks
+  uint32_t low_bytes = 64 * 1024;
+  uint32_t read_budget_bytes = 256 * 1024;  // per loop turn
+};
+
+/// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check, right after
+/// polling, and in uv_prepare for what timers and posts wrote); large writes go to the socket at once when nothing is queued. Idle
+/// transports hold no buffers. Callbacks never run from inside a method called by the owner, except that write errors
+/// surface as on_closed at the flush. After close() no event comes. Must not be destroyed inside its own callbacks:
+/// owners retire themselves.
+class Transport : public ByteSink, public ListLink<Transport> {
+ public:
+  /// Takes over a connected, non-blocking fd. Reading starts at once. TCP_NODELAY is set.
+  static std::unique_ptr<Transport> adopt(Loop& loop, int fd, TransportEvents& events, const TransportOptions& options);
+  ~Transport() override = default;
+
+  virtual void pause_read(PauseReason reason) = 0;
+  virtual void resume_read(PauseReason reason) = 0;
+  /// Sends FIN once `out` is flushed; reading goes on.
+  virtual void finish() = 0;
+  /// Closes now, dropping unsent output. `abort` = with RST.
+  virtual void close(bool abort = false) = 0;
+  /// Detaches from the owner: flushes what is queued, sends FIN, then reads and drops what the peer still sends (at
+  /// most 256 KiB and `linger_ms`) so that a last answer isn't destroyed by a reset, and closes. No more events.
+  virtual void close_after_flush(uint64_t linger_ms = 1000) = 0;
+  virtual bool closed() const = 0;
+
+  virtual const Address& peer() const = 0;
+  virtual const Address& local() const = 0;
+  uint64_t bytes_read() const { return bytes_read_; }
+  uint64_t bytes_written() const { return bytes_written_; }
+  /// Loop time of the last successful read / write progress, ms.
+  uint64_t last_read_ms() const { return last_read_ms_; }
+  uint64_t last_write_ms() const { return last_write_ms_; }
+  bool write_blocked() const { return blocked_; }
+
+ protected:
+  uint64_t bytes_read_ = 0;
+  uint64_t bytes_written_ = 0;
+  uint64_t last_read_ms_ = 0;
+  uint64_t last_write_ms_ = 0;
+  bool blocked_ = false;
+};
+
+/// Creates listening sockets (bound, listening, non-blocking, SO_REUSEADDR, SO_REUSEPORT when `reuse_port`). Returns
+/// the fd. With port 0 the kernel picks one: see bound_address().
+Result<int> listen_socket(const Address& address, int backlog, bool reuse_port);
+Address bound_address(int fd);
+void close_fd(int fd);
+
+class AcceptEvents {
+ public:
+  /// A new connection; the callee owns `fd`.
+  virtual void on_accept(int fd, const Address& peer) = 0;
+  /// accept() failed for lack of descriptors or memory; accepting pauses for 100 ms by itself.
+  virtual void on_accept_failed(int error) = 0;
+
+ protected:
+  ~AcceptEvents() = default;
+};
+
+/// Accepts on one listening fd, at most `per_turn` connections per loop turn. Survives EMFILE/ENFILE/ENOMEM (pauses and retries) and
+/// ignores ECONNABORTED.
+class Acceptor {
+ public:
+  /// Takes over `fd`.
+  static std::unique_ptr<Acceptor> create(Loop& loop, int fd, AcceptEvents& events, int per_turn);
+  virtual ~Acceptor() = default;   // closes
+  /// Takes everything already queued in the kernel, then closes.
+  virtual void drain_and_close() = 0;
+  /// Stops and starts accepting without closing.
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+};
+
+class ConnectEvents {
+ public:
+  /// `fd` is connected (callee owns it).
+  virtual void on_connected(int fd) = 0;
+  virtual void on_connect_failed(Reason reason, int error) = 0;  // kConnectFailure or kConnectTimeout
+
+ protected:
+  ~ConnectEvents() = default;
+};
+
+/// One connect attempt; destroying it cancels. Events never run inside create().
+class Connector {
+ public:
+  static std::unique_ptr<Connector> create(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events);
+  virtual ~Connector() = default;
+};
+
+/// Asynchronous name lookup (A and AAAA), off the data loops; destroying it cancels.
+class Resolver {
+ public:
+  using Done = std::function<void(Result<std::vector<Address>>)>;
+  /// `host` may be a literal. Events never run inside create().
+  static std::unique_ptr<Resolver> create(Loop& loop, std::string host, uint16_t port, Done done);
+  virtual ~Resolver() = default;
+};
+
+/// A file descriptor or signal watched on a loop, and file changes; used by the control thread.
+class SignalWatch {
+ public:
+  static std::unique_ptr<SignalWatch> create(Loop& loop, int signo, std::function<void()> fn);
+  virtual ~SignalWatch() = default;
+};
+/// Calls `fn` (at most once per 200 ms) when the file at `path` changed, was replaced by rename, or its symlink target moved.
+class FileWatch {
+ public:
+  static std::unique_ptr<FileWatch> create(Loop& loop, std::string path, std::function<void()> fn);
+  virtual ~FileWatch() = default;
+};
+
+}  // namespace dragoman
