@@ -1,0 +1,443 @@
+// What a configuration says, as plain data: one struct per YAML block, defaults in place. config/fields.cc describes
+// every field (key, range, unit, meaning); config/load.h fills these structs from YAML.
+//
+// Units are the last word of a name (_ms, _bytes). 0 means "no limit" or "off" only where a comment says so.
+// operator== compares settings, never source positions, so that a reload can tell what changed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace dragoman::config {
+
+/// Where a block stands in the configuration file, 1-based. Any two positions compare equal: see above.
+struct Position {
+  int line = 0;  // 0 = the block was not written; its defaults apply
+  int column = 0;
+
+  bool given() const { return line > 0; }
+  friend bool operator==(const Position&, const Position&) { return true; }
+};
+
+/// "127.0.0.1:8080", "[::1]:80", "host.example:80". `host` is without brackets.
+struct Address {
+  std::string host;
+  uint16_t port = 0;
+
+  std::string text() const { return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port); }
+  bool operator==(const Address&) const = default;
+};
+
+struct Admin {
+  Position pos;
+  bool enabled = true;
+  Address address{"127.0.0.1", 9901};  // port 0 = any free port
+
+  bool operator==(const Admin&) const = default;
+};
+
+enum class LogLevel : uint8_t { kTrace, kDebug, kInfo, kWarn, kError, kOff };
+enum class LogFormat : uint8_t { kText, kJson };
+
+struct Log {
+  Position pos;
+  LogLevel level = LogLevel::kInfo;
+  LogFormat format = LogFormat::kText;
+  std::string path = "/dev/stderr";
+
+  bool operator==(const Log&) const = default;
+};
+
+struct Drain {
+  Position pos;
+  int64_t deadline_ms = 30'000;
+  int64_t idle_grace_ms = 1'000;
+
+  bool operator==(const Drain&) const = default;
+};
+
+struct AccessLog {
+  Position pos;
+  std::string path = "/dev/stdout";
+  LogFormat format = LogFormat::kText;
+  std::string template_text;  // key `template`; empty = the built-in line
+  uint64_t queue_bytes = 1 << 20;
+
+  bool operator==(const AccessLog&) const = default;
+};
+
+struct Metrics {
+  Position pos;
+  uint32_t series_max = 20'000;
+
+  bool operator==(const Metrics&) const = default;
+};
+
+/// Applied in the order remove, set, add; each list in the order written.
+struct HeaderEdits {
+  Position pos;
+  std::vector<std::pair<std::string, std::string>> set;
+  std::vector<std::pair<std::string, std::string>> add;
+  std::vector<std::string> remove;
+
+  bool empty() const { return set.empty() && add.empty() && remove.empty(); }
+  bool operator==(const HeaderEdits&) const = default;
+};
+
+struct HeadersFilter {
+  Position pos;
+  HeaderEdits request;
+  HeaderEdits response;
+
+  bool operator==(const HeadersFilter&) const = default;
+};
+
+struct FaultAbort {
+  Position pos;
+  double percent = 0;  // 0..100
+  uint32_t status = 503;
+
+  bool operator==(const FaultAbort&) const = default;
+};
+
+struct FaultDelay {
+  Position pos;
+  double percent = 0;  // 0..100
+  int64_t duration_ms = 0;
+
+  bool operator==(const FaultDelay&) const = default;
+};
+
+struct FaultFilter {
+  Position pos;
+  std::optional<FaultAbort> abort;
+  std::optional<FaultDelay> delay;
+
+  bool operator==(const FaultFilter&) const = default;
+};
+
+/// One alternative per value of the key `type`, in the order of kFilterTypes in fields.cc.
+using Filter = std::variant<HeadersFilter, FaultFilter>;
+
+enum class TraceMethod : uint8_t { kReject, kAllow };
+enum class XForwarded : uint8_t { kAppend, kSet, kOff };
+enum class ServerHeader : uint8_t { kPass, kRemove };
+
+/// HTTP settings of a listener.
+struct ListenerHttp {
+  Position pos;
+  uint64_t header_bytes_max = 64 << 10;
+  uint32_t headers_max = 100;
+  uint64_t uri_bytes_max = 8 << 10;
+  uint64_t body_bytes_max = 0;  // 0 = no limit
+  int64_t header_timeout_ms = 15'000;
+  int64_t body_idle_timeout_ms = 60'000;  // 0 = none
+  bool normalize_path = true;
+  TraceMethod trace_method = TraceMethod::kReject;
+  std::vector<std::string> upgrade{"websocket"};  // lower-case tokens
+  XForwarded x_forwarded = XForwarded::kAppend;
+  bool request_id = true;
+  ServerHeader server_header = ServerHeader::kPass;
+
+  bool operator==(const ListenerHttp&) const = default;
+};
+
+struct BoltOptions {
+  Position pos;
+  bool verify_crc = true;
+
+  bool operator==(const BoltOptions&) const = default;
+};
+
+/// Settings of a listener for framed RPC protocols.
+struct ListenerRpc {
+  Position pos;
+  uint64_t frame_bytes_max = 16 << 20;
+  int64_t frame_timeout_ms = 30'000;  // 0 = none
+  uint32_t streams_max = 10'000;
+  uint32_t heartbeats_per_second_max = 1'000;
+  bool goaway = false;
+  BoltOptions bolt;
+
+  bool operator==(const ListenerRpc&) const = default;
+};
+
+/// Per connection.
+struct Buffer {
+  Position pos;
+  uint64_t high_bytes = 256 << 10;
+  uint64_t low_bytes = 64 << 10;
+  uint64_t read_budget_bytes = 256 << 10;
+  int64_t write_stall_timeout_ms = 60'000;  // 0 = none
+
+  bool operator==(const Buffer&) const = default;
+};
+
+struct Listener {
+  Position pos;
+  std::string name;
+  Address address;        // an IP literal; port 0 = any free port
+  std::string protocol;   // a row of config/protocols.h
+  std::string cluster;    // exactly one of cluster and routes is not empty
+  std::string routes;
+  uint32_t backlog = 4'096;
+  uint32_t connections_max = 10'000;
+  uint32_t accept_per_turn = 64;
+  int64_t idle_timeout_ms = 300'000;  // 0 = none
+  std::vector<Filter> filters;
+  ListenerHttp http;
+  ListenerRpc rpc;
+  Buffer buffer;
+
+  bool operator==(const Listener&) const = default;
+};
+
+/// Exactly one of exact, prefix, suffix, regex, present is set.
+struct HeaderMatch {
+  Position pos;
+  std::string name;
+  std::optional<std::string> exact;
+  std::optional<std::string> prefix;
+  std::optional<std::string> suffix;
+  std::optional<std::string> regex;  // RE2, the whole value
+  std::optional<bool> present;
+  bool invert = false;
+
+  bool operator==(const HeaderMatch&) const = default;
+};
+
+/// Every condition that is not empty must hold. At most one of path, prefix, regex.
+struct Match {
+  Position pos;
+  std::string path;
+  std::string prefix;
+  std::string regex;                // RE2, the whole path without query
+  std::vector<std::string> method;  // any of them
+  std::string service;              // exact, or a trailing '*' = prefix
+  std::vector<HeaderMatch> headers;
+
+  bool operator==(const Match&) const = default;
+};
+
+struct WeightedCluster {
+  Position pos;
+  std::string name;
+  uint32_t weight = 1;
+
+  bool operator==(const WeightedCluster&) const = default;
+};
+
+/// Empty parts are taken from the request. path and prefix exclude each other.
+struct Redirect {
+  Position pos;
+  std::string host;
+  std::string path;
+  std::string prefix;  // replaces the matched prefix
+  std::string scheme;
+  uint32_t status = 301;
+
+  bool operator==(const Redirect&) const = default;
+};
+
+struct DirectResponse {
+  Position pos;
+  uint32_t status = 200;
+  std::string body;
+  std::string content_type = "text/plain";
+
+  bool operator==(const DirectResponse&) const = default;
+};
+
+/// Bits of Retry::on.
+enum RetryOn : uint32_t {
+  kRetryConnectFailure = 1u << 0,
+  kRetryReset = 1u << 1,
+  kRetryRefused = 1u << 2,
+  kRetryGatewayError = 1u << 3,
+  kRetry5xx = 1u << 4,
+  kRetryOverloaded = 1u << 5,
+  kRetryTimeout = 1u << 6,
+};
+
+struct Retry {
+  Position pos;
+  uint32_t on = kRetryConnectFailure | kRetryRefused | kRetryReset;
+  uint32_t attempts = 2;  // extra tries
+  int64_t backoff_ms = 25;
+  int64_t backoff_max_ms = 250;
+  bool idempotent = false;
+  uint64_t body_bytes_max = 64 << 10;
+
+  bool operator==(const Retry&) const = default;
+};
+
+struct Route {
+  Position pos;
+  Match match;
+  std::string cluster;  // exactly one of cluster, clusters, redirect, direct_response
+  std::vector<WeightedCluster> clusters;
+  std::optional<Redirect> redirect;
+  std::optional<DirectResponse> direct_response;
+  std::string name;  // never empty after loading: "<table>.<virtual host>.<index>" when not written
+  int64_t timeout_ms = 15'000;      // 0 = none
+  int64_t per_try_timeout_ms = 0;   // 0 = none
+  int64_t idle_timeout_ms = 300'000;  // 0 = none
+  std::optional<Retry> retry;
+  std::string prefix_rewrite;
+  std::string host_rewrite;
+  HeaderEdits request_headers;
+  HeaderEdits response_headers;
+  uint64_t request_body_bytes_max = 0;  // 0 = no limit of the route's own
+
+  bool operator==(const Route&) const = default;
+};
+
+struct VirtualHost {
+  Position pos;
+  std::string name;
+  std::vector<std::string> domains;  // lower case: exact, "*.suffix", "prefix.*" or "*"
+  std::vector<Route> routes;
+
+  bool operator==(const VirtualHost&) const = default;
+};
+
+struct RouteTable {
+  Position pos;
+  std::string name;
+  std::vector<VirtualHost> virtual_hosts;
+  std::vector<Route> routes;  // the shorthand; loading moves it to one virtual host "default" with domains ["*"]
+
+  bool operator==(const RouteTable&) const = default;
+};
+
+struct Endpoint {
+  Position pos;
+  Address address;
+  uint32_t weight = 1;
+
+  bool operator==(const Endpoint&) const = default;
+};
+
+struct Dns {
+  Position pos;
+  int64_t refresh_ms = 30'000;
+
+  bool operator==(const Dns&) const = default;
+};
+
+enum class LbPolicy : uint8_t { kRoundRobin, kRandom, kLeastRequest };
+enum class PoolMode : uint8_t { kAuto, kMultiplex, kPingPong, kBound };
+
+struct Pool {
+  Position pos;
+  PoolMode mode = PoolMode::kAuto;
+  uint32_t connections = 1;  // multiplexed connections per endpoint and worker
+  int64_t idle_timeout_ms = 4'000;
+  uint32_t requests_per_connection_max = 0;  // 0 = no limit
+  int64_t heartbeat_interval_ms = 15'000;    // 0 = none
+  uint32_t heartbeat_misses_max = 3;
+
+  bool operator==(const Pool&) const = default;
+};
+
+/// Cluster-wide, over all workers.
+struct Limits {
+  Position pos;
+  uint32_t connections = 1'024;
+  uint32_t pending_requests = 1'024;
+  uint32_t requests = 65'536;
+  uint32_t retries = 16;
+
+  bool operator==(const Limits&) const = default;
+};
+
+enum class HealthCheckType : uint8_t { kTcp, kHttp, kHeartbeat };
+
+/// Both ends included.
+struct StatusRange {
+  uint16_t first = 200;
+  uint16_t last = 299;
+
+  bool operator==(const StatusRange&) const = default;
+};
+
+struct HealthCheck {
+  Position pos;
+  HealthCheckType type = HealthCheckType::kTcp;
+  int64_t interval_ms = 5'000;
+  int64_t timeout_ms = 1'000;
+  uint32_t healthy_threshold = 2;
+  uint32_t unhealthy_threshold = 3;
+  std::string path = "/";  // type http
+  std::string host;        // type http; empty = the endpoint's address
+  std::vector<StatusRange> expect{StatusRange{}};  // type http
+  uint32_t jitter_percent = 10;
+
+  bool operator==(const HealthCheck&) const = default;
+};
+
+struct Outlier {
+  Position pos;
+  uint32_t consecutive_failures = 5;
+  int64_t interval_ms = 1'000;
+  int64_t ejection_time_ms = 30'000;
+  uint32_t max_ejection_percent = 50;
+
+  bool operator==(const Outlier&) const = default;
+};
+
+struct ClusterHttp {
+  Position pos;
+  uint64_t header_bytes_max = 64 << 10;
+  uint32_t headers_max = 100;
+
+  bool operator==(const ClusterHttp&) const = default;
+};
+
+struct ClusterRpc {
+  Position pos;
+  uint64_t frame_bytes_max = 16 << 20;
+
+  bool operator==(const ClusterRpc&) const = default;
+};
+
+struct Cluster {
+  Position pos;
+  std::string name;
+  std::string protocol;  // after loading: the users' protocol when not written; empty = nothing uses the cluster
+  std::vector<Endpoint> endpoints;
+  Dns dns;
+  LbPolicy lb = LbPolicy::kRoundRobin;
+  int64_t connect_timeout_ms = 1'000;
+  Pool pool;
+  Limits limits;
+  std::optional<HealthCheck> health_check;  // absent = off
+  std::optional<Outlier> outlier;           // absent = off
+  uint32_t panic_threshold_percent = 50;    // 0 = never
+  ClusterHttp http;
+  ClusterRpc rpc;
+  Buffer buffer;
+
+  bool operator==(const Cluster&) const = default;
+};
+
+struct Config {
+  Position pos;
+  uint32_t workers = 0;  // 0 = as many as CPUs allowed
+  Admin admin;
+  Log log;
+  Drain drain;
+  std::optional<AccessLog> access_log;  // absent = off
+  Metrics metrics;
+  std::vector<Listener> listeners;
+  std::vector<RouteTable> routes;
+  std::vector<Cluster> clusters;
+
+  bool operator==(const Config&) const = default;
+};
+
+}  // namespace dragoman::config
