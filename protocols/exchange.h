@@ -90,8 +90,10 @@ enum class CodecEvent : uint8_t {
   kOneWayAnswered,      // an answer to a one-way request, dropped
   kDuplicateId,         // a client re-used an id in flight
   kGoAway,
+  kStreamsOverflow,     // a request over the connection's limit, answered by the codec
+  kUnsupported,         // a request of an unknown version or command, answered by the codec
 };
-inline constexpr int kCodecEventCount = 8;
+inline constexpr int kCodecEventCount = 10;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {

@@ -161,6 +161,7 @@ void Head::reset() {
   one_way = is_http = upgrade = expect_continue = te_trailers = http10 = false;
   wire = {};
   frame = {};
+  opaque = false;
   edits = nullptr;
   edits_tail = &edits;
 }

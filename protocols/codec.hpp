@@ -1,0 +1,249 @@
+// The C++ face of plugin.h. A codec is a struct with a few member functions; codec_table<C>() turns it into the table of
+// functions the host calls. What a codec can do follows from the functions it has: a missing required function is a
+// compile error, an optional one that is missing simply sets no ability bit.
+//
+//   struct Echo {
+//     static constexpr const char* kName = "echo";
+//     static constexpr const char* kVersion = "1";
+//     static constexpr uint32_t kHeadBytesMax = 1024;    // no head is longer
+//     static constexpr uint32_t kDetectBytesMax = 8;     // bytes that tell mine from not mine
+//     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id; > 0 allows multiplexing
+//
+//     int probe(std::span<const uint8_t> bytes, Frame& frame);             // required
+//     bool view(const Message& message, uint32_t want, View& view);        // required
+//     uint32_t outcome(const Message& response);                           // required
+//     bool reply(const Message& request, uint32_t outcome, std::string_view text, ByteWriter& out);  // required
+//
+//     bool edit(const Message& message, std::span<const dragoman_edit> edits, ByteWriter& out);
+//     bool heartbeat(uint32_t variant, uint64_t id, ByteWriter& out);      // with heartbeat_reply
+//     bool heartbeat_reply(const Message& heartbeat, ByteWriter& out);
+//     bool goaway(uint32_t variant, ByteWriter& out);
+//     bool set_id(const Message& message, std::span<const uint8_t> id, ByteWriter& out);
+//     bool checksum(std::span<uint8_t> frame_bytes, const Message& message, bool fix);
+//   };
+//
+// Data members of the struct are its memory of one connection: the host keeps one zeroed object a connection (at most
+// 256 bytes, no constructor, no destructor). A struct without members costs nothing. Functions return false when they
+// can't do what was asked. Exceptions are caught here and mean the same.
+#pragma once
+
+#include <concepts>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include "protocols/plugin.h"
+#include "proxy/base/cursor.h"
+
+namespace dragoman::codec {
+
+using Frame = dragoman_frame;
+
+/// A complete head: `head` is frame.head_len bytes.
+struct Message {
+  std::span<const uint8_t> head;
+  const Frame& frame;
+};
+
+/// Where view() puts what it found. All text must be spans into the head.
+class View {
+ public:
+  explicit View(dragoman_view& raw) : raw_(raw) {}
+  void service(std::string_view text) { raw_.service = as_bytes(text); }
+  void method(std::string_view text) { raw_.method = as_bytes(text); }
+  void header(std::string_view name, std::string_view value) {
+    if (raw_.header) raw_.header(raw_.ctx, as_bytes(name), as_bytes(value));
+  }
+  /// This head has no header section that can be read or edited.
+  void opaque() { raw_.flags |= DRAGOMAN_VIEW_OPAQUE; }
+
+ private:
+  static dragoman_bytes as_bytes(std::string_view text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+  }
+  dragoman_view& raw_;
+};
+
+inline std::string_view text_of(dragoman_bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data), static_cast<size_t>(bytes.len)};
+}
+
+// probe()'s answers.
+inline int found(Frame&) { return DRAGOMAN_FRAME; }
+inline int need(Frame& frame, uint64_t bytes) {
+  frame.need = bytes;
+  return DRAGOMAN_NEED;
+}
+inline int not_mine() { return DRAGOMAN_NOT_MINE; }
+/// `why` must be a literal.
+inline int refuse(Frame& frame, int verdict, const char* why) {
+  frame.reason = why;
+  return verdict;
+}
+
+namespace detail {
+
+template <class C>
+C& self(void* conn) {
+  if constexpr (std::is_empty_v<C>) {
+    static C empty;
+    return empty;
+  } else {
+    return *static_cast<C*>(conn);
+  }
+}
+
+inline Message message(const uint8_t* head, const Frame* frame) { return {{head, frame->head_len}, *frame}; }
+
+/// Runs a function that writes and turns its answer into the ABI's.
+template <class F>
+int64_t written(uint8_t* out, uint64_t cap, F&& f) {
+  ByteWriter writer(out, static_cast<size_t>(cap));
+  try {
+    if (!f(writer)) return -1;
+  } catch (...) {
+    return -1;
+  }
+  return static_cast<int64_t>(writer.size());
+}
+
+template <class C>
+concept CanEdit = requires(C c, const Message& m, std::span<const dragoman_edit> e, ByteWriter& w) {
+  { c.edit(m, e, w) } -> std::same_as<bool>;
+};
+template <class C>
+concept CanHeartbeat = requires(C c, uint32_t v, uint64_t id, ByteWriter& w) {
+  { c.heartbeat(v, id, w) } -> std::same_as<bool>;
+};
+template <class C>
+concept CanAnswerHeartbeat = requires(C c, const Message& m, ByteWriter& w) {
+  { c.heartbeat_reply(m, w) } -> std::same_as<bool>;
+};
+template <class C>
+concept CanGoAway = requires(C c, uint32_t v, ByteWriter& w) {
+  { c.goaway(v, w) } -> std::same_as<bool>;
+};
+template <class C>
+concept CanSetId = requires(C c, const Message& m, std::span<const uint8_t> id, ByteWriter& w) {
+  { c.set_id(m, id, w) } -> std::same_as<bool>;
+};
+template <class C>
+concept CanChecksum = requires(C c, std::span<uint8_t> b, const Message& m, bool fix) {
+  { c.checksum(b, m, fix) } -> std::same_as<bool>;
+};
+
+template <class C>
+constexpr uint32_t id_len() {
+  if constexpr (requires { C::kIdLen; })
+    return C::kIdLen;
+  else
+    return 0;
+}
+
+template <class C>
+dragoman_codec make_table() {
+  static_assert(std::is_trivially_copyable_v<C> && std::is_trivially_destructible_v<C>,
+                "a codec's members are plain memory of one connection");
+  static_assert(std::is_empty_v<C> || (sizeof(C) <= 256 && alignof(C) <= 16), "connection state is at most 256 bytes");
+  static_assert(CanHeartbeat<C> == CanAnswerHeartbeat<C>, "heartbeat and heartbeat_reply come together");
+
+  dragoman_codec t{};
+  t.size = sizeof(dragoman_codec);
+  t.abi_major = DRAGOMAN_ABI_MAJOR;
+  t.abi_minor = DRAGOMAN_ABI_MINOR;
+  t.name = C::kName;
+  t.version = C::kVersion;
+  t.conn_state_size = std::is_empty_v<C> ? 0 : sizeof(C);
+  t.head_bytes_max = C::kHeadBytesMax;
+  t.detect_bytes_max = C::kDetectBytesMax;
+  t.id_len = id_len<C>();
+  if (t.id_len > 0 || CanSetId<C>) t.abilities |= DRAGOMAN_CAN_MULTIPLEX;
+
+  t.probe = [](void* conn, const uint8_t* data, uint64_t len, Frame* out) -> int {
+    try {
+      return self<C>(conn).probe(std::span<const uint8_t>(data, static_cast<size_t>(len)), *out);
+    } catch (...) {
+      return refuse(*out, DRAGOMAN_MALFORMED, "the codec threw");
+    }
+  };
+  t.view = [](void* conn, const uint8_t* head, const Frame* frame, uint32_t want, dragoman_view* out) -> int {
+    try {
+      View view(*out);
+      return self<C>(conn).view(message(head, frame), want, view) ? 0 : -1;
+    } catch (...) {
+      return -1;
+    }
+  };
+  t.outcome = [](void* conn, const uint8_t* head, const Frame* frame) -> uint32_t {
+    try {
+      return self<C>(conn).outcome(message(head, frame));
+    } catch (...) {
+      return DRAGOMAN_OUTCOME_UNKNOWN;
+    }
+  };
+  t.reply = [](void* conn, const uint8_t* head, const Frame* frame, uint32_t outcome, dragoman_bytes text, uint8_t* out,
+               uint64_t cap) -> int64_t {
+    return written(out, cap, [&](ByteWriter& w) {
+      return self<C>(conn).reply(message(head, frame), outcome, text_of(text), w);
+    });
+  };
+  if constexpr (CanEdit<C>) {
+    t.abilities |= DRAGOMAN_CAN_EDIT;
+    t.edit = [](void* conn, const uint8_t* head, const Frame* frame, const dragoman_edit* edits, uint32_t count,
+                uint8_t* out, uint64_t cap) -> int64_t {
+      return written(out, cap, [&](ByteWriter& w) {
+        return self<C>(conn).edit(message(head, frame), std::span<const dragoman_edit>(edits, count), w);
+      });
+    };
+  }
+  if constexpr (CanHeartbeat<C> && CanAnswerHeartbeat<C>) {
+    t.abilities |= DRAGOMAN_CAN_HEARTBEAT;
+    t.heartbeat = [](void* conn, uint32_t variant, uint64_t id, uint8_t* out, uint64_t cap) -> int64_t {
+      return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).heartbeat(variant, id, w); });
+    };
+    t.heartbeat_reply = [](void* conn, const uint8_t* head, const Frame* frame, uint8_t* out, uint64_t cap) -> int64_t {
+      return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).heartbeat_reply(message(head, frame), w); });
+    };
+  }
+  if constexpr (CanGoAway<C>) {
+    t.abilities |= DRAGOMAN_CAN_GOAWAY;
+    t.goaway = [](void* conn, uint32_t variant, uint8_t* out, uint64_t cap) -> int64_t {
+      return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).goaway(variant, w); });
+    };
+  }
+  if constexpr (CanSetId<C>) {
+    t.set_id = [](void* conn, const uint8_t* head, const Frame* frame, dragoman_bytes id, uint8_t* out,
+                  uint64_t cap) -> int64_t {
+      return written(out, cap, [&](ByteWriter& w) {
+        return self<C>(conn).set_id(message(head, frame), std::span<const uint8_t>(id.data, static_cast<size_t>(id.len)), w);
+      });
+    };
+  }
+  if constexpr (CanChecksum<C>) {
+    t.abilities |= DRAGOMAN_CAN_CHECKSUM;
+    t.checksum = [](void* conn, uint8_t* bytes, const Frame* frame, int fix) -> int {
+      try {
+        return self<C>(conn).checksum(std::span<uint8_t>(bytes, static_cast<size_t>(frame->total_len)),
+                                      message(bytes, frame), fix != 0);
+      } catch (...) {
+        return 0;
+      }
+    };
+  }
+  return t;
+}
+
+}  // namespace detail
+
+}  // namespace dragoman::codec
+
+namespace dragoman {
+
+/// The one table of codec C.
+template <class C>
+const dragoman_codec* codec_table() {
+  static const dragoman_codec table = codec::detail::make_table<C>();
+  return &table;
+}
+
+}  // namespace dragoman

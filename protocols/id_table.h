@@ -1,0 +1,187 @@
+// Ids of requests on one multiplexed upstream connection.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace dragoman {
+
+/// Maps wire ids to values of type T*. An id is a slot number with a generation above it, so that an answer to an
+/// earlier user of the slot is recognised: `generation << slot_bits | slot`. Slots are re-used in first-out order.
+/// The slot of a request given up without an answer stays in quarantine until the late answer came or kQuarantineMs
+/// passed, so that a generation that wrapped around can't meet it.
+/// Two slot numbers are set apart: ids of one-way requests and of heartbeats only count up.
+template <class T>
+class IdTable {
+ public:
+  static constexpr uint64_t kQuarantineMs = 10 * 60 * 1000;
+
+  enum class Match : uint8_t {
+    kLive,
+    kLate,       // its request was given up, or is of an earlier generation
+    kOneWay,
+    kHeartbeat,
+    kUnknown     // never used
+  };
+  struct Found {
+    Match match;
+    T* value;    // kLive
+  };
+
+  /// Sets the width of ids and how many may be live or in quarantine at once. Before any other call.
+  void configure(unsigned id_bits, uint32_t limit) {
+    if (id_bits >= 64) {
+      slot_bits_ = 32, generation_bits_ = 32;
+    } else {
+      slot_bits_ = id_bits >= 32 ? 20 : id_bits >= 16 ? 10 : 5;
+      generation_bits_ = id_bits - slot_bits_;
+    }
+    uint32_t reserved_from = static_cast<uint32_t>((uint64_t{1} << slot_bits_) - 2);
+    heartbeat_slot_ = reserved_from;
+    one_way_slot_ = reserved_from + 1;
+    limit_ = std::min(limit, reserved_from);
+  }
+
+  /// Ids that can still be given out.
+  uint32_t room() const { return limit_ - live_ - quarantined_; }
+
+  /// False when no id is free.
+  bool acquire(T* value, uint64_t now_ms, uint64_t& id) {
+    if (free_.head == kNil) {
+      if (!expire(now_ms) && !grow()) return false;
+    }
+    uint32_t index = pop(free_);
+    Slot& slot = slots_[index];
+    slot.generation = next_generation(slot.generation);
+    slot.value = value;
+    slot.state = State::kLive;
+    ++live_;
+    id = compose(slot.generation, index);
+    return true;
+  }
+  uint64_t next_one_way() { return compose(one_way_ = next_generation(one_way_), one_way_slot_); }
+  uint64_t next_heartbeat() { return compose(heartbeat_ = next_generation(heartbeat_), heartbeat_slot_); }
+
+  Found find(uint64_t id) const {
+    uint64_t index = id & ((uint64_t{1} << slot_bits_) - 1);
+    uint32_t generation = static_cast<uint32_t>(id >> slot_bits_);
+    if (index == one_way_slot_) return {Match::kOneWay, nullptr};
+    if (index == heartbeat_slot_) return {Match::kHeartbeat, nullptr};
+    if (index >= slots_.size() || slots_[index].generation == 0) return {Match::kUnknown, nullptr};
+    const Slot& slot = slots_[index];
+    if (slot.generation == generation && slot.state == State::kLive) return {Match::kLive, slot.value};
+    return {Match::kLate, nullptr};
+  }
+
+  /// The request is answered (or was never sent): the id is free again. `id` must be live.
+  void release(uint64_t id) {
+    uint32_t index = index_of(id);
+    slots_[index].value = nullptr;
+    slots_[index].state = State::kFree;
+    --live_;
+    push(free_, index);
+  }
+  /// The request was given up; its answer may still come. `id` must be live.
+  void quarantine(uint64_t id, uint64_t now_ms) {
+    uint32_t index = index_of(id);
+    Slot& slot = slots_[index];
+    slot.value = nullptr;
+    slot.state = State::kQuarantined;
+    slot.since_s = static_cast<uint32_t>(now_ms / 1000);
+    --live_;
+    ++quarantined_;
+    push(quarantine_, index);
+  }
+  /// A late answer came: frees its slot if it was in quarantine.
+  void answered_late(uint64_t id) {
+    uint32_t index = index_of(id);
+    Slot& slot = slots_[index];
+    if (slot.state != State::kQuarantined || slot.generation != static_cast<uint32_t>(id >> slot_bits_)) return;
+    unlink(quarantine_, index);
+    free_quarantined(index);
+  }
+
+  uint32_t live() const { return live_; }
+  uint32_t quarantined() const { return quarantined_; }
+
+ private:
+  static constexpr uint32_t kNil = UINT32_MAX;
+  static constexpr uint32_t kFirstSlots = 64;
+
+  enum class State : uint8_t { kFree, kLive, kQuarantined };
+  struct Slot {
+    T* value = nullptr;
+    uint32_t generation = 0;
+    uint32_t next = kNil;
+    uint32_t prev = kNil;
+    uint32_t since_s = 0;
+    State state = State::kFree;
+  };
+  struct List {
+    uint32_t head = kNil;
+    uint32_t tail = kNil;
+  };
+
+  uint32_t index_of(uint64_t id) const { return static_cast<uint32_t>(id & ((uint64_t{1} << slot_bits_) - 1)); }
+  uint64_t compose(uint32_t generation, uint32_t slot) const { return uint64_t{generation} << slot_bits_ | slot; }
+  uint32_t next_generation(uint32_t generation) const {
+    uint32_t mask = generation_bits_ >= 32 ? UINT32_MAX : (uint32_t{1} << generation_bits_) - 1;
+    generation = (generation + 1) & mask;
+    return generation ? generation : 1;  // 0 means never used
+  }
+
+  void push(List& list, uint32_t index) {
+    slots_[index].next = kNil;
+    slots_[index].prev = list.tail;
+    if (list.tail == kNil)
+      list.head = index;
+    else
+      slots_[list.tail].next = index;
+    list.tail = index;
+  }
+  void unlink(List& list, uint32_t index) {
+    Slot& slot = slots_[index];
+    (slot.prev == kNil ? list.head : slots_[slot.prev].next) = slot.next;
+    (slot.next == kNil ? list.tail : slots_[slot.next].prev) = slot.prev;
+  }
+  uint32_t pop(List& list) {
+    uint32_t index = list.head;
+    unlink(list, index);
+    return index;
+  }
+  void free_quarantined(uint32_t index) {
+    slots_[index].state = State::kFree;
+    --quarantined_;
+    push(free_, index);
+  }
+  bool expire(uint64_t now_ms) {
+    uint64_t now_s = now_ms / 1000;
+    while (quarantine_.head != kNil && now_s >= slots_[quarantine_.head].since_s + kQuarantineMs / 1000)
+      free_quarantined(pop(quarantine_));
+    return free_.head != kNil;
+  }
+  bool grow() {
+    size_t old = slots_.size();
+    size_t size = std::min<size_t>(old ? old * 2 : kFirstSlots, limit_);
+    if (size <= old) return false;
+    slots_.resize(size);
+    for (size_t i = old; i < size; ++i) push(free_, static_cast<uint32_t>(i));
+    return true;
+  }
+
+  std::vector<Slot> slots_;
+  List free_;
+  List quarantine_;
+  unsigned slot_bits_ = 20;
+  unsigned generation_bits_ = 12;
+  uint32_t limit_ = 0;
+  uint32_t live_ = 0;
+  uint32_t quarantined_ = 0;
+  uint32_t one_way_slot_ = 0;
+  uint32_t heartbeat_slot_ = 0;
+  uint32_t one_way_ = 0;
+  uint32_t heartbeat_ = 0;
+};
+
+}  // namespace dragoman
