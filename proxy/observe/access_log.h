@@ -1,0 +1,174 @@
+// Access log: one line per finished request, formatted by the worker straight into its own ring, written to
+// the file by one background thread. A worker never waits: when its ring is full the line is dropped and
+// counted.
+#pragma once
+
+#include <semaphore.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "proxy/base/reason.h"
+#include "proxy/base/result.h"
+
+namespace dragoman {
+
+/// One request. Views live during the write() only; empty ones are logged as "-" (text) or "" (JSON).
+struct AccessRecord {
+  int64_t start_us = 0;               // wall clock, microseconds since 1970, first byte of the request
+  uint64_t duration_us = 0;           // to the last byte of the answer
+  uint64_t upstream_duration_us = 0;  // of the last try; 0 = none
+  std::string_view listener;
+  std::string_view route;
+  std::string_view cluster;
+  std::string_view endpoint;  // "10.0.0.1:80" of the last try
+  std::string_view protocol;
+  std::string_view peer;  // downstream address
+  std::string_view method;
+  std::string_view path;
+  std::string_view authority;
+  std::string_view service;
+  std::string_view user_agent;
+  std::string_view request_id;
+  std::string_view x_forwarded_for;
+  uint32_t status = 0;  // the protocol's own; 0 = none
+  Outcome outcome = Outcome::kOk;
+  Reason reason = Reason::kNone;
+  uint64_t bytes_in = 0;   // from downstream
+  uint64_t bytes_out = 0;  // to downstream
+  uint32_t attempts = 0;   // tries towards endpoints
+  bool one_way = false;
+};
+
+enum class AccessLogKind : uint8_t { kText, kJson };
+
+/// Envoy-like line used when a text log has no template.
+extern const std::string_view kDefaultAccessLogTemplate;
+
+/// A compiled line. Text: literals and %FIELD% names (proxy/observe/README.md lists them; %% is a percent
+/// sign). JSON: one object with every field, snake_case keys. Values can't break out of a line: text escapes
+/// ", \ and every byte outside 0x20..0x7e as \xNN, JSON escapes as RFC 8259 says and replaces invalid UTF-8.
+/// Values over kValueBytesMax escaped bytes are cut and end in "...".
+class AccessLogFormat {
+ public:
+  static constexpr size_t kValueBytesMax = 2048;
+
+  /// An empty template is the default one; JSON takes none. Error: what is wrong, where, the nearest field
+  /// name.
+  static Result<AccessLogFormat> compile(AccessLogKind kind, std::string_view line_template = {});
+
+  /// No line is longer, newline included.
+  size_t line_bytes_max() const { return line_bytes_max_; }
+  /// Appends one line with its newline at `out`, which has line_bytes_max() bytes; gives the end.
+  /// `second_cache` keeps the date of the last line (one per thread).
+  struct SecondCache {
+    int64_t second = INT64_MIN;
+    char text[20] = {};  // 2026-01-31T12:00:00
+  };
+  char* append(const AccessRecord& record, char* out, SecondCache& second_cache) const;
+  /// The same into a string, for tests and tools.
+  std::string line(const AccessRecord& record) const;
+
+ private:
+  struct Op {
+    uint8_t field = 0;    // after the literal; kFieldNone at the end
+    uint32_t offset = 0;  // of the literal in literals_
+    uint32_t length = 0;
+  };
+  AccessLogFormat() = default;
+  void add(std::string_view literal, uint8_t field);
+
+  AccessLogKind kind_ = AccessLogKind::kText;
+  std::string literals_;
+  std::vector<Op> ops_;
+  size_t line_bytes_max_ = 0;
+};
+
+/// Every %FIELD% name, in the order of the documentation.
+std::vector<std::string_view> access_log_fields();
+
+class AccessLogWriter;
+
+/// One worker's end of the log. Only that worker's thread calls write().
+class AccessLogShard {
+ public:
+  /// Formats and queues one line, or drops and counts it. Never blocks, allocates or throws.
+  void write(const AccessRecord& record);
+
+ private:
+  friend class AccessLogWriter;
+  AccessLogShard(AccessLogWriter& writer, size_t ring_bytes);
+
+  AccessLogWriter& writer_;
+  const size_t ring_bytes_;  // a power of two
+  std::unique_ptr<char[]>
+      ring_;  // ring_bytes_, and one line more so that a line is always formatted in one piece
+  AccessLogFormat::SecondCache second_cache_;
+  uint64_t head_seen_ = 0;                     // the worker's last look at head_
+  alignas(64) std::atomic<uint64_t> tail_{0};  // bytes ever queued; worker writes
+  std::atomic<uint64_t> lines_{0};             // worker writes
+  std::atomic<uint64_t> dropped_{0};           // worker writes
+  alignas(64) std::atomic<uint64_t> head_{0};  // bytes ever written out; writer thread writes
+};
+
+struct AccessLogOptions {
+  std::string path = "/dev/stdout";  // /dev/stdout and /dev/stderr mean the inherited descriptors
+  size_t queue_bytes = 1 << 20;      // per shard; rounded up to a power of two that holds at least four lines
+  int shards = 1;
+};
+
+/// Owns the file, the thread and the shards. Destroy it after the workers stopped using their shards.
+class AccessLogWriter {
+ public:
+  /// Opens the file (append, mode 0640) and starts the thread. Error: why the file can't be opened.
+  static Result<std::unique_ptr<AccessLogWriter>> open(AccessLogFormat format,
+                                                       const AccessLogOptions& options);
+  /// Writes what is queued and stops; a reader that takes nothing (a full pipe) is given up after one second.
+  ~AccessLogWriter();
+  AccessLogWriter(const AccessLogWriter&) = delete;
+  AccessLogWriter& operator=(const AccessLogWriter&) = delete;
+
+  AccessLogShard& shard(int index) { return *shards_[static_cast<size_t>(index)]; }
+  /// Opens the path again, for log rotation; lines queued from now on go to the new file. On error the old
+  /// one stays.
+  Result<void> reopen();
+  /// Waits until all lines queued before the call are written or lost.
+  void flush();
+  /// Lines queued so far; lines lost to full rings; lines lost to failed writes.
+  uint64_t lines() const;
+  uint64_t dropped() const;
+  uint64_t failed() const { return failed_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class AccessLogShard;
+  AccessLogWriter(AccessLogFormat format, const AccessLogOptions& options, int fd);
+  void run();
+  bool drain_once();
+  void wake();
+
+  const AccessLogFormat format_;
+  const std::string path_;
+  std::vector<std::unique_ptr<AccessLogShard>> shards_;
+  std::unique_ptr<class LogFile> file_;  // the writer thread's
+  std::atomic<uint64_t> failed_{0};
+  std::atomic<bool> idle_{false};     // the thread sleeps until a line comes
+  std::atomic<bool> hurried_{false};  // a ring is half full and the thread was told
+  sem_t wake_;
+  std::mutex mutex_;  // the three below
+  std::condition_variable flushed_;
+  uint64_t flush_wanted_ = 0;
+  uint64_t flush_done_ = 0;
+  std::unique_ptr<class LogFile> next_file_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace dragoman

@@ -1,0 +1,240 @@
+// Every metric family of the proxy, and the groups that share labels. METRICS.md is generated from this table
+// (observe_test checks it), promtool lints it.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "proxy/observe/metrics.h"
+
+namespace dragoman {
+
+inline constexpr MetricLabelSet kByOutcome{"outcome", kOutcomeCount,
+                                           [](size_t i) { return outcome_name(static_cast<Outcome>(i)); }};
+inline constexpr MetricLabelSet kByReason{"reason", kReasonCount,
+                                          [](size_t i) { return reason_row(static_cast<Reason>(i)).label; }};
+std::string_view codec_event_name(CodecEvent event);
+std::string_view limit_name(ListenerLimit limit);
+std::string_view cluster_limit_name(ClusterLimit limit);
+inline constexpr MetricLabelSet kByEvent{
+    "event", kCodecEventCount, [](size_t i) { return codec_event_name(static_cast<CodecEvent>(i)); }};
+inline constexpr MetricLabelSet kByLimit{"limit", kListenerLimitCount,
+                                         [](size_t i) { return limit_name(static_cast<ListenerLimit>(i)); }};
+inline constexpr MetricLabelSet kByClusterLimit{
+    "limit", kClusterLimitCount, [](size_t i) { return cluster_limit_name(static_cast<ClusterLimit>(i)); }};
+inline constexpr MetricLabelSet kByResult{
+    "result", kCheckResultCount, [](size_t i) { return std::string_view(i == 0 ? "success" : "failure"); }};
+
+namespace families {
+
+using enum MetricType;
+
+// --- requests: listener, route, cluster, protocol
+inline constexpr MetricFamily kRequests{
+    .name = "dragoman_requests_total", .help = "Requests ended, by outcome.", .by = &kByOutcome};
+inline constexpr MetricFamily kRequestDuration{
+    .name = "dragoman_request_duration_seconds",
+    .help = "From the first byte of a request to the last byte of its answer.",
+    .type = kHistogram,
+    .unit = "seconds"};
+inline constexpr MetricFamily kRequestBytes{.name = "dragoman_request_bytes_total",
+                                            .help = "Bytes of requests received from clients.",
+                                            .unit = "bytes"};
+inline constexpr MetricFamily kResponseBytes{
+    .name = "dragoman_response_bytes_total", .help = "Bytes of answers sent to clients.", .unit = "bytes"};
+inline constexpr MetricFamily kRequestRetries{.name = "dragoman_request_retries_total",
+                                              .help = "Extra tries made for requests."};
+inline constexpr MetricFamily kRequestsActive{
+    .name = "dragoman_requests_active", .help = "Requests being served now.", .type = kGauge};
+
+// --- reasons: listener, cluster
+inline constexpr MetricFamily kRequestReasons{
+    .name = "dragoman_request_reasons_total",
+    .help = "Requests ended, by the reason why; none is the normal end.",
+    .by = &kByReason};
+
+// --- listener: listener
+inline constexpr MetricFamily kListenerConnections{.name = "dragoman_listener_connections_total",
+                                                   .help = "Connections accepted."};
+inline constexpr MetricFamily kListenerConnectionsActive{
+    .name = "dragoman_listener_connections_active", .help = "Connections open now.", .type = kGauge};
+inline constexpr MetricFamily kListenerConnectionsRejected{
+    .name = "dragoman_listener_connections_rejected_total",
+    .help = "Connections closed at once because of connections_max."};
+inline constexpr MetricFamily kListenerAcceptFailures{
+    .name = "dragoman_listener_accept_failures_total",
+    .help = "Times the system refused to accept a connection, for example out of file descriptors."};
+inline constexpr MetricFamily kListenerReceivedBytes{
+    .name = "dragoman_listener_received_bytes_total", .help = "Bytes read from clients.", .unit = "bytes"};
+inline constexpr MetricFamily kListenerSentBytes{
+    .name = "dragoman_listener_sent_bytes_total", .help = "Bytes written to clients.", .unit = "bytes"};
+inline constexpr MetricFamily kListenerProtocolErrors{
+    .name = "dragoman_listener_protocol_errors_total",
+    .help = "Connections ended by what the client sent or failed to send, by reason.",
+    .by = &kByReason};
+inline constexpr MetricFamily kListenerCodecEvents{
+    .name = "dragoman_listener_codec_events_total",
+    .help = "Protocol events on client connections outside of requests.",
+    .by = &kByEvent};
+inline constexpr MetricFamily kListenerLimitHits{
+    .name = "dragoman_listener_limit_hits_total",
+    .help = "Times a configured bound of the listener was reached.",
+    .by = &kByLimit};
+
+// --- cluster: cluster
+inline constexpr MetricFamily kClusterRequests{.name = "dragoman_cluster_requests_total",
+                                               .help = "Tries towards endpoints ended, by outcome.",
+                                               .by = &kByOutcome};
+inline constexpr MetricFamily kClusterDuration{
+    .name = "dragoman_cluster_request_duration_seconds",
+    .help = "One try: from its first byte sent to the end of the endpoint's answer.",
+    .type = kHistogram,
+    .unit = "seconds"};
+inline constexpr MetricFamily kClusterRequestsActive{
+    .name = "dragoman_cluster_requests_active", .help = "Tries under way now.", .type = kGauge};
+inline constexpr MetricFamily kClusterRequestsPending{.name = "dragoman_cluster_requests_pending",
+                                                      .help = "Requests waiting for a connection now.",
+                                                      .type = kGauge};
+inline constexpr MetricFamily kClusterConnections{.name = "dragoman_cluster_connections_total",
+                                                  .help = "Connections to endpoints established."};
+inline constexpr MetricFamily kClusterConnectionsActive{.name = "dragoman_cluster_connections_active",
+                                                        .help = "Connections to endpoints open now.",
+                                                        .type = kGauge};
+inline constexpr MetricFamily kClusterConnectFailures{
+    .name = "dragoman_cluster_connect_failures_total",
+    .help = "Connections to endpoints that were refused or failed, timeouts excluded."};
+inline constexpr MetricFamily kClusterConnectTimeouts{
+    .name = "dragoman_cluster_connect_timeouts_total",
+    .help = "Connections to endpoints not established within connect_timeout."};
+inline constexpr MetricFamily kClusterPoolReuses{
+    .name = "dragoman_cluster_pool_reuses_total",
+    .help = "Requests given to a connection that was already open."};
+inline constexpr MetricFamily kClusterRetries{.name = "dragoman_cluster_retries_total",
+                                              .help = "Tries that were retries."};
+inline constexpr MetricFamily kClusterOverflows{
+    .name = "dragoman_cluster_overflows_total",
+    .help = "Requests, connections or retries refused by a cluster limit.",
+    .by = &kByClusterLimit};
+inline constexpr MetricFamily kClusterReceivedBytes{
+    .name = "dragoman_cluster_received_bytes_total", .help = "Bytes read from endpoints.", .unit = "bytes"};
+inline constexpr MetricFamily kClusterSentBytes{
+    .name = "dragoman_cluster_sent_bytes_total", .help = "Bytes written to endpoints.", .unit = "bytes"};
+inline constexpr MetricFamily kClusterCodecEvents{
+    .name = "dragoman_cluster_codec_events_total",
+    .help = "Protocol events on endpoint connections outside of requests.",
+    .by = &kByEvent};
+inline constexpr MetricFamily kClusterHealthChecks{.name = "dragoman_cluster_health_checks_total",
+                                                   .help = "Active health checks done, by result.",
+                                                   .by = &kByResult};
+inline constexpr MetricFamily kClusterEjections{.name = "dragoman_cluster_ejections_total",
+                                                .help = "Endpoints ejected as outliers."};
+inline constexpr MetricFamily kClusterEndpoints{.name = "dragoman_cluster_endpoints",
+                                                .help = "Endpoints known.",
+                                                .type = kGauge,
+                                                .merge = GaugeMerge::kMax};
+inline constexpr MetricFamily kClusterEndpointsHealthy{.name = "dragoman_cluster_endpoints_healthy",
+                                                       .help = "Endpoints that may get requests.",
+                                                       .type = kGauge,
+                                                       .merge = GaugeMerge::kMax};
+inline constexpr MetricFamily kClusterEndpointsEjected{.name = "dragoman_cluster_endpoints_ejected",
+                                                       .help = "Endpoints ejected now.",
+                                                       .type = kGauge,
+                                                       .merge = GaugeMerge::kMax};
+
+// --- worker: worker
+inline constexpr MetricFamily kWorkerConnectionsActive{.name = "dragoman_worker_connections_active",
+                                                       .help = "Connections of both sides open now.",
+                                                       .type = kGauge};
+inline constexpr MetricFamily kWorkerLoopLag{.name = "dragoman_worker_loop_lag_seconds",
+                                             .help = "How late the loop's timer ran.",
+                                             .type = kHistogram,
+                                             .unit = "seconds"};
+
+// --- server: no labels
+inline constexpr MetricFamily kConfigReloads{
+    .name = "dragoman_config_reloads_total",
+    .help = "Configurations loaded, the first one included, by result.",
+    .by = &kByResult};
+inline constexpr MetricFamily kConfigLastSuccess{
+    .name = "dragoman_config_last_success_timestamp_seconds",
+    .help = "When the configuration in use was loaded, seconds since 1970.",
+    .type = kGauge,
+    .unit = "seconds"};
+inline constexpr MetricFamily kConfigGeneration{
+    .name = "dragoman_config_generation", .help = "Number of the configuration in use.", .type = kGauge};
+inline constexpr MetricFamily kUptime{.name = "dragoman_uptime_seconds",
+                                      .help = "Time since the process started.",
+                                      .type = kGauge,
+                                      .unit = "seconds"};
+inline constexpr MetricFamily kWorkers{.name = "dragoman_workers", .help = "Worker threads.", .type = kGauge};
+inline constexpr MetricFamily kDraining{
+    .name = "dragoman_draining", .help = "1 while the process drains before its end.", .type = kGauge};
+
+// --- build: version
+inline constexpr MetricFamily kBuildInfo{.name = "dragoman_build_info", .help = "Always 1.", .type = kGauge};
+
+// --- kept elsewhere, read at scrape (MetricCollector)
+inline constexpr MetricFamily kLogDropped{.name = "dragoman_log_lines_dropped_total",
+                                          .help = "Diagnostic lines lost to a full queue or a failed write."};
+inline constexpr MetricFamily kLogSuppressed{.name = "dragoman_log_lines_suppressed_total",
+                                             .help = "Diagnostic lines held back by rate limits."};
+inline constexpr MetricFamily kAccessLogLines{.name = "dragoman_access_log_lines_total",
+                                              .help = "Access log lines queued."};
+inline constexpr MetricFamily kAccessLogDropped{
+    .name = "dragoman_access_log_lines_dropped_total",
+    .help = "Access log lines lost to a full queue or a failed write."};
+inline constexpr MetricFamily kSeries{.name = "dragoman_metrics_series",
+                                      .help = "Label sets alive, as counted against metrics.series_max.",
+                                      .type = kGauge};
+inline constexpr MetricFamily kSeriesDropped{
+    .name = "dragoman_metrics_series_dropped_total",
+    .help = "Label sets counted as _other because of metrics.series_max."};
+
+inline constexpr const MetricFamily* kRequestFamilies[] = {
+    &kRequests, &kRequestDuration, &kRequestBytes, &kResponseBytes, &kRequestRetries, &kRequestsActive};
+inline constexpr const MetricFamily* kReasonFamilies[] = {&kRequestReasons};
+inline constexpr const MetricFamily* kListenerFamilies[] = {
+    &kListenerConnections,    &kListenerConnectionsActive, &kListenerConnectionsRejected,
+    &kListenerAcceptFailures, &kListenerReceivedBytes,     &kListenerSentBytes,
+    &kListenerProtocolErrors, &kListenerCodecEvents,       &kListenerLimitHits};
+inline constexpr const MetricFamily* kClusterFamilies[] = {
+    &kClusterRequests,    &kClusterDuration,          &kClusterRequestsActive,  &kClusterRequestsPending,
+    &kClusterConnections, &kClusterConnectionsActive, &kClusterConnectFailures, &kClusterConnectTimeouts,
+    &kClusterPoolReuses,  &kClusterRetries,           &kClusterOverflows,       &kClusterReceivedBytes,
+    &kClusterSentBytes,   &kClusterCodecEvents,       &kClusterHealthChecks,    &kClusterEjections,
+    &kClusterEndpoints,   &kClusterEndpointsHealthy,  &kClusterEndpointsEjected};
+inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag};
+inline constexpr const MetricFamily* kServerFamilies[] = {
+    &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime, &kWorkers, &kDraining};
+inline constexpr const MetricFamily* kBuildFamilies[] = {&kBuildInfo};
+inline constexpr const MetricFamily* kScrapeFamilies[] = {
+    &kLogDropped, &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped, &kSeries, &kSeriesDropped};
+
+inline constexpr std::string_view kRequestLabels[] = {"listener", "route", "cluster", "protocol"};
+inline constexpr std::string_view kReasonLabels[] = {"listener", "cluster"};
+inline constexpr std::string_view kListenerLabels[] = {"listener"};
+inline constexpr std::string_view kClusterLabels[] = {"cluster"};
+inline constexpr std::string_view kWorkerLabels[] = {"worker"};
+inline constexpr std::string_view kBuildLabels[] = {"version"};
+
+}  // namespace families
+
+inline constexpr MetricGroup kRequestGroup{"requests", families::kRequestLabels, families::kRequestFamilies};
+inline constexpr MetricGroup kReasonGroup{"reasons", families::kReasonLabels, families::kReasonFamilies};
+inline constexpr MetricGroup kListenerGroup{"listeners", families::kListenerLabels,
+                                            families::kListenerFamilies};
+inline constexpr MetricGroup kClusterGroup{"clusters", families::kClusterLabels, families::kClusterFamilies};
+inline constexpr MetricGroup kWorkerGroup{"workers", families::kWorkerLabels, families::kWorkerFamilies};
+inline constexpr MetricGroup kServerGroup{"server", {}, families::kServerFamilies};
+inline constexpr MetricGroup kBuildGroup{"build", families::kBuildLabels, families::kBuildFamilies};
+inline constexpr MetricGroup kScrapeGroup{"process", {}, families::kScrapeFamilies};
+
+/// All of the above.
+inline constexpr const MetricGroup* kMetricGroups[] = {&kRequestGroup, &kReasonGroup, &kListenerGroup,
+                                                       &kClusterGroup, &kWorkerGroup, &kServerGroup,
+                                                       &kBuildGroup,   &kScrapeGroup};
+
+/// The text of METRICS.md.
+std::string metrics_reference();
+
+}  // namespace dragoman
