@@ -50,6 +50,11 @@ class TimerWheel {
   ~TimerWheel();
 
   uint64_t now_ms() const { return now_ms_; }
+  /// Moves the clock (never backwards) without running anything: what starts from now on counts from there.
+  void set_now(uint64_t now_ms) {
+    if (now_ms > now_ms_) now_ms_ = now_ms;
+    if (active_ == 0) tick_ = now_ms_ / kTickMs;
+  }
   /// Moves the clock (never backwards) and runs what is due, in tick order. Callbacks may start, stop and destroy
   /// timers, their own included.
   void advance(uint64_t now_ms);
@@ -61,6 +66,9 @@ class TimerWheel {
   friend class Timer;
   void insert(Timer& timer);
   void cascade(int level);
+  void clear_if_empty(uint16_t slot);
+  uint16_t slot_for(uint64_t tick) const;  // level * kSlots + slot
+  uint64_t next_tick() const;              // when the next slot is due or cascades; UINT64_MAX = never
 
   uint64_t now_ms_;
   uint64_t tick_;  // last processed tick

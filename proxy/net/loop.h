@@ -20,10 +20,18 @@ class Retired : public ListLink<Retired> {
   virtual ~Retired() = default;
 };
 
+/// What this loop asked of the kernel; plain counters of the loop's own thread.
+struct LoopStats {
+  uint64_t turns = 0;
+  uint64_t reads = 0;    // recv() calls of transports
+  uint64_t writes = 0;   // send() and sendmsg() calls of transports
+  uint64_t accepts = 0;  // connections accepted
+};
+
 class Loop {
  public:
   Loop();
-  /// The loop must have run to completion: no open handles. Aborts in debug builds when something leaked.
+  /// Either run() never started, or it ran to completion: no open handles. Aborts in debug builds when something leaked.
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -36,9 +44,9 @@ class Loop {
   /// All deadlines of this loop; advanced from one uv_timer.
   TimerWheel& timers();
 
-  /// Runs `work` on this loop's thread, in order. Thread-safe. After stop() work is dropped.
+  /// Runs `work` on this loop's thread, in order; before run() it waits for it. Thread-safe. After stop() work is dropped.
   void post(std::function<void()> work);
-  /// Deletes `object` when the outermost callback has returned (before the loop blocks again).
+  /// Deletes `object` when the outermost callback has returned (before the loop blocks again). Twice is once.
   void retire(Retired* object);
   /// Runs the loop until stop() was called and every handle is closed. Call on the loop's own thread.
   void run();
@@ -47,8 +55,10 @@ class Loop {
   void stop();
   bool on_own_thread() const;
 
-  /// Open transports, acceptors, connectors and resolves on this loop (zero at the end of a worker's life).
+  /// Open transports (lingering ones too), acceptors, connectors, resolves and watches on this loop (zero at the end
+  /// of a worker's life).
   size_t live_handles() const;
+  const LoopStats& stats() const;
   /// 64 KiB read scratch preceded by ConnectionCodec::kHeadroom writable bytes.
   uint8_t* scratch();
   static constexpr size_t kScratchBytes = 64 * 1024;

@@ -1,12 +1,13 @@
 // Byte pipes: TCP now; TLS wraps the same interface. The only users of sockets besides acceptor and connector.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
-#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -19,11 +20,17 @@ namespace dragoman {
 
 /// IPv4/IPv6 socket address.
 struct Address {
-  sockaddr_storage storage{};
+  union Storage {  // sockaddr_storage would cost 128 bytes a connection
+    sockaddr sa;
+    sockaddr_in v4;
+    sockaddr_in6 v6;
+  };
+  Storage storage{.v6 = {}};
   socklen_t length = 0;
 
   /// "127.0.0.1:80", "[::1]:80"; literals only.
   static Result<Address> parse(std::string_view text);
+  /// Any other family gives an empty address (length 0).
   static Address from(const sockaddr* sa, socklen_t length);
   std::string to_string() const;       // "1.2.3.4:80"
   std::string host() const;            // "1.2.3.4"
@@ -36,17 +43,18 @@ enum PauseReason : uint8_t {
   kPauseCodec = 1,        // the codec holds bytes it can't use yet (pipelining, paused exchange)
   kPausePeerFull = 2,     // what was read has nowhere to go (the other side's output is over its watermark)
   kPauseSelfFull = 4,     // our answers to this peer are over the watermark
-  kPauseBudget = 8,       // work budget of this turn is used up; resumed by the loop itself
   kPauseEngine = 16,      // filter or tunnel
 };
 
+/// Not while reading is paused: on_data, on_eof. Any of them may close the transport.
 class TransportEvents {
  public:
   /// `n` > 0 bytes, writable, valid during the call, preceded by Loop::kScratchHeadroom writable bytes.
   virtual void on_data(uint8_t* data, size_t n) = 0;
   /// The peer finished sending; writing still works.
   virtual void on_eof() = 0;
-  /// The connection broke (reset, write error, ...). Last event; the transport is closed already.
+  /// The connection broke (reset, write error, ...): TransportOptions::broken. What the peer had sent before was
+  /// delivered first unless reading was paused. Last event; the transport is closed already.
   virtual void on_closed(Reason reason) = 0;
   /// Output went over the high watermark (true), or fell under the low one (false).
   virtual void on_write_blocked(bool blocked) = 0;
@@ -58,7 +66,8 @@ class TransportEvents {
 struct TransportOptions {
   uint32_t high_bytes = 256 * 1024;         // output watermarks
   uint32_t low_bytes = 64 * 1024;
-  uint32_t read_budget_bytes = 256 * 1024;  // per loop turn
+  uint32_t read_budget_bytes = 256 * 1024;  // per loop turn; then the other connections have theirs
+  Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
 };
 
 /// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check, right after
@@ -78,12 +87,14 @@ class Transport : public ByteSink, public ListLink<Transport> {
   virtual void finish() = 0;
   /// Closes now, dropping unsent output. `abort` = with RST.
   virtual void close(bool abort = false) = 0;
-  /// Detaches from the owner: flushes what is queued, sends FIN, then reads and drops what the peer still sends (at
-  /// most 256 KiB and `linger_ms`) so that a last answer isn't destroyed by a reset, and closes. No more events.
+  /// Detaches from the owner: flushes what is queued (giving up after 10 s without progress), sends FIN, then reads
+  /// and drops what the peer still sends (at most 256 KiB and `linger_ms`) so that a last answer isn't destroyed by a
+  /// reset, and closes. No more events. Once the loop stops, `linger_ms` bounds it all.
   virtual void close_after_flush(uint64_t linger_ms = 1000) = 0;
   virtual bool closed() const = 0;
 
   virtual const Address& peer() const = 0;
+  /// Fetched at the first call; empty when that comes after the close.
   virtual const Address& local() const = 0;
   uint64_t bytes_read() const { return bytes_read_; }
   uint64_t bytes_written() const { return bytes_written_; }
@@ -91,6 +102,8 @@ class Transport : public ByteSink, public ListLink<Transport> {
   uint64_t last_read_ms() const { return last_read_ms_; }
   uint64_t last_write_ms() const { return last_write_ms_; }
   bool write_blocked() const { return blocked_; }
+  /// The loop's call for each transport that wrote, once per turn: brings `out` to the wire.
+  virtual void flush() {}
 
  protected:
   uint64_t bytes_read_ = 0;
@@ -100,8 +113,9 @@ class Transport : public ByteSink, public ListLink<Transport> {
   bool blocked_ = false;
 };
 
-/// Creates listening sockets (bound, listening, non-blocking, SO_REUSEADDR, SO_REUSEPORT when `reuse_port`). Returns
-/// the fd. With port 0 the kernel picks one: see bound_address().
+/// Creates listening sockets (bound, listening, non-blocking, SO_REUSEADDR, SO_REUSEPORT when `reuse_port`; keep-alive
+/// probes, which accepted connections inherit). "[::]" takes IPv6 only. Returns the fd. With port 0 the kernel picks
+/// one: see bound_address().
 Result<int> listen_socket(const Address& address, int backlog, bool reuse_port);
 Address bound_address(int fd);
 void close_fd(int fd);
@@ -141,7 +155,7 @@ class ConnectEvents {
   ~ConnectEvents() = default;
 };
 
-/// One connect attempt; destroying it cancels. Events never run inside create().
+/// One connect attempt; destroying it cancels. Events never run inside create(). `timeout_ms` 0 = the kernel's.
 class Connector {
  public:
   static std::unique_ptr<Connector> create(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events);
@@ -157,13 +171,15 @@ class Resolver {
   virtual ~Resolver() = default;
 };
 
-/// A file descriptor or signal watched on a loop, and file changes; used by the control thread.
+/// Calls `fn` for each delivery of signal `signo`; used by the control thread.
 class SignalWatch {
  public:
   static std::unique_ptr<SignalWatch> create(Loop& loop, int signo, std::function<void()> fn);
   virtual ~SignalWatch() = default;
 };
-/// Calls `fn` (at most once per 200 ms) when the file at `path` changed, was replaced by rename, or its symlink target moved.
+/// Calls `fn` (at most once per 200 ms) when the file at `path` changed, was replaced by rename, or its symlink target
+/// moved: its device, inode, size or mtime differ from the last call (or create()). Not when it vanishes. Changes the
+/// directory's watch can't see (targets elsewhere, network file systems) are found within 2 s.
 class FileWatch {
  public:
   static std::unique_ptr<FileWatch> create(Loop& loop, std::string path, std::function<void()> fn);

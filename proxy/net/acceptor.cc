@@ -1,0 +1,140 @@
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "proxy/net/loop_impl.h"
+#include "proxy/net/poll_handle.h"
+#include "proxy/net/socket.h"
+#include "proxy/net/transport.h"
+
+namespace dragoman {
+namespace {
+
+constexpr uint64_t kRetryMs = 100;
+constexpr int kDrainMax = 65536;  // no backlog is larger
+
+class TcpAcceptor final : public Acceptor {
+ public:
+  TcpAcceptor(Loop& loop, int fd, AcceptEvents& events, int per_turn)
+      : loop_(loop), events_(events), per_turn_(per_turn), fd_(fd) {
+    retry_.bind<&TcpAcceptor::on_retry>(loop.timers(), this);
+    if (poll_.open<&TcpAcceptor::on_poll>(loop.impl(), fd, this) == 0) {
+      update_interest();
+    } else {
+      retry_.start(kRetryMs);
+    }
+  }
+  ~TcpAcceptor() override { close(); }
+
+  void drain_and_close() override {
+    const PollHandle::Guard guard(poll_);
+    accept_up_to(kDrainMax);
+    if (!guard.gone()) close();
+  }
+  void pause() override {
+    paused_ = true;
+    update_interest();
+  }
+  void resume() override {
+    paused_ = false;
+    update_interest();
+  }
+
+ private:
+  void on_poll(int, int) { accept_up_to(per_turn_); }
+
+  void on_retry() {
+    // Without descriptors even the poll handle may have failed.
+    if (!poll_.is_open() && poll_.open<&TcpAcceptor::on_poll>(loop_.impl(), fd_, this) != 0) {
+      retry_.start(kRetryMs);
+      return;
+    }
+    update_interest();
+  }
+
+  void accept_up_to(int max) {
+    const PollHandle::Guard guard(poll_);
+    for (int i = 0; i < max; ++i) {
+      sockaddr_storage storage;
+      socklen_t length = sizeof(storage);
+      const int fd = ::accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) {
+        ++loop_.impl().stats.accepts;
+        events_.on_accept(fd, Address::from(reinterpret_cast<const sockaddr*>(&storage), length));
+        if (guard.gone()) return;
+        continue;
+      }
+      const int error = errno;
+      switch (error) {
+        case EAGAIN:
+          return;
+        case EINTR:
+        case ECONNABORTED:
+        // Linux passes pending network errors of the new socket (accept(2)): the next one may be fine.
+        case ENETDOWN:
+        case EPROTO:
+        case ENOPROTOOPT:
+        case EHOSTDOWN:
+        case ENONET:
+        case EHOSTUNREACH:
+        case EOPNOTSUPP:
+        case ENETUNREACH:
+          continue;
+        default:  // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays queued, so polling on would spin
+          retry_.start(kRetryMs);
+          update_interest();
+          events_.on_accept_failed(error);
+          return;
+      }
+    }
+    update_interest();  // after an error status the poll has stopped
+  }
+
+  void update_interest() { poll_.want(paused_ || retry_.active() ? 0 : UV_READABLE); }
+
+  void close() {
+    retry_.stop();
+    poll_.close();
+    close_fd(fd_);
+    fd_ = -1;
+  }
+
+  Loop& loop_;
+  AcceptEvents& events_;
+  const int per_turn_;
+  int fd_;
+  bool paused_ = false;
+  PollHandle poll_;
+  Timer retry_;
+};
+
+}  // namespace
+
+std::unique_ptr<Acceptor> Acceptor::create(Loop& loop, int fd, AcceptEvents& events, int per_turn) {
+  return std::make_unique<TcpAcceptor>(loop, fd, events, per_turn);
+}
+
+Result<int> listen_socket(const Address& address, int backlog, bool reuse_port) {
+  int fd = -1;
+  const auto fail = [&](const char* what) {
+    const int error = errno;
+    close_fd(fd);
+    return unexpected(std::string(what) + " " + address.to_string() + ": " + std::strerror(error));
+  };
+  fd = ::socket(address.storage.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail("can't create a socket for");
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (reuse_port && ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
+    return fail("can't share the port of");
+  if (address.storage.sa.sa_family == AF_INET6) ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+  set_keep_alive(fd);
+  if (::bind(fd, &address.storage.sa, address.length) != 0) return fail("can't bind to");
+  if (::listen(fd, backlog) != 0) return fail("can't listen on");
+  return fd;
+}
+
+}  // namespace dragoman

@@ -1,0 +1,92 @@
+#include <sys/socket.h>
+#include <uv.h>
+
+#include <cerrno>
+
+#include "proxy/net/loop_impl.h"
+#include "proxy/net/poll_handle.h"
+#include "proxy/net/socket.h"
+#include "proxy/net/transport.h"
+
+namespace dragoman {
+namespace {
+
+class TcpConnector final : public Connector {
+ public:
+  TcpConnector(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events) : events_(events), to_(to) {
+    timer_.bind<&TcpConnector::on_timeout>(loop.timers(), this);
+    error_ = begin(loop);
+    if (error_ != EINPROGRESS) {
+      now_.schedule<&TcpConnector::finish>(loop.impl(), this);
+    } else if (timeout_ms) {
+      timer_.start(timeout_ms);
+    }
+  }
+  ~TcpConnector() override {
+    poll_.close();
+    close_fd(fd_);
+  }
+
+ private:
+  /// 0 = connected, EINPROGRESS = the poll handle tells, else failed.
+  int begin(Loop& loop) {
+    fd_ = ::socket(to_.storage.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd_ < 0) return errno;
+    set_keep_alive(fd_);
+    int status;
+    do {
+      status = ::connect(fd_, &to_.storage.sa, to_.length);
+    } while (status != 0 && errno == EINTR);
+    if (status == 0) return 0;
+    if (errno != EINPROGRESS) return errno;
+    if (const int error = poll_.open<&TcpConnector::on_poll>(loop.impl(), fd_, this)) return -error;
+    poll_.want(UV_WRITABLE);
+    return EINPROGRESS;
+  }
+
+  void on_poll(int status, int) {
+    error_ = take_socket_error(fd_);
+    if (status < 0 && error_ == 0) error_ = ECONNABORTED;
+    finish();
+  }
+
+  void on_timeout() { give_up(Reason::kConnectTimeout, ETIMEDOUT); }
+
+  void finish() {
+    // A port of the ephemeral range that nobody listens on can be picked as our own: TCP then connects to itself.
+    if (error_ == 0 && bound_address(fd_) == to_) error_ = ECONNREFUSED;
+    if (error_) {
+      give_up(error_ == ETIMEDOUT ? Reason::kConnectTimeout : Reason::kConnectFailure, error_);
+      return;
+    }
+    timer_.stop();
+    poll_.close();
+    const int fd = fd_;
+    fd_ = -1;
+    events_.on_connected(fd);  // may destroy this
+  }
+
+  void give_up(Reason reason, int error) {
+    timer_.stop();
+    poll_.close();
+    close_fd(fd_);
+    fd_ = -1;
+    events_.on_connect_failed(reason, error);  // may destroy this
+  }
+
+  ConnectEvents& events_;
+  const Address to_;
+  int fd_ = -1;
+  int error_ = 0;
+  PollHandle poll_;
+  Timer timer_;
+  Deferred now_;
+};
+
+}  // namespace
+
+std::unique_ptr<Connector> Connector::create(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events) {
+  return std::make_unique<TcpConnector>(loop, to, timeout_ms, events);
+}
+
+}  // namespace dragoman

@@ -1,0 +1,61 @@
+#include "proxy/net/poll_handle.h"
+
+namespace dragoman {
+namespace {
+
+void on_poll(uv_poll_t* poll, int status, int events) {
+  auto* shell = reinterpret_cast<PollHandle::Shell*>(poll);
+  if (!poll->data) return;
+  Loop::Impl::of(reinterpret_cast<uv_handle_t*>(poll)).enter();
+  if (status < 0) shell->events = 0;  // libuv stopped the handle
+  shell->callback(poll->data, status, events);
+}
+
+}  // namespace
+
+int PollHandle::open(Loop::Impl& loop, int fd, void* owner, Callback callback) {
+  close();
+  auto* shell = new Shell;
+  if (int error = uv_poll_init(&loop.uv, &shell->poll, fd)) {
+    delete shell;
+    return error;
+  }
+  shell->poll.data = owner;
+  shell->callback = callback;
+  shell->events = 0;
+  shell_ = shell;
+  ++loop.live_handles;
+  return 0;
+}
+
+void PollHandle::want(int events) {
+  if (!shell_ || shell_->events == events) return;
+  shell_->events = events;
+  if (events) {
+    uv_poll_start(&shell_->poll, events, on_poll);
+  } else {
+    uv_poll_stop(&shell_->poll);
+  }
+}
+
+void PollHandle::close() {
+  if (!shell_) return;
+  Shell* shell = shell_;
+  shell_ = nullptr;
+  shell->poll.data = nullptr;
+  uv_close(reinterpret_cast<uv_handle_t*>(&shell->poll), [](uv_handle_t* handle) {
+    --Loop::Impl::of(handle).live_handles;
+    delete reinterpret_cast<Shell*>(handle);
+  });
+}
+
+void PollHandle::take(PollHandle& other, void* owner, Callback callback) {
+  close();
+  shell_ = other.shell_;
+  other.shell_ = nullptr;
+  if (!shell_) return;
+  shell_->poll.data = owner;
+  shell_->callback = callback;
+}
+
+}  // namespace dragoman
