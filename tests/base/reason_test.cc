@@ -1,0 +1,36 @@
+#include "proxy/base/reason.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace dragoman {
+namespace {
+
+TEST(Reason, EveryRowIsCompleteAndLabelsAndFlagsAreUnique) {
+  std::set<std::string_view> labels, flags;
+  for (int i = 0; i < kReasonCount; ++i) {
+    const ReasonRow& row = reason_row(static_cast<Reason>(i));
+    EXPECT_FALSE(row.label.empty()) << i;
+    EXPECT_FALSE(row.flag.empty()) << i;
+    EXPECT_GE(row.http_status, 200) << row.label;
+    EXPECT_LT(row.http_status, 600) << row.label;
+    EXPECT_LT(static_cast<int>(row.outcome), kOutcomeCount) << row.label;
+    EXPECT_TRUE(labels.insert(row.label).second) << row.label;
+    if (row.flag != "-") {  // nothing of ours went wrong
+      EXPECT_TRUE(flags.insert(row.flag).second) << row.flag;
+    }
+    for (char c : row.label) EXPECT_TRUE((c >= 'a' && c <= 'z') || c == '_') << row.label;
+  }
+}
+
+TEST(Reason, OutcomeNamesAreUnique) {
+  std::set<std::string_view> names;
+  for (int i = 0; i < kOutcomeCount; ++i) EXPECT_TRUE(names.insert(outcome_name(static_cast<Outcome>(i))).second) << i;
+  EXPECT_EQ(outcome_name(Outcome::kServerError), "server_error");
+  EXPECT_EQ(outcome_name(Outcome::kRateLimited), "rate_limited");
+  EXPECT_EQ(outcome_name(static_cast<Outcome>(200)), "unknown");
+}
+
+}  // namespace
+}  // namespace dragoman
