@@ -43,8 +43,11 @@ class IdTable {
     limit_ = std::min(limit, reserved_from);
   }
 
-  /// Ids that can still be given out.
-  uint32_t room() const { return limit_ - live_ - quarantined_; }
+  /// Ids that can be given out now.
+  uint32_t room(uint64_t now_ms) {
+    if (live_ + quarantined_ >= limit_) expire(now_ms);
+    return limit_ - live_ - quarantined_;
+  }
 
   /// False when no id is free.
   bool acquire(T* value, uint64_t now_ms, uint64_t& id) {
@@ -62,10 +65,18 @@ class IdTable {
   }
   uint64_t next_one_way() { return compose(one_way_ = next_generation(one_way_), one_way_slot_); }
   uint64_t next_heartbeat() { return compose(heartbeat_ = next_generation(heartbeat_), heartbeat_slot_); }
+  /// How many heartbeat ids were given out after `id`; UINT32_MAX when it is not a heartbeat's.
+  uint32_t heartbeats_after(uint64_t id) const {
+    uint64_t generation = id >> slot_bits_;
+    uint32_t ring = generation_mask();  // generations 1 .. mask
+    if (index_of(id) != heartbeat_slot_ || generation == 0 || generation > ring) return UINT32_MAX;
+    auto g = static_cast<uint32_t>(generation);
+    return heartbeat_ >= g ? heartbeat_ - g : heartbeat_ + (ring - g);
+  }
 
   Found find(uint64_t id) const {
-    uint64_t index = id & ((uint64_t{1} << slot_bits_) - 1);
-    uint32_t generation = static_cast<uint32_t>(id >> slot_bits_);
+    uint32_t index = index_of(id);
+    uint64_t generation = id >> slot_bits_;
     if (index == one_way_slot_) return {Match::kOneWay, nullptr};
     if (index == heartbeat_slot_) return {Match::kHeartbeat, nullptr};
     if (index >= slots_.size() || slots_[index].generation == 0) return {Match::kUnknown, nullptr};
@@ -97,7 +108,7 @@ class IdTable {
   void answered_late(uint64_t id) {
     uint32_t index = index_of(id);
     Slot& slot = slots_[index];
-    if (slot.state != State::kQuarantined || slot.generation != static_cast<uint32_t>(id >> slot_bits_)) return;
+    if (slot.state != State::kQuarantined || slot.generation != id >> slot_bits_) return;
     unlink(quarantine_, index);
     free_quarantined(index);
   }
@@ -126,9 +137,10 @@ class IdTable {
   uint32_t index_of(uint64_t id) const { return static_cast<uint32_t>(id & ((uint64_t{1} << slot_bits_) - 1)); }
   uint64_t compose(uint32_t generation, uint32_t slot) const { return uint64_t{generation} << slot_bits_ | slot; }
   uint32_t next_generation(uint32_t generation) const {
-    uint32_t mask = generation_bits_ >= 32 ? UINT32_MAX : (uint32_t{1} << generation_bits_) - 1;
-    generation = (generation + 1) & mask;
-    return generation ? generation : 1;  // 0 means never used
+    return generation == generation_mask() ? 1 : generation + 1;  // 0 means never used
+  }
+  uint32_t generation_mask() const {
+    return generation_bits_ >= 32 ? UINT32_MAX : (uint32_t{1} << generation_bits_) - 1;
   }
 
   void push(List& list, uint32_t index) {
