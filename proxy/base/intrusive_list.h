@@ -46,8 +46,15 @@ class IntrusiveList {
   bool empty() const { return root_.next_ == &root_; }
   T* front() { return empty() ? nullptr : static_cast<T*>(root_.next_); }
   T* back() { return empty() ? nullptr : static_cast<T*>(root_.prev_); }
-  void push_back(T& item) { insert(root_.prev_, item); }
-  void push_front(T& item) { insert(&root_, item); }
+  /// An element that is in a list already moves.
+  void push_back(T& item) {
+    static_cast<Link&>(item).unlink();  // first: it may be the one after which it goes
+    insert(root_.prev_, item);
+  }
+  void push_front(T& item) {
+    static_cast<Link&>(item).unlink();
+    insert(&root_, item);
+  }
   T* pop_front() {
     T* item = front();
     if (item) static_cast<Link*>(item)->unlink();
@@ -76,7 +83,6 @@ class IntrusiveList {
  private:
   void insert(Link* after, T& item) {
     Link& link = item;
-    link.unlink();
     link.next_ = after->next_;
     link.prev_ = after;
     after->next_->prev_ = &link;

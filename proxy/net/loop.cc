@@ -32,13 +32,13 @@ Loop::Impl::Impl() : wheel(uv_hrtime() / 1'000'000), scratch(new uint8_t[kScratc
   uv_prepare_init(&uv, &prepare);
   uv_check_start(&check, [](uv_check_t* h) {
     Impl& loop = of(reinterpret_cast<uv_handle_t*>(h));
-    loop.enter();
+    loop.wheel.advance(loop.now_ms());  // after the I/O: an answer that made it in time wins over its deadline
     loop.edge();
   });
   uv_prepare_start(&prepare, [](uv_prepare_t* h) {
     Impl& loop = of(reinterpret_cast<uv_handle_t*>(h));
     ++loop.stats.turns;
-    loop.wheel.advance(loop.now_ms());
+    loop.enter();
     if (!loop.edge()) {
       uv_async_send(&loop.async);  // don't block: the rest comes next turn
     } else {
@@ -84,7 +84,7 @@ void Loop::Impl::arm_timer() {
   armed_ms = due_ms;
   uv_timer_start(
       &timer,
-      [](uv_timer_t* h) { of(reinterpret_cast<uv_handle_t*>(h)).armed_ms = UINT64_MAX; },  // prepare does the work
+      [](uv_timer_t* h) { of(reinterpret_cast<uv_handle_t*>(h)).armed_ms = UINT64_MAX; },  // check does the work
       static_cast<uint64_t>(delay_ms), 0);
 }
 
@@ -150,6 +150,11 @@ void Loop::run() {
   impl_->thread.store(std::this_thread::get_id(), std::memory_order_relaxed);
   uv_run(&impl_->uv, UV_RUN_DEFAULT);
   impl_->edge();
+}
+
+void Loop::turn(bool wait) {
+  const bool pending = !impl_->deferred.empty() || !impl_->dirty.empty() || !impl_->retired.empty();
+  uv_run(&impl_->uv, wait && !pending ? UV_RUN_ONCE : UV_RUN_NOWAIT);
 }
 
 void Loop::stop() {

@@ -50,6 +50,8 @@ class Loop {
   void retire(Retired* object);
   /// Runs the loop until stop() was called and every handle is closed. Call on the loop's own thread.
   void run();
+  /// One turn; `wait` blocks until something happens. For tests and tools that drive the loop by hand, before run().
+  void turn(bool wait);
   /// Thread-safe. Stops taking posts after those already queued, lets run() return once all handles are closed: the owners must
   /// have closed theirs (transports, acceptors); the loop closes its own.
   void stop();

@@ -54,6 +54,21 @@ TEST(IntrusiveList, PushingAgainMoves) {
   EXPECT_EQ(values(other), (std::vector<int>{1}));
 }
 
+TEST(IntrusiveList, PushingTheLastOrFirstAgainKeepsTheListWhole) {
+  ListA list;
+  Item a(1), b(2);
+  list.push_back(a);
+  list.push_back(a);
+  EXPECT_EQ(values(list), (std::vector<int>{1}));
+  list.push_back(b);
+  list.push_back(b);
+  list.push_front(a);
+  EXPECT_EQ(values(list), (std::vector<int>{1, 2}));
+  EXPECT_EQ(list.pop_front(), &a);
+  EXPECT_EQ(list.pop_front(), &b);
+  EXPECT_TRUE(list.empty());
+}
+
 TEST(IntrusiveList, TwoTagsAreIndependent) {
   ListA a;
   ListB b;
