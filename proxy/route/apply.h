@@ -1,0 +1,35 @@
+// What a matched route changes on its way through: rewrites, header edits, redirects, the choice among clusters.
+#pragma once
+
+#include <string_view>
+
+#include "proxy/base/result.h"
+#include "proxy/route/route_table.h"
+
+namespace dragoman {
+
+/// Path and host rewrites (HTTP), then request_headers. Call once per request, not once per try.
+void apply_request(const Route& route, Head& head);
+/// response_headers.
+void apply_response(const Route& route, Head& head);
+
+/// Value of the Location field (RFC 9110 section 10.2.2) for a route with action kRedirect, in memory of `arena`: relative when
+/// the redirect names neither host nor scheme. The request's query is kept unless the redirect's path has its own.
+std::string_view make_location(const Route& route, const Head& request, Arena& arena);
+
+/// Index into route.clusters, by weight; `random` is uniform. Only for action kCluster.
+inline size_t pick_cluster(const Route& route, uint64_t random) {
+  if (route.clusters.size() < 2) return 0;
+  uint64_t at = random % route.weight_total;
+  size_t i = 0;
+  while (at >= route.clusters[i].weight) at -= route.clusters[i++].weight;
+  return i;
+}
+
+/// Remove, set, add, in this order. Works on heads of every protocol.
+void apply_edits(const config::HeaderEdits& edits, Head& head);
+/// Refuses what would break the framing of a message: names that are no tokens (RFC 9110 section 5.6.2) or that belong to the
+/// connection (Content-Length, Transfer-Encoding, Connection, Host ...), and control characters in values.
+Result<void> check_edits(const config::HeaderEdits& edits);
+
+}  // namespace dragoman
