@@ -393,13 +393,16 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
     lie(fault);
     return 0;
   }
-  if (f.total_len > options_.frame_bytes_max || f.head_len > head_bytes_max_) {
+  // Control frames are acted on when they are complete, so they must be no longer than a head.
+  bool control = supported && !is_request(f) && f.kind != DRAGOMAN_RESPONSE;
+  uint64_t whole = control ? f.total_len : f.head_len;
+  if (f.total_len > options_.frame_bytes_max || whole > head_bytes_max_) {
     f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, n));
     refuse(Reason::kFrameTooLarge, "frame over the limit", p, n, f);
     return 0;
   }
-  if (n < f.head_len) {
-    need_ = f.head_len;
+  if (n < whole) {
+    need_ = whole;
     return 0;
   }
 
