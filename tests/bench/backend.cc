@@ -1,14 +1,17 @@
-// bench_backend: the server behind the proxy in benchmarks and load tests. One thread, epoll, level-triggered.
+// bench_backend: the server behind the proxy in benchmarks and load tests. One thread, epoll.
 //
 //   bench_backend [--host 127.0.0.1] [--http PORT] [--bolt PORT] [--tcp PORT] [--body BYTES]
 //                 [--lie-every N] [--lie-kind content|id|drop] [--goaway-after N]
 //
 // Port 0 takes a free port. One line per listener goes to stdout: "ready http 127.0.0.1:34567", then "ready".
 // SIGTERM or SIGINT ends it with one line of JSON counters and code 0.
-//   http  HTTP/1.1 keep-alive, pipelining, requests with a Content-Length body; answers 200 with --body bytes and
-//         gives a request's x-bench-tag back.
-//   bolt  Bolt v1: answers a request with its own content, a heartbeat with its ack, a one-way call not at all.
-//   tcp   echoes bytes.
+//
+// http: HTTP/1.1 with keep-alive, pipelining and Content-Length bodies; answers 200 with --body bytes and
+// gives a request's x-bench-tag back.
+//
+// bolt: Bolt v1; answers a request with its own content, a heartbeat with its ack, a one-way call not at all.
+//
+// tcp: echoes bytes.
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -78,7 +81,8 @@ class Backend {
  public:
   explicit Backend(Options options) : options_(std::move(options)), scratch_(2 * kReadBytes) {
     const std::string length = std::to_string(options_.body_bytes);
-    http_head_ = "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: " + length + "\r\n";
+    http_head_ =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: " + length + "\r\n";
     http_body_.assign(options_.body_bytes, 'x');
     http_answer_ = http_head_ + "\r\n" + http_body_;
   }
@@ -260,9 +264,11 @@ class Backend {
     std::string& out = connection.out;
     const bool lie = lie_now();
     if (!lie || options_.lie_kind != Lie::kDrop) {
-      const std::string_view class_name = frame.class_name.empty() ? std::string_view() : bolt::kResponseClass;
+      const std::string_view class_name =
+          frame.class_name.empty() ? std::string_view() : bolt::kResponseClass;
       const uint32_t id = lie && options_.lie_kind == Lie::kId ? frame.id ^ 0x40000000u : frame.id;
-      bolt::append_response_header(out, frame, bolt::kCmdResponse, id, class_name.size(), frame.content.size());
+      bolt::append_response_header(out, frame, bolt::kCmdResponse, id, class_name.size(),
+                                   frame.content.size());
       out.append(class_name);
       out.append(frame.content);
       if (lie && options_.lie_kind == Lie::kContent && !frame.content.empty()) {
@@ -291,7 +297,8 @@ class Backend {
       std::string_view tag;
       bool bad = false;
       bool close = rest.substr(0, line_end).ends_with("HTTP/1.0");
-      for_each_header(rest.substr(line_end + 2, head_end - line_end), [&](std::string_view name, std::string_view value) {
+      const std::string_view lines = rest.substr(line_end + 2, head_end - line_end);
+      for_each_header(lines, [&](std::string_view name, std::string_view value) {
         if (equal_ignore_case(name, "content-length")) {
           const auto end = value.data() + value.size();
           const auto parsed = std::from_chars(value.data(), end, body_bytes);
@@ -306,7 +313,8 @@ class Backend {
       });
       if (bad) {
         ++stats_.protocol_errors;
-        connection.out.append("HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        connection.out.append(
+            "HTTP/1.1 501 Not Implemented\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         connection.close_after_output = true;
         return data.size();
       }
@@ -345,8 +353,8 @@ class Backend {
         "\"bolt_heartbeats\":%llu,\"goaways\":%llu,\"requests_after_goaway_max\":%llu,\"tcp_bytes\":%llu,"
         "\"lies\":%llu,\"protocol_errors\":%llu}\n",
         n(stats_.connections), n(stats_.http_requests), n(stats_.bolt_requests), n(stats_.bolt_oneways),
-        n(stats_.bolt_heartbeats), n(stats_.goaways), n(stats_.requests_after_goaway_max), n(stats_.tcp_bytes),
-        n(stats_.lies), n(stats_.protocol_errors));
+        n(stats_.bolt_heartbeats), n(stats_.goaways), n(stats_.requests_after_goaway_max),
+        n(stats_.tcp_bytes), n(stats_.lies), n(stats_.protocol_errors));
     std::fflush(stdout);
   }
 
@@ -375,10 +383,14 @@ class Backend {
 Options parse_options(int argc, char** argv) {
   enum { kHost = 1, kHttp, kBolt, kTcp, kBody, kLieEvery, kLieKind, kGoAwayAfter };
   static const option kFlags[] = {
-      {"host", required_argument, nullptr, kHost},          {"http", required_argument, nullptr, kHttp},
-      {"bolt", required_argument, nullptr, kBolt},          {"tcp", required_argument, nullptr, kTcp},
-      {"body", required_argument, nullptr, kBody},          {"lie-every", required_argument, nullptr, kLieEvery},
-      {"lie-kind", required_argument, nullptr, kLieKind},   {"goaway-after", required_argument, nullptr, kGoAwayAfter},
+      {"host", required_argument, nullptr, kHost},
+      {"http", required_argument, nullptr, kHttp},
+      {"bolt", required_argument, nullptr, kBolt},
+      {"tcp", required_argument, nullptr, kTcp},
+      {"body", required_argument, nullptr, kBody},
+      {"lie-every", required_argument, nullptr, kLieEvery},
+      {"lie-kind", required_argument, nullptr, kLieKind},
+      {"goaway-after", required_argument, nullptr, kGoAwayAfter},
       {nullptr, 0, nullptr, 0},
   };
   Options options;

@@ -30,9 +30,7 @@ inline uint16_t load16(const char* p) {
   return static_cast<uint16_t>(b[0] << 8 | b[1]);
 }
 
-inline uint32_t load32(const char* p) {
-  return static_cast<uint32_t>(load16(p)) << 16 | load16(p + 2);
-}
+inline uint32_t load32(const char* p) { return static_cast<uint32_t>(load16(p)) << 16 | load16(p + 2); }
 
 inline void store16(char* p, uint16_t v) {
   p[0] = static_cast<char>(v >> 8);
@@ -97,8 +95,9 @@ inline Parse parse(std::string_view in, Frame& frame) {
 }
 
 // Appends the fixed header of a request (or one-way call, heartbeat, GoAway).
-inline void append_request_header(std::string& out, uint8_t type, uint16_t command, uint32_t id, int32_t timeout_ms,
-                                  size_t class_len, size_t header_len, size_t content_len) {
+inline void append_request_header(std::string& out, uint8_t type, uint16_t command, uint32_t id,
+                                  int32_t timeout_ms, size_t class_len, size_t header_len,
+                                  size_t content_len) {
   char h[kRequestHeaderBytes];
   h[0] = 1;
   h[1] = static_cast<char>(type);

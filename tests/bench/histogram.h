@@ -30,8 +30,8 @@ class Histogram {
   uint64_t count() const { return count_; }
   uint64_t max_ns() const { return max_; }
 
-  // The smallest recorded magnitude that at least `percent` (0..100) of all values do not exceed, rounded up to
-  // its bucket's upper edge and never above the maximum. 0 when nothing was recorded.
+  // The smallest recorded magnitude that at least `percent` (0..100) of all values do not exceed, rounded up
+  // to its bucket's upper edge and never above the maximum. 0 when nothing was recorded.
   uint64_t percentile_ns(double percent) const {
     if (count_ == 0) return 0;
     // The factor keeps a product such as 99.9 % of 1000, which floating point puts just above 999, at 999.
@@ -54,8 +54,8 @@ class Histogram {
   static constexpr int kSubBits = 7;
   static constexpr size_t kSubCount = size_t{1} << kSubBits;
 
-  // Values below 128 have a bucket each; above, the group is the position of the highest bit and the bucket in
-  // the group is given by the 7 bits after it.
+  // Values below 128 have a bucket each; above, the group is the position of the highest bit and the bucket
+  // in the group is given by the 7 bits after it.
   static size_t index_of(uint64_t value) {
     if (value < kSubCount) return static_cast<size_t>(value);
     const int shift = static_cast<int>(std::bit_width(value)) - 1 - kSubBits;

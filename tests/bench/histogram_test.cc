@@ -15,8 +15,8 @@ TEST(HistogramTest, EmptyIsZero) {
 }
 
 TEST(HistogramTest, OneValueIsEveryPercentile) {
-  for (const uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{127}, uint64_t{128}, uint64_t{255}, uint64_t{256},
-                               uint64_t{1'000'000}, uint64_t{1} << 40, UINT64_MAX}) {
+  for (const uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{127}, uint64_t{128}, uint64_t{255},
+                               uint64_t{256}, uint64_t{1'000'000}, uint64_t{1} << 40, UINT64_MAX}) {
     Histogram histogram;
     histogram.record(value);
     EXPECT_EQ(histogram.percentile_ns(0), value);

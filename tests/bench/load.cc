@@ -1,8 +1,9 @@
 // bench_load: a load generator for Bolt v1, byte-echo TCP and HTTP/1.1. One thread, epoll.
 //
-// Closed loop by default: every connection keeps --depth calls open. With --rate R, open loop: call i is due at
-// start + i / R and its latency counts from there, however late it could be sent (no coordinated omission).
-// Every answer is checked to belong to its call. README.md lists the flags, the output and the failure kinds.
+// Closed loop by default: every connection keeps --depth calls open. With --rate R, open loop: call i is due
+// at start + i / R and its latency counts from there, however late it could be sent (no coordinated
+// omission). Every answer is checked to belong to its call. README.md lists the flags, the output and the
+// failure kinds.
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -27,7 +28,7 @@ enum class Protocol { kHttp, kBolt, kTcp };
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kMillisecond = 1'000'000;
-constexpr uint64_t kTickNs = 10 * kMillisecond;          // opening, retries and deadlines are looked at this often
+constexpr uint64_t kTickNs = 10 * kMillisecond;  // opening, retries and deadlines are looked at this often
 constexpr uint64_t kReconnectDelayNs = 20 * kMillisecond;
 constexpr size_t kReadBytes = 256 * 1024;
 constexpr size_t kHttpHeadBytesMax = 64 * 1024;
@@ -60,9 +61,9 @@ struct Options {
 
 // One call that waits for its answer.
 struct Call {
-  uint64_t start_ns = 0;   // when it was due (open loop) or made (closed loop)
-  uint64_t made_ns = 0;    // its deadline counts from here
-  uint64_t serial = 0;     // unique in the run
+  uint64_t start_ns = 0;  // when it was due (open loop) or made (closed loop)
+  uint64_t made_ns = 0;   // its deadline counts from here
+  uint64_t serial = 0;    // unique in the run
   uint16_t generation = 0;
   bool open = false;
 };
@@ -73,10 +74,10 @@ struct Connection {
   int fd = -1;
   State state = State::kClosed;
   uint32_t pending = 0;
-  uint32_t head = 0;         // http, tcp: the oldest call in `calls`, which is then a ring
-  bool draining = false;     // no new calls; closed when nothing is pending
-  bool answered = false;     // had an answer since it was opened
-  bool done_once = false;    // had an answer ever
+  uint32_t head = 0;       // http, tcp: the oldest call in `calls`, which is then a ring
+  bool draining = false;   // no new calls; closed when nothing is pending
+  bool answered = false;   // had an answer since it was opened
+  bool done_once = false;  // had an answer ever
   bool in_dirty = false;
   uint32_t events = 0;
   uint64_t opened_ns = 0;
@@ -121,9 +122,11 @@ class Generator {
     uint64_t not_before_ns;
   };
 
-  static uint64_t to_ns(double seconds) { return static_cast<uint64_t>(seconds * static_cast<double>(kSecond)); }
+  static uint64_t to_ns(double seconds) {
+    return static_cast<uint64_t>(seconds * static_cast<double>(kSecond));
+  }
 
-  // ---- the loop -----------------------------------------------------------------------------------------------
+  // ---- the loop ---------------------------------------------------------------------------------
 
   void loop() {
     std::array<epoll_event, 512> events;
@@ -147,7 +150,8 @@ class Generator {
       const uint64_t after = now_ns();
       const uint64_t wait = wake_ns > after ? wake_ns - after : 0;
       const timespec timeout{static_cast<time_t>(wait / kSecond), static_cast<long>(wait % kSecond)};
-      const int count = epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &timeout, nullptr);
+      const int count =
+          epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &timeout, nullptr);
       for (int i = 0; i < count; ++i) {
         if (events[i].data.u32 == kStdinIndex) {
           on_stdin();
@@ -178,7 +182,7 @@ class Generator {
       not_sent_ = due > calls_made_ ? due - calls_made_ : 0;
     }
     stopping_ = true;
-    // Answers after the end of the time don't count as measured; those of the last calls of --max-requests do.
+    // Answers after the end of the time don't count as measured; those to the last of --max-requests do.
     keep_measuring_ = calls_made && !time_is_up;
     measured_to_ns_ = now;
     give_up_at_ns_ = now + (options_.timeout_ms + 1000) * kMillisecond;
@@ -268,7 +272,7 @@ class Generator {
     }
   }
 
-  // ---- connections --------------------------------------------------------------------------------------------
+  // ---- connections ------------------------------------------------------------------------------
 
   uint32_t index_of(const Connection& connection) const {
     return static_cast<uint32_t>(&connection - connections_.data());
@@ -300,7 +304,8 @@ class Generator {
     connection.head = 0;
     if (connection.calls.empty()) connection.calls.resize(options_.depth);
     connection.free_calls.clear();
-    for (uint32_t slot = options_.depth; slot-- > 0;) connection.free_calls.push_back(static_cast<uint16_t>(slot));
+    for (uint32_t slot = options_.depth; slot-- > 0;)
+      connection.free_calls.push_back(static_cast<uint16_t>(slot));
     const int result = connect(connection.fd, reinterpret_cast<sockaddr*>(&address_), address_length_);
     if (result != 0 && errno != EINPROGRESS) {
       fail(connect_failure(errno), 1);
@@ -322,7 +327,8 @@ class Generator {
   }
 
   void close_fd(Connection& connection) {
-    if (connection.state == State::kConnecting || (options_.idle && !connection.done_once && connection.fd >= 0)) {
+    if (connection.state == State::kConnecting ||
+        (options_.idle && !connection.done_once && connection.fd >= 0)) {
       --opening_;
     }
     if (connection.fd >= 0) close(connection.fd);
@@ -391,7 +397,8 @@ class Generator {
       return flush(connection);
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read_once(connection);
-    if (connection.state == State::kOpen && (!connection.out.empty() || (connection.events & EPOLLOUT) != 0)) {
+    if (connection.state == State::kOpen &&
+        (!connection.out.empty() || (connection.events & EPOLLOUT) != 0)) {
       flush(connection);
     }
   }
@@ -459,7 +466,7 @@ class Generator {
     dirty_.push_back(index_of(connection));
   }
 
-  // ---- calls and answers --------------------------------------------------------------------------------------
+  // ---- calls and answers ------------------------------------------------------------------------
 
   void build_templates() {
     filler_.resize(std::max(options_.size, kTagBytes));
@@ -481,8 +488,8 @@ class Generator {
     } else if (options_.protocol == Protocol::kTcp) {
       template_ = filler_;
     } else {
-      template_ = (options_.http_post ? "POST " : "GET ") + options_.path + " HTTP/1.1\r\nhost: " + options_.host +
-                  "\r\nuser-agent: bench_load\r\naccept: */*\r\n";
+      template_ = (options_.http_post ? "POST " : "GET ") + options_.path +
+                  " HTTP/1.1\r\nhost: " + options_.host + "\r\nuser-agent: bench_load\r\naccept: */*\r\n";
       if (options_.http_post) template_ += "content-length: " + std::to_string(options_.size) + "\r\n";
       if (options_.http_tag) {
         template_ += "x-bench-tag: ";
@@ -506,7 +513,8 @@ class Generator {
     char tag[kTagBytes];
     write_tag(tag, serial, id, connection);
     return payload.size() == options_.size && std::memcmp(payload.data(), tag, kTagBytes) == 0 &&
-           std::memcmp(payload.data() + kTagBytes, filler_.data() + kTagBytes, payload.size() - kTagBytes) == 0;
+           std::memcmp(payload.data() + kTagBytes, filler_.data() + kTagBytes, payload.size() - kTagBytes) ==
+               0;
   }
 
   static void write_http_tag(char* to, uint64_t serial) {
@@ -649,7 +657,8 @@ class Generator {
       const uint32_t slot = connection.head;
       const Call& call = connection.calls[slot];
       const uint32_t id = static_cast<uint32_t>(call.generation) << 16 | slot;
-      const bool right = payload_is_right(data.substr(used, options_.size), call.serial, id, index_of(connection));
+      const bool right =
+          payload_is_right(data.substr(used, options_.size), call.serial, id, index_of(connection));
       count_answer(connection, call, right ? nullptr : "wrong_content", now);
       release_head(connection);
       used += options_.size;
@@ -668,7 +677,8 @@ class Generator {
       }
       unsigned status = 0;
       if (rest.size() < 12 || !rest.starts_with("HTTP/1.1 ") ||
-          std::from_chars(rest.data() + 9, rest.data() + 12, status).ptr != rest.data() + 12 || status < 100) {
+          std::from_chars(rest.data() + 9, rest.data() + 12, status).ptr != rest.data() + 12 ||
+          status < 100) {
         broken = "bad_response";
         return used;
       }
@@ -678,7 +688,8 @@ class Generator {
       bool bad = false;
       std::string_view tag;
       const size_t line_end = rest.find("\r\n");
-      for_each_header(rest.substr(line_end + 2, head_end - line_end), [&](std::string_view name, std::string_view value) {
+      const std::string_view lines = rest.substr(line_end + 2, head_end - line_end);
+      for_each_header(lines, [&](std::string_view name, std::string_view value) {
         if (equal_ignore_case(name, "content-length")) {
           const auto end = value.data() + value.size();
           const auto parsed = std::from_chars(value.data(), end, body_bytes);
@@ -728,7 +739,7 @@ class Generator {
     release_head(connection);
   }
 
-  // ---- the rest -----------------------------------------------------------------------------------------------
+  // ---- the rest ---------------------------------------------------------------------------------
 
   void fail(std::string_view kind, uint64_t count) {
     errors_ += count;
@@ -763,14 +774,16 @@ class Generator {
                                : 0;
     const double rps = seconds > 0 ? static_cast<double>(measured_answers_) / seconds : 0;
     const auto n = [](uint64_t value) { return static_cast<unsigned long long>(value); };
-    const auto us = [&](double percent) { return static_cast<double>(histogram_.percentile_ns(percent)) / 1e3; };
+    const auto us = [&](double percent) {
+      return static_cast<double>(histogram_.percentile_ns(percent)) / 1e3;
+    };
     std::printf("{\"proto\":\"%s\",\"connections\":%u,\"depth\":%u,\"rate\":%g,\"size\":%zu,",
-                kNames[static_cast<size_t>(options_.protocol)], options_.connections, options_.depth, options_.rate,
-                options_.size);
+                kNames[static_cast<size_t>(options_.protocol)], options_.connections, options_.depth,
+                options_.rate, options_.size);
     std::printf("\"requests\":%llu,\"total_requests\":%llu,\"errors\":%llu,\"seconds\":%.3f,\"rps\":%.1f,",
                 n(measured_answers_), n(answers_), n(errors_), seconds, rps);
-    std::printf("\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,", us(50), us(90),
-                us(99), us(99.9), static_cast<double>(histogram_.max_ns()) / 1e3);
+    std::printf("\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,", us(50),
+                us(90), us(99), us(99.9), static_cast<double>(histogram_.max_ns()) / 1e3);
     std::printf("\"connects\":%llu,\"reconnects\":%llu,\"closed_idle\":%llu,\"goaways\":%llu,\"failures\":{",
                 n(connects_), n(reconnects_), n(closed_idle_), n(goaways_));
     const char* comma = "";
@@ -828,19 +841,22 @@ class Generator {
 };
 
 [[noreturn]] void usage() {
-  std::fprintf(stderr,
-               "usage: bench_load --proto http|bolt|tcp --target IP:PORT [--connections N] [--depth D]\n"
-               "                  [--seconds S] [--warmup S] [--rate R] [--max-requests N] [--timeout-ms MS]\n"
-               "                  [--size BYTES] [--connect-idle N] [--opening-max N] [--on-close reconnect|retire]\n"
-               "                  [--goaway] [--service NAME] [--method NAME]\n"
-               "                  [--path PATH] [--host NAME] [--post] [--no-tag]\n");
+  std::fprintf(
+      stderr,
+      "usage: bench_load --proto http|bolt|tcp --target IP:PORT [--connections N] [--depth D]\n"
+      "                  [--seconds S] [--warmup S] [--rate R] [--max-requests N] [--timeout-ms MS]\n"
+      "                  [--size BYTES] [--connect-idle N] [--opening-max N] [--on-close reconnect|retire]\n"
+      "                  [--goaway] [--service NAME] [--method NAME]\n"
+      "                  [--path PATH] [--host NAME] [--post] [--no-tag]\n");
   std::exit(2);
 }
 
 Options parse_options(int argc, char** argv) {
   enum {
-    kProto = 1, kTarget, kConnections, kDepth, kSeconds, kWarmup, kRate, kMaxRequests, kTimeoutMs, kSize, kConnectIdle,
-    kOpeningMax, kOnClose, kGoAway, kService, kMethod, kPath, kHost, kPost, kNoTag
+    // clang-format off
+    kProto = 1, kTarget, kConnections, kDepth, kSeconds, kWarmup, kRate, kMaxRequests, kTimeoutMs, kSize,
+    kConnectIdle, kOpeningMax, kOnClose, kGoAway, kService, kMethod, kPath, kHost, kPost, kNoTag
+    // clang-format on
   };
   static const option kFlags[] = {
       {"proto", required_argument, nullptr, kProto},
@@ -881,7 +897,9 @@ Options parse_options(int argc, char** argv) {
         else usage();
         break;
       case kTarget: options.target = text; break;
-      case kConnections: options.connections = static_cast<uint32_t>(number_or_exit("connections", text, 1, 100'000)); break;
+      case kConnections:
+        options.connections = static_cast<uint32_t>(number_or_exit("connections", text, 1, 100'000));
+        break;
       case kDepth: options.depth = static_cast<uint32_t>(number_or_exit("depth", text, 1, kDepthMax)); break;
       case kSeconds:
         options.seconds = seconds_or_exit("seconds", optarg, kSecondsMax);
@@ -896,7 +914,9 @@ Options parse_options(int argc, char** argv) {
         options.idle = true;
         options.connections = static_cast<uint32_t>(number_or_exit("connect-idle", text, 1, 100'000));
         break;
-      case kOpeningMax: options.opening_max = static_cast<uint32_t>(number_or_exit("opening-max", text, 1, 100'000)); break;
+      case kOpeningMax:
+        options.opening_max = static_cast<uint32_t>(number_or_exit("opening-max", text, 1, 100'000));
+        break;
       case kOnClose:
         if (text != "reconnect" && text != "retire") usage();
         options.retire = text == "retire";

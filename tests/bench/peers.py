@@ -1,4 +1,5 @@
 """The proxies that are measured: their configurations, how they are started, and the ports they listen on."""
+
 import ctypes
 import os
 import random
@@ -34,10 +35,12 @@ def free_ports(count):
 
 def start(command, cpu, **kwargs):
     """Starts a program on one CPU (None: anywhere)."""
+
     def pin():
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # nothing outlives the run
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
+
     return subprocess.Popen(command, preexec_fn=pin, **kwargs)
 
 
@@ -145,6 +148,7 @@ stream {{
 
 class Peer:
     """One proxy. `ports` is {protocol: port}, `pid` the process to account to, once started."""
+
     note = ''
     protocols = PROTOCOLS
 
@@ -190,8 +194,9 @@ class Peer:
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() - began > ready_timeout_s:
                 self.stop()
-                raise RuntimeError('%s did not start (%s); its output:\n%s' % (self.name, ' '.join(command),
-                                                                               self._output()))
+                raise RuntimeError(
+                    '%s did not start (%s); its output:\n%s' % (self.name, ' '.join(command), self._output())
+                )
             time.sleep(0.0002)
         return time.monotonic() - began
 
@@ -222,7 +227,12 @@ class Dragoman(Peer):
         return None if os.access(self.binary, os.X_OK) else 'no executable %s' % self.binary
 
     def command(self):
-        return [self.binary, 'run', '-c', self.write('dragoman.yaml', self.fill(DRAGOMAN, limits=DRAGOMAN_LIMITS))]
+        return [
+            self.binary,
+            'run',
+            '-c',
+            self.write('dragoman.yaml', self.fill(DRAGOMAN, limits=DRAGOMAN_LIMITS)),
+        ]
 
     def version(self):
         done = subprocess.run([self.binary, '--version'], capture_output=True, text=True, timeout=10)
@@ -239,7 +249,9 @@ class Haproxy(Peer):
         return ['haproxy', '-db', '-f', self.write('haproxy.cfg', self.fill(HAPROXY, bufsize=self.bufsize))]
 
     def version(self):
-        return subprocess.run(['haproxy', '-v'], capture_output=True, text=True).stdout.split(' - ')[0].strip()
+        return (
+            subprocess.run(['haproxy', '-v'], capture_output=True, text=True).stdout.split(' - ')[0].strip()
+        )
 
 
 class Haproxy64k(Haproxy):
@@ -278,10 +290,20 @@ class Nghttpx(Peer):
         return None if shutil.which('nghttpx') else 'nghttpx is not installed'
 
     def command(self):
-        return ['nghttpx', '--conf=/dev/null', '--workers=1', '--no-ocsp', '--add-x-forwarded-for',
-                '--frontend=127.0.0.1,%d;no-tls' % self.ports['http'], '--backend=127.0.0.1,%d' % self.backend['http'],
-                '--frontend-keep-alive-timeout=10m', '--frontend-read-timeout=10m', '--accesslog-file=/dev/null',
-                '--errorlog-file=%s/error.log' % self.dir, '--pid-file=%s/pid' % self.dir]
+        return [
+            'nghttpx',
+            '--conf=/dev/null',
+            '--workers=1',
+            '--no-ocsp',
+            '--add-x-forwarded-for',
+            '--frontend=127.0.0.1,%d;no-tls' % self.ports['http'],
+            '--backend=127.0.0.1,%d' % self.backend['http'],
+            '--frontend-keep-alive-timeout=10m',
+            '--frontend-read-timeout=10m',
+            '--accesslog-file=/dev/null',
+            '--errorlog-file=%s/error.log' % self.dir,
+            '--pid-file=%s/pid' % self.dir,
+        ]
 
     def version(self):
         return subprocess.run(['nghttpx', '--version'], capture_output=True, text=True).stdout.strip()
@@ -289,6 +311,7 @@ class Nghttpx(Peer):
 
 class Direct(Peer):
     """No proxy at all: the load talks to the backend, and the backend's CPU time is what is shown."""
+
     note = 'no proxy; the backend\'s own CPU'
 
     def __init__(self, name, backend_ports, backend_process):
@@ -300,7 +323,9 @@ class Direct(Peer):
 
 class Backend:
     def __init__(self, binary, cpu):
-        self.process = start([binary, '--http', '0', '--bolt', '0', '--tcp', '0'], cpu, stdout=subprocess.PIPE, text=True)
+        self.process = start(
+            [binary, '--http', '0', '--bolt', '0', '--tcp', '0'], cpu, stdout=subprocess.PIPE, text=True
+        )
         self.ports = {}
         for line in self.process.stdout:
             words = line.split()
@@ -311,5 +336,11 @@ class Backend:
 
 
 # In the order they take their turns.
-KINDS = {'dragoman': Dragoman, 'haproxy': Haproxy, 'nginx': Nginx, 'nghttpx': Nghttpx, 'haproxy64k': Haproxy64k,
-         'nginx64k': Nginx64k}
+KINDS = {
+    'dragoman': Dragoman,
+    'haproxy': Haproxy,
+    'nginx': Nginx,
+    'nghttpx': Nghttpx,
+    'haproxy64k': Haproxy64k,
+    'nginx64k': Nginx64k,
+}

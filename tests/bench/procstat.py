@@ -1,4 +1,5 @@
 """What the kernel says about a process and its descendants, and about the machine."""
+
 import glob
 import os
 import re
@@ -28,7 +29,7 @@ def tree(pid):
 
 
 def cpu_ns(pid):
-    """(CPU time, time spent ready to run while something else had the CPU) of the tree, as the scheduler counts (ns)."""
+    """(CPU time, time ready to run while something else had the CPU) of the tree, by the scheduler (ns)."""
     ran = waited = 0
     for member in tree(pid):
         for path in glob.glob('/proc/%d/task/*/schedstat' % member):
@@ -40,7 +41,7 @@ def cpu_ns(pid):
 
 
 def io_calls(pid):
-    """(read calls, write calls) of the tree. The kernel counts read() and write() here, but not recv() and send()."""
+    """(read calls, write calls) of the tree. The kernel counts read() and write(), not recv() and send()."""
     reads = writes = 0
     for member in tree(pid):
         fields = dict(line.split(': ') for line in _read('/proc/%d/io' % member).splitlines())
@@ -87,8 +88,12 @@ class SyscallCounter:
     def __enter__(self):
         events = ['raw_syscalls:sys_enter'] + ['syscalls:sys_enter_' + name for name in READS + WRITES]
         pids = ','.join(map(str, tree(self.pid)))
-        self.process = subprocess.Popen(['perf', 'stat', '-x', ';', '-e', ','.join(events), '-p', pids],
-                                        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            ['perf', 'stat', '-x', ';', '-e', ','.join(events), '-p', pids],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
         return self
 
     def __exit__(self, *_):
@@ -105,8 +110,11 @@ class SyscallCounter:
             if len(fields) > 2 and fields[0].isdigit():
                 values[fields[2].rsplit('sys_enter', 1)[-1].lstrip('_')] = int(fields[0])
         if '' in values:
-            self.counts = {'all': values[''], 'reads': sum(values.get(name, 0) for name in READS),
-                           'writes': sum(values.get(name, 0) for name in WRITES)}
+            self.counts = {
+                'all': values[''],
+                'reads': sum(values.get(name, 0) for name in READS),
+                'writes': sum(values.get(name, 0) for name in WRITES),
+            }
 
 
 def machine():

@@ -26,27 +26,50 @@ def workload_tables(results):
         body = []
         for name, row in rows.items():
             proxied = name != 'direct'
-            body.append([name, number(row['cpu_us']), '%.2f - %.2f' % (row['cpu_us_min'], row['cpu_us_max']),
-                         ratio(row['cpu_us'], haproxy) if proxied else '-',
-                         ratio(row['cpu_us'], nginx) if proxied else '-', number(row['rps'], '%.0f'),
-                         number(row['p50_us'], '%.0f'), number(row['p99_us'], '%.0f')])
+            body.append(
+                [
+                    name,
+                    number(row['cpu_us']),
+                    '%.2f - %.2f' % (row['cpu_us_min'], row['cpu_us_max']),
+                    ratio(row['cpu_us'], haproxy) if proxied else '-',
+                    ratio(row['cpu_us'], nginx) if proxied else '-',
+                    number(row['rps'], '%.0f'),
+                    number(row['p50_us'], '%.0f'),
+                    number(row['p99_us'], '%.0f'),
+                ]
+            )
         note = '' if workload['steady'] else ' **Not steady: read nothing from it.**'
-        out.append('### %s\n\n%d of %d rounds used.%s\n\n' % (workload['title'], workload['rounds_used'],
-                                                             len(workload['rounds']), note) +
-                   table(['', 'CPU us/request', 'min - max', '/ HAProxy', '/ nginx', 'requests/s', 'p50 us', 'p99 us'], body))
+        out.append(
+            '### %s\n\n%d of %d rounds used.%s\n\n'
+            % (workload['title'], workload['rounds_used'], len(workload['rounds']), note)
+            + table(
+                ['', 'CPU us/request', 'min - max', '/ HAProxy', '/ nginx', 'requests/s', 'p50 us', 'p99 us'],
+                body,
+            )
+        )
     return out
 
 
 def rate_tables(results):
     out = []
     for workload in results['rates'].values():
-        body = [[name, number(row['p50_us'], '%.0f'), number(row['p99_us'], '%.0f'),
-                 number(row['added_p50_us'], '%.0f'), number(row['added_p99_us'], '%.0f'), number(row['cpu_us'], '%.1f')]
-                for name, row in workload['rows'].items()]
+        body = [
+            [
+                name,
+                number(row['p50_us'], '%.0f'),
+                number(row['p99_us'], '%.0f'),
+                number(row['added_p50_us'], '%.0f'),
+                number(row['added_p99_us'], '%.0f'),
+                number(row['cpu_us'], '%.1f'),
+            ]
+            for name, row in workload['rows'].items()
+        ]
         note = '' if workload['steady'] else ' **Not steady: read nothing from it.**'
-        out.append('### %s, open loop\n\n%d of %d rounds used.%s\n\n' % (
-            workload['title'], workload['rounds_used'], len(workload['rounds']), note) +
-            table(['', 'p50 us', 'p99 us', 'added p50', 'added p99', 'CPU us/request'], body))
+        out.append(
+            '### %s, open loop\n\n%d of %d rounds used.%s\n\n'
+            % (workload['title'], workload['rounds_used'], len(workload['rounds']), note)
+            + table(['', 'p50 us', 'p99 us', 'added p50', 'added p99', 'CPU us/request'], body)
+        )
     return out
 
 
@@ -54,22 +77,43 @@ def syscall_table(results):
     body = []
     for workload in results['syscalls'].values():
         for name, row in workload['rows'].items():
-            body.append([workload['title'], name, number(row['reads']), number(row['writes']), number(row['all'])])
+            body.append(
+                [workload['title'], name, number(row['reads']), number(row['writes']), number(row['all'])]
+            )
     return table(['', '', 'reads', 'writes', 'all'], body)
 
 
 def memory_table(results):
     def size(value, unit):
         return number(None if value is None else value / unit)
+
     names = list(results['memory']) or list(results['start_ms'])
     body = []
     for name in names:
         row = results['memory'].get(name, {})
-        body.append([name, size(row.get('start_anonymous'), KILO**2), size(row.get('start_proportional'), KILO**2),
-                     size(row.get('idle_http'), KILO), size(row.get('idle_tcp'), KILO), size(row.get('idle_bolt'), KILO),
-                     number(results['start_ms'].get(name), '%.1f')])
-    return table(['', 'user memory at start, MB', 'with shared pages, MB', 'KB/idle HTTP', 'KB/idle TCP', 'KB/idle Bolt',
-                  'exec to first answer, ms'], body)
+        body.append(
+            [
+                name,
+                size(row.get('start_anonymous'), KILO**2),
+                size(row.get('start_proportional'), KILO**2),
+                size(row.get('idle_http'), KILO),
+                size(row.get('idle_tcp'), KILO),
+                size(row.get('idle_bolt'), KILO),
+                number(results['start_ms'].get(name), '%.1f'),
+            ]
+        )
+    return table(
+        [
+            '',
+            'user memory at start, MB',
+            'with shared pages, MB',
+            'KB/idle HTTP',
+            'KB/idle TCP',
+            'KB/idle Bolt',
+            'exec to first answer, ms',
+        ],
+        body,
+    )
 
 
 def targets(results):
@@ -89,21 +133,45 @@ def targets(results):
         compare(workload + ': CPU / nginx', mine, cpu(workload, 'nginx'), 1.0, 0.85)
     for workload, must, goal in (('tcp_64x1', 1.05, 0.95), ('tcp_64x16', 0.8, 0.6)):
         others = [value for value in (cpu(workload, 'haproxy'), cpu(workload, 'nginx')) if value]
-        compare(workload + ': CPU / better of HAProxy, nginx', cpu(workload, 'dragoman'), min(others, default=None),
-                must, goal)
-    compare('bolt_64x1: CPU / HAProxy\'s tcp_64x1', cpu('bolt_64x1', 'dragoman'), cpu('tcp_64x1', 'haproxy'), None, 0.7)
+        compare(
+            workload + ': CPU / better of HAProxy, nginx',
+            cpu(workload, 'dragoman'),
+            min(others, default=None),
+            must,
+            goal,
+        )
+    compare(
+        'bolt_64x1: CPU / HAProxy\'s tcp_64x1',
+        cpu('bolt_64x1', 'dragoman'),
+        cpu('tcp_64x1', 'haproxy'),
+        None,
+        0.7,
+    )
     for workload in ('bolt_64x16', 'bolt_8x64'):
         compare(workload + ': CPU us', cpu(workload, 'dragoman'), 1.0, None, 2.0)
     for name, workload in results['rates'].items():
         rows = workload['rows']
-        best = min((row['added_p99_us'] for peer, row in rows.items() if peer not in ('direct', 'dragoman')), default=None)
+        best = min(
+            (row['added_p99_us'] for peer, row in rows.items() if peer not in ('direct', 'dragoman')),
+            default=None,
+        )
         haproxy = rows.get('haproxy', {}).get('added_p99_us')
         if 'dragoman' in rows and haproxy and haproxy > 0:
-            found.append((name + ': added p99 / HAProxy\'s', rows['dragoman']['added_p99_us'] / haproxy, 1.5,
-                          best * 1.1 / haproxy))
+            found.append(
+                (
+                    name + ': added p99 / HAProxy\'s',
+                    rows['dragoman']['added_p99_us'] / haproxy,
+                    1.5,
+                    best * 1.1 / haproxy,
+                )
+            )
     calls = {name: workload['rows'].get('dragoman') for name, workload in results['syscalls'].items()}
-    for workload, key, must, goal in (('http_64', 'reads', 2, 2), ('http_64', 'writes', 2, 2),
-                                      ('bolt_64x16', 'reads', 0.2, 0.1), ('bolt_64x16', 'writes', 0.2, 0.1)):
+    for workload, key, must, goal in (
+        ('http_64', 'reads', 2, 2),
+        ('http_64', 'writes', 2, 2),
+        ('bolt_64x16', 'reads', 0.2, 0.1),
+        ('bolt_64x16', 'writes', 0.2, 0.1),
+    ):
         if calls.get(workload):
             # Reads of wake-ups, and those that only meet the end of a connection, are in the count.
             found.append(('%s: %s/request' % (workload, key), calls[workload][key], must * 1.02, goal * 1.02))
@@ -129,37 +197,67 @@ def verdict(measured, must, goal):
 def markdown(results):
     machine = results['machine']
     out = ['# Benchmark results\n\nWritten by `run.py`; README.md in this folder tells how it measures.\n']
-    out.append(table(['', ''], [
-        ['date', results['date']], ['commit', results['commit']], ['command', '`%s`' % results['command']],
-        ['CPU', '%s, %d allowed' % (machine['cpu'], machine['cpus_allowed'])],
-        ['memory', '%s GiB' % machine['memory_gib']], ['kernel', machine['kernel']],
-        ['TCP congestion control', machine['congestion_control']],
-        ['load average at the start', '%.2f' % machine['load_average']],
-        ['rounds', '%d of %g s' % (results['rounds'], results['seconds'])], ['HTTP load', results['http_load']],
-        *[[name, version] for name, version in results['peers'].items()],
-    ]))
+    out.append(
+        table(
+            ['', ''],
+            [
+                ['date', results['date']],
+                ['commit', results['commit']],
+                ['command', '`%s`' % results['command']],
+                ['CPU', '%s, %d allowed' % (machine['cpu'], machine['cpus_allowed'])],
+                ['memory', '%s GiB' % machine['memory_gib']],
+                ['kernel', machine['kernel']],
+                ['TCP congestion control', machine['congestion_control']],
+                ['load average at the start', '%.2f' % machine['load_average']],
+                ['rounds', '%d of %g s' % (results['rounds'], results['seconds'])],
+                ['HTTP load', results['http_load']],
+                *[[name, version] for name, version in results['peers'].items()],
+            ],
+        )
+    )
     if results['warnings']:
-        out.append('## Warnings\n\n' + ''.join('- **%s**\n' % ' '.join(warning.split()) for warning in results['warnings']))
+        out.append(
+            '## Warnings\n\n'
+            + ''.join('- **%s**\n' % ' '.join(warning.split()) for warning in results['warnings'])
+        )
     judged = targets(results)
     if judged:
-        out.append('## Targets\n\n' + table(['', 'measured', 'must, at most', 'goal, at most', 'reached'], [
-            [title, number(measured), number(must), number(goal), verdict(measured, must, goal)]
-            for title, measured, must, goal in judged]))
+        out.append(
+            '## Targets\n\n'
+            + table(
+                ['', 'measured', 'must, at most', 'goal, at most', 'reached'],
+                [
+                    [title, number(measured), number(must), number(goal), verdict(measured, must, goal)]
+                    for title, measured, must, goal in judged
+                ],
+            )
+        )
     if results['workloads']:
-        out.append('## Cost at saturation\n\nOne worker on one CPU; load and backend on the other. CPU is the proxy\'s own '
-                   '(in `direct`: the backend\'s). 1 KB bodies, keep-alive, access log off. HAProxy and nginx relay '
-                   'Bolt as plain TCP.\n')
+        out.append(
+            '## Cost at saturation\n\nOne worker on one CPU; load and backend on the other. CPU is the '
+            'proxy\'s own (in `direct`: the backend\'s). 1 KB bodies, keep-alive, access log off. HAProxy and '
+            'nginx relay Bolt as plain TCP.\n'
+        )
         out += workload_tables(results)
     if results['rates']:
-        out.append('## Latency at a fixed rate\n\nOpen loop: latency counts from when a call was due. "Added" is over '
-                   '`direct` in the same round.\n')
+        out.append(
+            '## Latency at a fixed rate\n\nOpen loop: latency counts from when a call was due. "Added" is '
+            'over `direct` in the same round.\n'
+        )
         out += rate_tables(results)
     if results['syscalls']:
         out.append('## System calls per request\n\n' + syscall_table(results))
     if results['memory'] or results['start_ms']:
-        out.append('## Memory and start\n\n%d idle connections, each after one request. An idle TCP connection has its '
-                   'upstream connection with it.\n\n' % results['idle_connections'] + memory_table(results))
+        out.append(
+            '## Memory and start\n\n%d idle connections, each after one request. An idle TCP connection has '
+            'its upstream connection with it.\n\n' % results['idle_connections'] + memory_table(results)
+        )
     if results['callgrind']:
-        out.append('## Instructions per request (callgrind)\n\n' + table(['', 'instructions'], [
-            [name, number(count, '%.0f')] for name, count in results['callgrind'].items()]))
+        out.append(
+            '## Instructions per request (callgrind)\n\n'
+            + table(
+                ['', 'instructions'],
+                [[name, number(count, '%.0f')] for name, count in results['callgrind'].items()],
+            )
+        )
     return '\n'.join(out)

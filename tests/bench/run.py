@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Measures Dragoman beside other proxies and writes RESULTS.md and results.json (README.md tells how to read them).
+"""Measures Dragoman beside other proxies and writes RESULTS.md and results.json (see README.md).
 
-Every number is a ratio in the making: peers take turns (A B C A B C ...) and medians of the rounds are compared.
-The proxy has one worker on one CPU; load and backend share the other. The main figure is the proxy's own CPU time
-divided by the requests it answered.
+Every number is a ratio in the making: peers take turns (A B C A B C ...), and medians of the rounds are
+compared. The proxy has one worker on one CPU; load and backend share the other. The main figure is the
+proxy's own CPU time divided by the requests it answered.
 """
+
 import argparse
 import collections
 import datetime
@@ -46,7 +47,8 @@ LOAD_FIELDS = ('total_requests', 'errors', 'rps', 'p50_us', 'p90_us', 'p99_us', 
 WAITED_MAX = 0.10  # ... nor one in which a proxy waited for its CPU longer than this part of the time
 TCP_BYTES = 1340  # about a Bolt call with 1 KB of content
 MOVED_MAX = 0.15  # a round in which `direct` moved by more than this is not used
-CALLGRIND = (('http', 8, 1, 2000, 12000), ('bolt', 8, 16, 8000, 48000))  # protocol, connections, depth, calls in two runs
+# protocol, connections, depth, calls of the short and of the long run
+CALLGRIND = (('http', 8, 1, 2000, 12000), ('bolt', 8, 16, 8000, 48000))
 
 
 def say(text):
@@ -60,7 +62,9 @@ class Bench:
         self.load_cpu, self.proxy_cpu = (cpus[0], cpus[1]) if len(cpus) > 1 else (None, None)
         self.warnings = []
         if len(cpus) < 2:
-            self.warn('only one CPU is allowed: nothing is pinned, and proxy, load and backend take each other\'s time')
+            self.warn(
+                'only one CPU is allowed: nothing is pinned; proxy, load and backend take each other\'s time'
+            )
         self.directory = tempfile.mkdtemp(prefix='dragoman-bench-')
         os.chmod(self.directory, 0o755)
         self.load_binary = self.find_binary('bench_load')
@@ -76,7 +80,9 @@ class Bench:
             else:
                 self.missing[name] = why
                 self.warn('%s IS NOT MEASURED: %s' % (name.upper(), why))
-        self.use_wrk = options.http_load == 'wrk' or (options.http_load == 'auto' and shutil.which('wrk') is not None)
+        self.use_wrk = options.http_load == 'wrk' or (
+            options.http_load == 'auto' and shutil.which('wrk') is not None
+        )
         self.failed = False
 
     def find_binary(self, name):
@@ -100,22 +106,43 @@ class Bench:
     def wanted(self, workloads):
         return [workload for workload in workloads if re.search(self.options.workloads or '', workload.name)]
 
-    # ---- one measurement -----------------------------------------------------------------------------------------
+    # ---- one measurement -------------------------------------------------------------------------
 
     def load(self, peer, workload, seconds, wrk_allowed=True):
         """Runs the load against one peer; its result as a dict. Errors are said, and fail the whole run."""
         target = '127.0.0.1:%d' % peer.ports[workload.protocol]
         if workload.protocol == 'http' and self.use_wrk and wrk_allowed and not workload.rate:
-            command = ['wrk', '-t1', '-c%d' % workload.connections, '-d%ds' % max(1, round(seconds)), '--latency',
-                       '-s', os.path.join(HERE, 'wrk_report.lua'), 'http://%s/bench' % target]
+            command = [
+                'wrk',
+                '-t1',
+                '-c%d' % workload.connections,
+                '-d%ds' % max(1, round(seconds)),
+                '--latency',
+                '-s',
+                os.path.join(HERE, 'wrk_report.lua'),
+                'http://%s/bench' % target,
+            ]
         else:
-            command = [self.load_binary, '--proto', workload.protocol, '--target', target, '--connections',
-                       str(workload.connections), '--depth', str(workload.depth), '--seconds', str(seconds)]
+            command = [
+                self.load_binary,
+                '--proto',
+                workload.protocol,
+                '--target',
+                target,
+                '--connections',
+                str(workload.connections),
+                '--depth',
+                str(workload.depth),
+                '--seconds',
+                str(seconds),
+            ]
             if workload.protocol == 'tcp':
                 command += ['--size', str(TCP_BYTES)]
             if workload.rate:
                 command += ['--rate', str(workload.rate), '--warmup', '0.3']
-        process = peers.start(command, self.load_cpu, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = peers.start(
+            command, self.load_cpu, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         text = process.communicate(timeout=seconds + 60)[0]
         try:
             result = json.loads(text.splitlines()[-1])
@@ -125,9 +152,16 @@ class Bench:
             raise RuntimeError('the backend does not answer: ' + text)
         if result['errors'] or process.returncode != 0 or result['total_requests'] == 0:
             self.failed = True
-            self.warn('%s, %s: %d of %d requests failed: %s' % (
-                peer.name, workload.name, result['errors'], result['errors'] + result['total_requests'],
-                result['failures']))
+            self.warn(
+                '%s, %s: %d of %d requests failed: %s'
+                % (
+                    peer.name,
+                    workload.name,
+                    result['errors'],
+                    result['errors'] + result['total_requests'],
+                    result['failures'],
+                )
+            )
         return result
 
     def measure(self, peer, workload):
@@ -151,10 +185,10 @@ class Bench:
     def speaking(self, protocol):
         return [peer for peer in self.peers if protocol in peer.protocols]
 
-    # ---- workloads -----------------------------------------------------------------------------------------------
+    # ---- workloads -------------------------------------------------------------------------------
 
     def run_workload(self, workload):
-        """Rounds in which every peer has its turn, until enough of them are steady (at most twice as many)."""
+        """Rounds in which every peer has its turn, until enough are steady (at most twice as many)."""
         rounds, kept = [], []
         moving = ('p50_us',) if workload.rate else ('cpu_us', 'rps')
         while len(kept) < self.options.rounds and len(rounds) < 2 * self.options.rounds:
@@ -162,17 +196,30 @@ class Bench:
             for peer in [self.direct, *self.speaking(workload.protocol)]:
                 turn[peer.name] = self.measure(peer, workload)
             rounds.append(turn)
-            say('  %s round %d: %s' % (workload.name, len(rounds), '  '.join(
-                '%s %.2f us %.0f/s' % (name, row['cpu_us'], row['rps']) for name, row in turn.items())))
+            say(
+                '  %s round %d: %s'
+                % (
+                    workload.name,
+                    len(rounds),
+                    '  '.join(
+                        '%s %.2f us %.0f/s' % (name, row['cpu_us'], row['rps']) for name, row in turn.items()
+                    ),
+                )
+            )
             medians = {key: statistics.median(turn['direct'][key] for turn in rounds) for key in moving}
-            kept = [turn for turn in rounds
-                    if all(abs(turn['direct'][key] / medians[key] - 1) <= MOVED_MAX for key in moving)
-                    and all(row['waited'] <= WAITED_MAX for name, row in turn.items() if name != 'direct')]
+            kept = [
+                turn
+                for turn in rounds
+                if all(abs(turn['direct'][key] / medians[key] - 1) <= MOVED_MAX for key in moving)
+                and all(row['waited'] <= WAITED_MAX for name, row in turn.items() if name != 'direct')
+            ]
         steady = len(kept) >= min(3, self.options.rounds)
         if not steady:
-            self.warn('%s: in %d of %d rounds `direct` moved more than %d %%, or something else ran on the proxy\'s CPU; '
-                      'all are used, and mean little' % (workload.name, len(rounds) - len(kept), len(rounds),
-                                                         MOVED_MAX * 100))
+            self.warn(
+                '%s: in %d of %d rounds `direct` moved more than %d %%, or something else ran on the '
+                'proxy\'s CPU; all are used, and mean little'
+                % (workload.name, len(rounds) - len(kept), len(rounds), MOVED_MAX * 100)
+            )
             kept = rounds
         rows = {}
         for name in rounds[0]:
@@ -181,12 +228,20 @@ class Bench:
             rows[name]['cpu_us_max'] = max(turn[name]['cpu_us'] for turn in kept)
             if workload.rate:
                 for key in ('p50_us', 'p99_us'):
-                    rows[name]['added_' + key] = statistics.median(turn[name][key] - turn['direct'][key] for turn in kept)
-        return {'title': workload.title, 'protocol': workload.protocol, 'rows': rows, 'rounds': rounds,
-                'rounds_used': len(kept), 'steady': steady}
+                    rows[name]['added_' + key] = statistics.median(
+                        turn[name][key] - turn['direct'][key] for turn in kept
+                    )
+        return {
+            'title': workload.title,
+            'protocol': workload.protocol,
+            'rows': rows,
+            'rounds': rounds,
+            'rounds_used': len(kept),
+            'steady': steady,
+        }
 
     def run_syscalls(self):
-        """System calls per request, from a run of its own: perf's tracepoints would show in the CPU figures."""
+        """System calls per request, in a run of its own: perf would show in the CPU figures."""
         if not procstat.SyscallCounter.available():
             self.warn('perf can\'t count system calls here: no system call table')
             return {}
@@ -200,12 +255,20 @@ class Bench:
                     answered = self.load(peer, workload, 1)['total_requests']
                 if counter.counts is not None and answered:
                     table[workload.name]['rows'][peer.name] = {
-                        key: count / answered for key, count in counter.counts.items()}
-            say('  %s: %s' % (workload.name, '  '.join(
-                '%s %.2f' % (name, row['all']) for name, row in table[workload.name]['rows'].items())))
+                        key: count / answered for key, count in counter.counts.items()
+                    }
+            say(
+                '  %s: %s'
+                % (
+                    workload.name,
+                    '  '.join(
+                        '%s %.2f' % (name, row['all']) for name, row in table[workload.name]['rows'].items()
+                    ),
+                )
+            )
         return table
 
-    # ---- memory and start ----------------------------------------------------------------------------------------
+    # ---- memory and start ------------------------------------------------------------------------
 
     def run_memory(self):
         """User memory at start and for each idle connection that has made one request."""
@@ -232,17 +295,36 @@ class Bench:
         return table
 
     def idle_bytes(self, peer, protocol, count, before):
-        command = [self.load_binary, '--proto', protocol, '--target', '127.0.0.1:%d' % peer.ports[protocol],
-                   '--connect-idle', str(count), '--opening-max', '32', '--seconds', '60']
-        process = peers.start(command, self.load_cpu, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True)
+        command = [
+            self.load_binary,
+            '--proto',
+            protocol,
+            '--target',
+            '127.0.0.1:%d' % peer.ports[protocol],
+            '--connect-idle',
+            str(count),
+            '--opening-max',
+            '32',
+            '--seconds',
+            '60',
+        ]
+        process = peers.start(
+            command,
+            self.load_cpu,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         line = process.stdout.readline()  # comes when all are there, or at the end of its time
         time.sleep(0.5)
         after = procstat.anonymous_bytes(peer.pid)
         text = process.communicate(timeout=30)[0]
         if not line.startswith('idle ') or process.returncode != 0:
             self.failed = True
-            self.warn('%s: %d idle %s connections failed: %s' % (peer.name, count, protocol, (line + text).strip()))
+            self.warn(
+                '%s: %d idle %s connections failed: %s' % (peer.name, count, protocol, (line + text).strip())
+            )
             return None
         return (after - before) / count
 
@@ -255,7 +337,7 @@ class Bench:
                     table[peer.name].append(peer.start() * 1e3)
         return {name: statistics.median(times) for name, times in table.items()}
 
-    # ---- instructions --------------------------------------------------------------------------------------------
+    # ---- instructions ----------------------------------------------------------------------------
 
     def run_callgrind(self):
         """Dragoman's instructions per request: two runs of different length, so that the start drops out."""
@@ -265,7 +347,9 @@ class Bench:
             return {}
         table = {}
         for protocol, connections, depth, few, many in CALLGRIND:
-            counts = [self.instructions(dragoman, protocol, connections, depth, calls) for calls in (few, many)]
+            counts = [
+                self.instructions(dragoman, protocol, connections, depth, calls) for calls in (few, many)
+            ]
             if None not in counts:
                 table['%s %dx%d' % (protocol, connections, depth)] = (counts[1] - counts[0]) / (many - few)
         say('  instructions/request: %s' % table)
@@ -274,10 +358,26 @@ class Bench:
     def instructions(self, peer, protocol, connections, depth, calls):
         output = os.path.join(self.directory, 'callgrind.out')
         peer.stop()
-        peer.start(prefix=['valgrind', '--tool=callgrind', '--callgrind-out-file=' + output], ready_timeout_s=60)
-        command = [self.load_binary, '--proto', protocol, '--target', '127.0.0.1:%d' % peer.ports[protocol],
-                   '--connections', str(connections), '--depth', str(depth), '--max-requests', str(calls),
-                   '--seconds', '120', '--timeout-ms', '60000']
+        peer.start(
+            prefix=['valgrind', '--tool=callgrind', '--callgrind-out-file=' + output], ready_timeout_s=60
+        )
+        command = [
+            self.load_binary,
+            '--proto',
+            protocol,
+            '--target',
+            '127.0.0.1:%d' % peer.ports[protocol],
+            '--connections',
+            str(connections),
+            '--depth',
+            str(depth),
+            '--max-requests',
+            str(calls),
+            '--seconds',
+            '120',
+            '--timeout-ms',
+            '60000',
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         peer.process.send_signal(signal.SIGTERM)
         peer.process.wait(timeout=60)
@@ -289,7 +389,7 @@ class Bench:
             found = re.search(r'^(?:summary|totals): (\d+)', file.read(), re.M)
         return int(found.group(1)) if found else None
 
-    # ---- everything ----------------------------------------------------------------------------------------------
+    # ---- everything ------------------------------------------------------------------------------
 
     def run(self):
         results = {
@@ -301,8 +401,14 @@ class Bench:
             'rounds': self.options.rounds,
             'seconds': self.options.seconds,
             'idle_connections': self.options.idle_connections,
-            'peers': {}, 'missing': self.missing, 'workloads': {}, 'rates': {}, 'syscalls': {}, 'memory': {},
-            'start_ms': {}, 'callgrind': {},
+            'peers': {},
+            'missing': self.missing,
+            'workloads': {},
+            'rates': {},
+            'syscalls': {},
+            'memory': {},
+            'start_ms': {},
+            'callgrind': {},
         }
         only = self.options.only
         for peer in list(self.peers):
@@ -317,9 +423,12 @@ class Bench:
         for part, key, workloads in (('closed', 'workloads', CLOSED), ('open', 'rates', OPEN)):
             for workload in self.wanted(workloads) if part in only else ():
                 results[key][workload.name] = self.run_workload(workload)
-        for part, key, method in (('syscalls', 'syscalls', self.run_syscalls), ('memory', 'memory', self.run_memory),
-                                  ('start', 'start_ms', self.run_start),
-                                  ('callgrind', 'callgrind', self.run_callgrind)):
+        for part, key, method in (
+            ('syscalls', 'syscalls', self.run_syscalls),
+            ('memory', 'memory', self.run_memory),
+            ('start', 'start_ms', self.run_start),
+            ('callgrind', 'callgrind', self.run_callgrind),
+        ):
             if part in only:
                 say(part)
                 results[key] = method()
@@ -330,19 +439,30 @@ class Bench:
 def commit():
     def git(*arguments):
         return subprocess.run(['git', '-C', ROOT, *arguments], capture_output=True, text=True).stdout.strip()
+
     dirty = git('status', '--porcelain', '--untracked-files=no')
     return (git('rev-parse', '--short=12', 'HEAD') or 'unknown') + (' with local changes' if dirty else '')
 
 
 def parse_options(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--bin-dir', default=os.path.join(ROOT, 'build', 'release'), help='where dragoman and the tools are')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--bin-dir', default=os.path.join(ROOT, 'build', 'release'), help='where dragoman and the tools are'
+    )
     parser.add_argument('--dragoman', help='the dragoman program, if it is not in --bin-dir')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=3, help='of one measurement')
-    parser.add_argument('--quick', action='store_true', help='2 rounds of 1 s, fewer connections: does it work at all')
-    parser.add_argument('--peers', type=lambda text: text.split(','), default=list(peers.KINDS),
-                        help='of ' + ','.join(peers.KINDS))
+    parser.add_argument(
+        '--quick', action='store_true', help='2 rounds of 1 s, fewer connections: does it work at all'
+    )
+    parser.add_argument(
+        '--peers',
+        type=lambda text: text.split(','),
+        default=list(peers.KINDS),
+        help='of ' + ','.join(peers.KINDS),
+    )
     parser.add_argument('--only', type=lambda text: text.split(','), help='parts, of ' + ','.join(PARTS))
     parser.add_argument('--workloads', help='only the workloads whose name this regular expression finds')
     parser.add_argument('--callgrind', action='store_true', help='instructions per request, too')

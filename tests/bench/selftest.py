@@ -3,6 +3,7 @@
 
 A load generator that can't see a wrong answer, or a stall, is worth nothing; most cases here make one happen.
 """
+
 import argparse
 import json
 import os
@@ -52,7 +53,9 @@ def load_command(protocol, target, *flags):
 
 def load(protocol, target, *flags):
     """Runs bench_load; returns (exit code, result)."""
-    done = subprocess.run(load_command(protocol, target, *flags), capture_output=True, text=True, timeout=LIMIT_S)
+    done = subprocess.run(
+        load_command(protocol, target, *flags), capture_output=True, text=True, timeout=LIMIT_S
+    )
     lines = done.stdout.splitlines()
     return done.returncode, json.loads(lines[-1]) if lines else {}
 
@@ -72,8 +75,16 @@ class BenchTools(unittest.TestCase):
             for protocol in ('http', 'bolt', 'tcp'):
                 for connections, depth in ((1, 1), (8, 4)):
                     with self.subTest(protocol=protocol, connections=connections, depth=depth):
-                        code, result = load(protocol, backend.targets[protocol], '--connections', connections,
-                                            '--depth', depth, '--max-requests', 3001)
+                        code, result = load(
+                            protocol,
+                            backend.targets[protocol],
+                            '--connections',
+                            connections,
+                            '--depth',
+                            depth,
+                            '--max-requests',
+                            3001,
+                        )
                         self.assert_clean(code, result)
                         self.assertEqual(result['requests'], 3001)
                         self.assertEqual(result['connects'], connections)
@@ -90,8 +101,19 @@ class BenchTools(unittest.TestCase):
             for protocol, flags in (('http', ['--post']), ('bolt', []), ('tcp', [])):
                 for size in (24, 300_000):
                     with self.subTest(protocol=protocol, size=size):
-                        code, result = load(protocol, backend.targets[protocol], '--connections', 2, '--depth', 8,
-                                            '--size', size, '--max-requests', 100, *flags)
+                        code, result = load(
+                            protocol,
+                            backend.targets[protocol],
+                            '--connections',
+                            2,
+                            '--depth',
+                            8,
+                            '--size',
+                            size,
+                            '--max-requests',
+                            100,
+                            *flags,
+                        )
                         self.assert_clean(code, result)
                         self.assertEqual(result['requests'], 100)
 
@@ -104,13 +126,17 @@ class BenchTools(unittest.TestCase):
 
     def test_open_loop_rate(self):
         with Backend() as backend:
-            code, result = load('http', backend.targets['http'], '--connections', 4, '--rate', 2000, '--seconds', 0.5)
+            code, result = load(
+                'http', backend.targets['http'], '--connections', 4, '--rate', 2000, '--seconds', 0.5
+            )
             self.assert_clean(code, result)
             self.assertEqual(result['total_requests'], 1000)
 
     def test_open_loop_counts_a_stall_for_every_call_that_was_due(self):
         with Backend() as backend:
-            command = load_command('tcp', backend.targets['tcp'], '--connections', 2, '--rate', 1000, '--seconds', 1)
+            command = load_command(
+                'tcp', backend.targets['tcp'], '--connections', 2, '--rate', 1000, '--seconds', 1
+            )
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             self.assertEqual(process.stderr.readline(), 'running\n')
             backend.process.send_signal(signal.SIGSTOP)
@@ -125,7 +151,9 @@ class BenchTools(unittest.TestCase):
     def test_overload_is_reported(self):
         with Backend() as backend:
             backend.process.send_signal(signal.SIGSTOP)
-            code, result = load('bolt', backend.targets['bolt'], '--rate', 1000, '--seconds', 0.2, '--timeout-ms', 400)
+            code, result = load(
+                'bolt', backend.targets['bolt'], '--rate', 1000, '--seconds', 0.2, '--timeout-ms', 400
+            )
             self.assertEqual(code, 1)
             self.assertEqual(result['failures'], {'not_sent': 199, 'timeout': 1})
 
@@ -138,8 +166,12 @@ class BenchTools(unittest.TestCase):
             ('bolt', 'drop', 'timeout'),
         )
         for protocol, lie, failure in cases:
-            with self.subTest(protocol=protocol, lie=lie), Backend('--lie-every', '100', '--lie-kind', lie) as backend:
-                code, result = load(protocol, backend.targets[protocol], '--max-requests', 250, '--timeout-ms', 300)
+            with self.subTest(protocol=protocol, lie=lie), Backend(
+                '--lie-every', '100', '--lie-kind', lie
+            ) as backend:
+                code, result = load(
+                    protocol, backend.targets[protocol], '--max-requests', 250, '--timeout-ms', 300
+                )
                 self.assertEqual(code, 1)
                 self.assertEqual(result['failures'][failure], 2, result)
                 self.assertEqual(result['requests'], 248)
@@ -147,8 +179,17 @@ class BenchTools(unittest.TestCase):
 
     def test_goaway_ends_a_connection_without_a_failure(self):
         with Backend('--goaway-after', '50') as backend:
-            code, result = load('bolt', backend.targets['bolt'], '--goaway', '--connections', 4, '--depth', 8,
-                                '--max-requests', 5000)
+            code, result = load(
+                'bolt',
+                backend.targets['bolt'],
+                '--goaway',
+                '--connections',
+                4,
+                '--depth',
+                8,
+                '--max-requests',
+                5000,
+            )
             self.assert_clean(code, result)
             self.assertEqual(result['requests'], 5000)
             counters = backend.stop()
@@ -160,8 +201,17 @@ class BenchTools(unittest.TestCase):
 
     def test_goaway_with_retire_ends_the_run(self):
         with Backend('--goaway-after', '50') as backend:
-            code, result = load('bolt', backend.targets['bolt'], '--goaway', '--on-close', 'retire', '--connections',
-                                4, '--seconds', 10)
+            code, result = load(
+                'bolt',
+                backend.targets['bolt'],
+                '--goaway',
+                '--on-close',
+                'retire',
+                '--connections',
+                4,
+                '--seconds',
+                10,
+            )
             self.assert_clean(code, result)
             self.assertEqual(result['goaways'], 4)
             self.assertEqual(result['total_requests'], backend.stop()['bolt_requests'])
@@ -180,7 +230,9 @@ class BenchTools(unittest.TestCase):
 
     def test_a_server_that_dies_under_load(self):
         with Backend() as backend:
-            command = load_command('bolt', backend.targets['bolt'], '--connections', 4, '--depth', 4, '--seconds', 0.4)
+            command = load_command(
+                'bolt', backend.targets['bolt'], '--connections', 4, '--depth', 4, '--seconds', 0.4
+            )
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             self.assertEqual(process.stderr.readline(), 'running\n')
             backend.process.kill()
@@ -194,9 +246,13 @@ class BenchTools(unittest.TestCase):
         with Backend() as backend:
             for protocol in ('http', 'bolt', 'tcp'):
                 with self.subTest(protocol=protocol):
-                    process = subprocess.Popen(load_command(protocol, backend.targets[protocol], '--connect-idle', 300),
-                                               stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                               stderr=subprocess.DEVNULL, text=True)
+                    process = subprocess.Popen(
+                        load_command(protocol, backend.targets[protocol], '--connect-idle', 300),
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.DEVNULL,
+                        text=True,
+                    )
                     self.assertEqual(process.stdout.readline(), 'idle 300\n')
                     self.assertIsNone(process.poll())
                     result = json.loads(process.communicate(timeout=LIMIT_S)[0])
@@ -206,8 +262,12 @@ class BenchTools(unittest.TestCase):
 
     def test_sigterm_ends_a_run_cleanly(self):
         with Backend() as backend:
-            process = subprocess.Popen(load_command('bolt', backend.targets['bolt'], '--depth', 4, '--seconds', 60),
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                load_command('bolt', backend.targets['bolt'], '--depth', 4, '--seconds', 60),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             self.assertEqual(process.stderr.readline(), 'running\n')
             process.send_signal(signal.SIGTERM)
             result = json.loads(process.communicate(timeout=LIMIT_S)[0])

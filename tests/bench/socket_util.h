@@ -33,8 +33,8 @@ inline uint64_t number_or_exit(std::string_view flag, std::string_view text, uin
   const auto result = std::from_chars(text.data(), end, value);
   if (result.ec != std::errc() || result.ptr != end || value < min || value > max) {
     std::fprintf(stderr, "--%.*s: '%.*s' is not a number from %llu to %llu\n", static_cast<int>(flag.size()),
-                 flag.data(), static_cast<int>(text.size()), text.data(), static_cast<unsigned long long>(min),
-                 static_cast<unsigned long long>(max));
+                 flag.data(), static_cast<int>(text.size()), text.data(),
+                 static_cast<unsigned long long>(min), static_cast<unsigned long long>(max));
     std::exit(2);
   }
   return value;
@@ -45,8 +45,8 @@ inline double seconds_or_exit(std::string_view flag, const char* text, double ma
   char* end = nullptr;
   const double value = std::strtod(text, &end);
   if (end == text || *end != '\0' || !(value >= 0) || value > max) {
-    std::fprintf(stderr, "--%.*s: '%s' is not a number of seconds from 0 to %g\n", static_cast<int>(flag.size()),
-                 flag.data(), text, max);
+    std::fprintf(stderr, "--%.*s: '%s' is not a number of seconds from 0 to %g\n",
+                 static_cast<int>(flag.size()), flag.data(), text, max);
     std::exit(2);
   }
   return value;
@@ -120,8 +120,8 @@ inline bool equal_ignore_case(std::string_view a, std::string_view b) {
   return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
 }
 
-// Calls each(name, value) for every header line of an HTTP/1 head: `lines` begins after the first line's CRLF and
-// ends with the last header's CRLF. Values have their outer spaces removed.
+// Calls each(name, value) for every header line of an HTTP/1 head: `lines` begins after the first line's CRLF
+// and ends with the last header's CRLF. Values have their outer spaces removed.
 template <typename Each>
 void for_each_header(std::string_view lines, Each each) {
   while (!lines.empty()) {

@@ -3,10 +3,11 @@ function done(summary, latency, requests)
   local failed = summary.errors
   io.write(string.format(
     '{"requests":%d,"total_requests":%d,"errors":%d,"seconds":%.3f,"rps":%.1f,"p50_us":%.1f,"p90_us":%.1f,' ..
-    '"p99_us":%.1f,"p999_us":%.1f,"max_us":%.1f,"failures":{"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}}\n',
+    '"p99_us":%.1f,"p999_us":%.1f,"max_us":%.1f,' ..
+    '"failures":{"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}}\n',
     summary.requests, summary.requests,
     failed.connect + failed.read + failed.write + failed.status + failed.timeout,
     summary.duration / 1e6, summary.requests / (summary.duration / 1e6),
-    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9), latency.max,
-    failed.connect, failed.read, failed.write, failed.status, failed.timeout))
+    latency:percentile(50), latency:percentile(90), latency:percentile(99), latency:percentile(99.9),
+    latency.max, failed.connect, failed.read, failed.write, failed.status, failed.timeout))
 end
