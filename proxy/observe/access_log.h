@@ -96,6 +96,7 @@ class AccessLogFormat {
 std::vector<std::string_view> access_log_fields();
 
 class AccessLogWriter;
+class LogFile;
 
 /// One worker's end of the log. Only that worker's thread calls write().
 class AccessLogShard {
@@ -149,24 +150,27 @@ class AccessLogWriter {
 
  private:
   friend class AccessLogShard;
-  AccessLogWriter(AccessLogFormat format, const AccessLogOptions& options, int fd);
+  AccessLogWriter(AccessLogFormat format, const AccessLogOptions& options, std::unique_ptr<LogFile> file);
   void run();
-  bool drain_once();
+  /// Writes what is queued now; false when nothing was.
+  bool drain();
+  bool pending() const;
   void wake();
 
   const AccessLogFormat format_;
   const std::string path_;
   std::vector<std::unique_ptr<AccessLogShard>> shards_;
-  std::unique_ptr<class LogFile> file_;  // the writer thread's
+  std::unique_ptr<LogFile> file_;  // the writer thread's
   std::atomic<uint64_t> failed_{0};
-  std::atomic<bool> idle_{false};     // the thread sleeps until a line comes
-  std::atomic<bool> hurried_{false};  // a ring is half full and the thread was told
+  std::atomic<int64_t> deadline_ms_{INT64_MAX};  // when to give up waiting for the reader
+  std::atomic<bool> idle_{false};                // the thread sleeps until a line comes
+  std::atomic<bool> hurried_{false};             // a ring is half full and the thread was told
   sem_t wake_;
   std::mutex mutex_;  // the three below
   std::condition_variable flushed_;
   uint64_t flush_wanted_ = 0;
   uint64_t flush_done_ = 0;
-  std::unique_ptr<class LogFile> next_file_;
+  std::unique_ptr<LogFile> next_file_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

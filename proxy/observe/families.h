@@ -16,6 +16,7 @@ inline constexpr MetricLabelSet kByReason{"reason", kReasonCount,
 std::string_view codec_event_name(CodecEvent event);
 std::string_view limit_name(ListenerLimit limit);
 std::string_view cluster_limit_name(ClusterLimit limit);
+std::string_view metric_type_name(MetricType type);
 inline constexpr MetricLabelSet kByEvent{
     "event", kCodecEventCount, [](size_t i) { return codec_event_name(static_cast<CodecEvent>(i)); }};
 inline constexpr MetricLabelSet kByLimit{"limit", kListenerLimitCount,

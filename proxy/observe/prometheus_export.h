@@ -3,10 +3,15 @@
 
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "proxy/observe/metrics.h"
 
 namespace dragoman {
+
+class AccessLogWriter;
+class DiagnosticLog;
 
 /// The Content-Type of render_prometheus().
 inline constexpr std::string_view kPrometheusContentType = "text/plain; version=0.0.4; charset=utf-8";
@@ -16,9 +21,17 @@ inline constexpr std::string_view kPrometheusContentType = "text/plain; version=
 std::string render_prometheus(const MetricRegistry& registry,
                               std::span<const MetricCollector> collectors = {});
 
-/// The same as JSON for the admin interface, histograms as
-/// {"count":n,"sum_seconds":s,"p50_us":..,"p90_us":..,"p99_us":..,"p999_us":..}:
-/// {"families":[{"name":"..","type":"counter","samples":[{"labels":{..},"value":1}]}]}
+/// The same as JSON for the admin interface, one object per family:
+///   {"families":[{"name":"..","type":"counter","samples":[{"labels":{..},"value":1}]}]}
+/// Samples of histograms have count, sum_seconds, p50_us, p90_us, p99_us and p999_us instead of value.
 std::string render_json(const MetricRegistry& registry, std::span<const MetricCollector> collectors = {});
+
+/// What both render.
+std::vector<MetricSamples> collect_all(const MetricRegistry& registry,
+                                       std::span<const MetricCollector> collectors);
+
+/// For a collector: the families about the logs themselves (families.h). Null: there is no such log.
+void add_log_samples(std::vector<MetricSamples>& out, const DiagnosticLog* log,
+                     const AccessLogWriter* access_log);
 
 }  // namespace dragoman

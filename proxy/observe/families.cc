@@ -1,0 +1,76 @@
+#include "proxy/observe/families.h"
+
+#include <array>
+
+namespace dragoman {
+namespace {
+
+constexpr std::array<std::string_view, kCodecEventCount> kEventNames = {
+    "heartbeat_answered", "heartbeat_ack",    "heartbeat_unexpected", "unknown_id",
+    "late_answer",        "one_way_answered", "duplicate_id",         "goaway"};
+constexpr std::array<std::string_view, kListenerLimitCount> kLimitNames = {
+    "connections", "streams",     "head_bytes", "headers",     "uri_bytes",
+    "body_bytes",  "frame_bytes", "heartbeats", "write_buffer"};
+constexpr std::array<std::string_view, kClusterLimitCount> kClusterLimitNames = {
+    "connections", "pending_requests", "requests", "retries"};
+constexpr std::array<std::string_view, 3> kTypeNames = {"counter", "gauge", "histogram"};
+
+}  // namespace
+
+std::string_view codec_event_name(CodecEvent event) { return kEventNames.at(static_cast<size_t>(event)); }
+std::string_view limit_name(ListenerLimit limit) { return kLimitNames.at(static_cast<size_t>(limit)); }
+std::string_view cluster_limit_name(ClusterLimit limit) {
+  return kClusterLimitNames.at(static_cast<size_t>(limit));
+}
+std::string_view metric_type_name(MetricType type) { return kTypeNames.at(static_cast<size_t>(type)); }
+
+std::string metrics_reference() {
+  std::string out =
+      "# Metrics\n\n"
+      "Generated from `proxy/observe/families.h`; `observe_test` fails when the two differ.\n\n"
+      "Label values come from the configuration, never from a peer. A label with a fixed set of values "
+      "always has\n"
+      "its first one, the others once they have been counted. Beyond `metrics.series_max` label sets (each "
+      "counts\n"
+      "once per family) new ones share a series whose label values are `_other`.\n";
+  for (const MetricGroup* group : kMetricGroups) {
+    out.append("\n## ").append(group->name).append("\n\nLabels: ");
+    if (group->labels.empty()) out += "none";
+    for (size_t i = 0; i < group->labels.size(); ++i) {
+      out.append(i == 0 ? "" : ", ").append("`").append(group->labels[i]).append("`");
+    }
+    out += ".\n\n| Name | Type | Unit | More labels | Meaning |\n|---|---|---|---|---|\n";
+    for (const MetricFamily* family : group->families) {
+      out.append("| `").append(family->name).append("` | ").append(metric_type_name(family->type));
+      out.append(" | ").append(family->unit).append(" | ");
+      if (family->by) out.append("`").append(family->by->label).append("`");
+      out.append(" | ").append(family->help).append(" |\n");
+    }
+  }
+  out += "\n## Values of the fixed labels\n";
+  const std::pair<std::string_view, const MetricLabelSet*> sets[] = {{"outcome", &kByOutcome},
+                                                                     {"reason", &kByReason},
+                                                                     {"event", &kByEvent},
+                                                                     {"limit of a listener", &kByLimit},
+                                                                     {"limit of a cluster", &kByClusterLimit},
+                                                                     {"result", &kByResult}};
+  for (const auto& [title, set] : sets) {
+    out.append("\n").append(title).append(":");
+    for (size_t i = 0; i < set->count; ++i) {
+      out.append(i % 8 == 0 ? "\n" : " ").append("`").append(set->name(i)).append("`");
+      if (i + 1 < set->count) out += ",";
+    }
+    out += "\n";
+  }
+  out += "\n## Histogram bounds\n\nSeconds:";
+  for (uint64_t bound : kExportBoundsUs) {
+    std::string text = std::to_string(static_cast<double>(bound) / 1e6);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.back() == '.') text.pop_back();
+    out.append(" ").append(text);
+  }
+  out += " +Inf. Counts at these bounds are exact.\n";
+  return out;
+}
+
+}  // namespace dragoman

@@ -1,0 +1,248 @@
+#include "proxy/observe/metrics.h"
+
+#include <cassert>
+#include <map>
+#include <mutex>
+#include <new>
+
+#include "proxy/observe/families.h"
+
+namespace dragoman {
+namespace {
+
+/// Cells of two shards never share a cache line, nor a pair of lines that is fetched together.
+constexpr size_t kBlockAlign = 128;
+constexpr size_t kAlignCells = kBlockAlign / sizeof(MetricCell);
+constexpr std::string_view kOther = "_other";
+
+size_t group_cells(const MetricGroup& group) {
+  size_t n = 0;
+  for (const MetricFamily* family : group.families) n += family->cells();
+  return n;
+}
+
+}  // namespace
+
+struct MetricSeries::Index {
+  struct Entry {
+    std::weak_ptr<MetricSeries> series;
+    const MetricSeries* address = nullptr;
+  };
+  struct Groups {
+    const MetricGroup* group;
+    std::map<std::vector<std::string>, Entry> entries;
+    std::shared_ptr<MetricSeries> other;
+  };
+
+  mutable std::mutex mutex;
+  std::vector<std::unique_ptr<Groups>> groups;  // in the order of first use
+  size_t series_max = 0;
+  size_t count = 0;
+  uint64_t dropped = 0;
+
+  Groups* find(const MetricGroup& group) {
+    for (auto& candidate : groups) {
+      if (candidate->group->name == group.name) return candidate.get();
+    }
+    return nullptr;
+  }
+};
+
+void MetricSeries::CellsDeleter::operator()(MetricCell* cells) const {
+  operator delete[](cells, std::align_val_t{kBlockAlign});
+}
+
+MetricSeries::MetricSeries(std::shared_ptr<Index> index, const MetricGroup& group,
+                           std::vector<std::string> label_values, int shards, bool counted)
+    : index_(std::move(index)),
+      group_(group),
+      label_values_(std::move(label_values)),
+      shards_(shards),
+      counted_(counted),
+      block_cells_((group_cells(group) + kAlignCells - 1) / kAlignCells * kAlignCells),
+      cells_(new (std::align_val_t{kBlockAlign}) MetricCell[block_cells_ * static_cast<size_t>(shards)]()) {}
+
+MetricSeries::~MetricSeries() {
+  if (!counted_) return;
+  std::lock_guard lock(index_->mutex);
+  index_->count -= group_.families.size();
+  auto& entries = index_->find(group_)->entries;
+  const auto entry = entries.find(label_values_);
+  // A successor may have taken the place since the last holder let go.
+  if (entry != entries.end() && entry->second.address == this) entries.erase(entry);
+}
+
+MetricCell* MetricSeries::cells(int shard, const MetricFamily& family) const {
+  assert(shard >= 0 && shard < shards_);
+  size_t offset = 0;
+  for (const MetricFamily* candidate : group_.families) {
+    if (candidate == &family) return cells_.get() + static_cast<size_t>(shard) * block_cells_ + offset;
+    offset += candidate->cells();
+  }
+  assert(false && "the family is not of this group");
+  return nullptr;
+}
+
+Counter MetricSeries::counter(int shard, const MetricFamily& family) const {
+  assert(family.type == MetricType::kCounter && !family.by);
+  return Counter(cells(shard, family));
+}
+
+Gauge MetricSeries::gauge(int shard, const MetricFamily& family) const {
+  assert(family.type == MetricType::kGauge);
+  return Gauge(cells(shard, family));
+}
+
+Histogram MetricSeries::histogram(int shard, const MetricFamily& family) const {
+  assert(family.type == MetricType::kHistogram);
+  return Histogram(cells(shard, family));
+}
+
+uint64_t MetricSeries::counter_value(const MetricFamily& family, size_t index) const {
+  assert(index < family.cells());
+  uint64_t total = 0;
+  for (int shard = 0; shard < shards_; ++shard) {
+    total += cells(shard, family)[index].load(std::memory_order_relaxed);
+  }
+  return total;
+}
+
+int64_t MetricSeries::gauge_value(const MetricFamily& family) const {
+  int64_t merged = 0;
+  for (int shard = 0; shard < shards_; ++shard) {
+    const auto value = static_cast<int64_t>(cells(shard, family)->load(std::memory_order_relaxed));
+    if (family.merge == GaugeMerge::kSum) {
+      merged += value;
+    } else if (value > merged) {
+      merged = value;
+    }
+  }
+  return merged;
+}
+
+HistogramSnapshot MetricSeries::histogram_value(const MetricFamily& family) const {
+  HistogramSnapshot merged;
+  for (int shard = 0; shard < shards_; ++shard) merged.merge(cells(shard, family));
+  return merged;
+}
+
+MetricRegistry::MetricRegistry(int shards, size_t series_max)
+    : shards_(shards), index_(std::make_shared<MetricSeries::Index>()) {
+  assert(shards >= 1);
+  index_->series_max = series_max;
+}
+
+MetricRegistry::~MetricRegistry() {
+  // The overflow series hold the index that holds them.
+  std::lock_guard lock(index_->mutex);
+  for (auto& group : index_->groups) group->other.reset();
+}
+
+std::shared_ptr<MetricSeries> MetricRegistry::series(const MetricGroup& group,
+                                                     std::span<const std::string_view> label_values) {
+  assert(label_values.size() == group.labels.size());
+  std::vector<std::string> key(label_values.begin(), label_values.end());
+
+  std::lock_guard lock(index_->mutex);
+  auto* groups = index_->find(group);
+  if (!groups) {
+    groups = index_->groups.emplace_back(new MetricSeries::Index::Groups{&group, {}, nullptr}).get();
+  }
+  const auto found = groups->entries.find(key);
+  if (found != groups->entries.end()) {
+    if (auto live = found->second.series.lock()) return live;
+  }
+  const bool full = index_->count + group.families.size() > index_->series_max;
+  if (full && !group.labels.empty()) {
+    ++index_->dropped;
+    if (!groups->other) {
+      key.assign(group.labels.size(), std::string(kOther));
+      groups->other.reset(new MetricSeries(index_, group, std::move(key), shards_, false));
+    }
+    return groups->other;
+  }
+  std::shared_ptr<MetricSeries> made(new MetricSeries(index_, group, key, shards_, true));
+  index_->count += group.families.size();
+  groups->entries.insert_or_assign(std::move(key), MetricSeries::Index::Entry{made, made.get()});
+  return made;
+}
+
+void MetricRegistry::set_series_max(size_t series_max) {
+  std::lock_guard lock(index_->mutex);
+  index_->series_max = series_max;
+}
+
+size_t MetricRegistry::series_count() const {
+  std::lock_guard lock(index_->mutex);
+  return index_->count;
+}
+
+uint64_t MetricRegistry::series_dropped() const {
+  std::lock_guard lock(index_->mutex);
+  return index_->dropped;
+}
+
+std::vector<MetricSamples> MetricRegistry::collect() const {
+  // The lock is held for copying pointers only; a series that dies meanwhile is destroyed here, after the
+  // lock.
+  std::vector<std::pair<const MetricGroup*, std::vector<std::shared_ptr<MetricSeries>>>> live;
+  {
+    std::lock_guard lock(index_->mutex);
+    for (const auto& groups : index_->groups) {
+      auto& list = live.emplace_back(groups->group, std::vector<std::shared_ptr<MetricSeries>>()).second;
+      list.reserve(groups->entries.size() + 1);
+      for (const auto& [key, entry] : groups->entries) {
+        if (auto series = entry.series.lock()) list.push_back(std::move(series));
+      }
+      if (groups->other) list.push_back(groups->other);
+    }
+  }
+  std::vector<MetricSamples> out;
+  for (const auto& [group, list] : live) {
+    if (list.empty()) continue;
+    for (const MetricFamily* family : group->families) {
+      MetricSamples& samples = out.emplace_back(MetricSamples{family, {}});
+      for (const auto& series : list) {
+        MetricSample sample;
+        for (size_t i = 0; i < group->labels.size(); ++i) {
+          sample.labels.emplace_back(group->labels[i], series->label_values()[i]);
+        }
+        if (family->by) {
+          sample.labels.emplace_back(family->by->label, "");
+          for (size_t i = 0; i < family->by->count; ++i) {
+            const uint64_t value = series->counter_value(*family, i);
+            if (value == 0 && i != 0) continue;
+            sample.labels.back().second = family->by->name(i);
+            sample.value = static_cast<double>(value);
+            samples.samples.push_back(sample);
+          }
+          continue;
+        }
+        switch (family->type) {
+          case MetricType::kCounter:
+            sample.value = static_cast<double>(series->counter_value(*family));
+            break;
+          case MetricType::kGauge:
+            sample.value = static_cast<double>(series->gauge_value(*family));
+            break;
+          case MetricType::kHistogram:
+            sample.histogram = series->histogram_value(*family);
+            break;
+        }
+        samples.samples.push_back(std::move(sample));
+      }
+    }
+  }
+  add_sample(out, families::kSeries, static_cast<double>(series_count()));
+  add_sample(out, families::kSeriesDropped, static_cast<double>(series_dropped()));
+  return out;
+}
+
+void add_sample(std::vector<MetricSamples>& out, const MetricFamily& family, double value) {
+  MetricSample sample;
+  sample.value = value;
+  out.push_back(MetricSamples{&family, {}});
+  out.back().samples.push_back(std::move(sample));
+}
+
+}  // namespace dragoman
