@@ -1,0 +1,349 @@
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+
+#include <vector>
+
+#include "tests/net/net_fixture.h"
+
+namespace dragoman {
+namespace {
+
+struct Listener final : AcceptEvents {
+  void on_accept(int fd, const Address& peer) override {
+    fds.push_back(fd);
+    peers.push_back(peer);
+    if (then_accept) then_accept();
+  }
+  void on_accept_failed(int error) override {
+    errors.push_back(error);
+    if (then_failed) then_failed();
+  }
+  ~Listener() {
+    for (int fd : fds) close_fd(fd);
+  }
+  std::vector<int> fds;
+  std::vector<Address> peers;
+  std::vector<int> errors;
+  std::function<void()> then_accept, then_failed;
+};
+
+struct Caller final : ConnectEvents {
+  void on_connected(int fd) override {
+    connected = fd;
+    if (then) then();
+  }
+  void on_connect_failed(Reason why, int e) override {
+    reason = why;
+    error = e;
+    if (then) then();
+  }
+  ~Caller() { close_fd(connected); }
+  bool done() const { return connected >= 0 || error; }
+  int connected = -1;
+  Reason reason = Reason::kNone;
+  int error = 0;
+  std::function<void()> then;
+};
+
+class AcceptTest : public NetTest {
+ protected:
+  void SetUp() override {
+    auto fd = listen_socket(*Address::parse("127.0.0.1:0"), 128, false);
+    ASSERT_TRUE(fd);
+    address = bound_address(*fd);
+    listen_fd = *fd;
+  }
+  void TearDown() override {
+    acceptor.reset();
+    close_fd(std::exchange(listen_fd, -1));
+    for (int fd : clients) close_fd(fd);
+    NetTest::TearDown();
+  }
+  void accept(int per_turn = 16) {
+    acceptor = Acceptor::create(*loop, std::exchange(listen_fd, -1), listener, per_turn);
+  }
+  void dial(int n) {
+    for (int i = 0; i < n; ++i) {
+      const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      ASSERT_EQ(::connect(fd, &address.storage.sa, address.length), 0);
+      clients.push_back(fd);
+    }
+  }
+
+  Address address;
+  int listen_fd = -1;
+  Listener listener;
+  std::unique_ptr<Acceptor> acceptor;
+  std::vector<int> clients;
+};
+
+TEST_F(AcceptTest, AcceptsNonBlockingWithThePeersAddress) {
+  accept();
+  dial(1);
+  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 1; }));
+  EXPECT_EQ(listener.peers[0], bound_address(clients[0]));
+  EXPECT_TRUE(::fcntl(listener.fds[0], F_GETFL) & O_NONBLOCK);
+  EXPECT_TRUE(::fcntl(listener.fds[0], F_GETFD) & FD_CLOEXEC);
+  int keep_alive = 0;
+  socklen_t length = sizeof(keep_alive);
+  ::getsockopt(listener.fds[0], SOL_SOCKET, SO_KEEPALIVE, &keep_alive, &length);
+  EXPECT_EQ(keep_alive, 1);
+  EXPECT_EQ(loop->stats().accepts, 1u);
+}
+
+TEST_F(AcceptTest, AtMostSoManyPerTurn) {
+  dial(10);
+  accept(4);
+  turns(1);
+  EXPECT_EQ(listener.fds.size(), 4u);
+  turns(1);
+  EXPECT_EQ(listener.fds.size(), 8u);
+  turns(1);
+  EXPECT_EQ(listener.fds.size(), 10u);
+}
+
+TEST_F(AcceptTest, PauseAndResume) {
+  accept();
+  acceptor->pause();
+  dial(2);
+  turns(3);
+  EXPECT_EQ(listener.fds.size(), 0u);
+  acceptor->resume();
+  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 2; }));
+}
+
+TEST_F(AcceptTest, PausingInsideOnAcceptHolds) {
+  accept(1);
+  dial(3);
+  listener.then_accept = [&] { acceptor->pause(); };
+  turns(5);
+  EXPECT_EQ(listener.fds.size(), 1u);
+}
+
+TEST_F(AcceptTest, DrainTakesWhatIsQueuedThenRefuses) {
+  accept(1);
+  acceptor->pause();
+  dial(7);
+  acceptor->drain_and_close();
+  EXPECT_EQ(listener.fds.size(), 7u);
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  EXPECT_NE(::connect(fd, &address.storage.sa, address.length), 0);
+  close_fd(fd);
+  acceptor->resume();
+  acceptor->drain_and_close();
+  turns(2);
+  EXPECT_EQ(loop->live_handles(), 0u);
+}
+
+TEST_F(AcceptTest, DestroyingTheAcceptorInItsCallback) {
+  accept();
+  dial(3);
+  listener.then_accept = [&] { acceptor.reset(); };
+  turns(3);
+  EXPECT_EQ(listener.fds.size(), 1u);
+  EXPECT_EQ(loop->live_handles(), 0u);
+}
+
+TEST_F(AcceptTest, SurvivesRunningOutOfDescriptors) {
+  accept();
+  dial(1);
+  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 1; }));  // (and the sanitizer has seen all types: it needs fds)
+  dial(2);
+  rlimit old;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  rlimit tight = old;
+  tight.rlim_cur = 3;  // everything open stays open; nothing new opens
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const bool failed = run_until([&] { return !listener.errors.empty(); });
+  const uint64_t before = loop->stats().turns;
+  run_until([] { return false; }, 40);
+  const uint64_t spun = loop->stats().turns - before;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_TRUE(failed);
+  EXPECT_EQ(listener.errors[0], EMFILE);
+  EXPECT_LE(spun, 10u) << "the loop spins on a connection it can't take";
+  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 3; }));
+}
+
+TEST_F(AcceptTest, DestroyingTheAcceptorInOnAcceptFailed) {
+  accept();
+  dial(1);
+  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 1; }));
+  dial(1);
+  rlimit old;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  rlimit tight = old;
+  tight.rlim_cur = 3;
+  listener.then_failed = [&] { acceptor.reset(); };
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const bool failed = run_until([&] { return !listener.errors.empty(); });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  EXPECT_TRUE(failed);
+  EXPECT_EQ(acceptor, nullptr);
+}
+
+TEST(ListenSocket, TellsWhatFailedAndWhere) {
+  auto first = listen_socket(*Address::parse("127.0.0.1:0"), 8, false);
+  ASSERT_TRUE(first);
+  const Address taken = bound_address(*first);
+  auto second = listen_socket(taken, 8, false);
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().find(taken.to_string()), std::string::npos) << second.error();
+  EXPECT_NE(second.error().find("in use"), std::string::npos) << second.error();
+  close_fd(*first);
+}
+
+TEST(ListenSocket, ReusePortShares) {
+  auto first = listen_socket(*Address::parse("127.0.0.1:0"), 8, true);
+  ASSERT_TRUE(first);
+  auto second = listen_socket(bound_address(*first), 8, true);
+  EXPECT_TRUE(second);
+  close_fd(*first);
+  if (second) close_fd(*second);
+}
+
+TEST(ListenSocket, SixAndFourShareAPortNumber) {
+  auto six = listen_socket(*Address::parse("[::]:0"), 8, false);
+  if (!six) GTEST_SKIP() << "no IPv6 here: " << six.error();
+  auto four = listen_socket(*Address::parse("0.0.0.0:" + std::to_string(bound_address(*six).port())), 8, false);
+  EXPECT_TRUE(four);
+  close_fd(*six);
+  if (four) close_fd(*four);
+}
+
+using ConnectTest = AcceptTest;
+
+TEST_F(ConnectTest, Connects) {
+  Caller caller;
+  auto connector = Connector::create(*loop, address, 1000, caller);
+  EXPECT_FALSE(caller.done()) << "told inside create()";
+  EXPECT_TRUE(run_until([&] { return caller.done(); }));
+  EXPECT_GE(caller.connected, 0);
+  EXPECT_TRUE(::fcntl(caller.connected, F_GETFL) & O_NONBLOCK);
+  connector.reset();
+  int error = 0;
+  socklen_t length = sizeof(error);
+  EXPECT_EQ(::getsockopt(caller.connected, SOL_SOCKET, SO_ERROR, &error, &length), 0) << "the fd died with the connector";
+}
+
+TEST_F(ConnectTest, RefusedIsAFailureNotATimeout) {
+  close_fd(std::exchange(listen_fd, -1));
+  Caller caller;
+  auto connector = Connector::create(*loop, address, 1000, caller);
+  EXPECT_FALSE(caller.done()) << "told inside create()";
+  EXPECT_TRUE(run_until([&] { return caller.done(); }));
+  EXPECT_EQ(caller.reason, Reason::kConnectFailure);
+  EXPECT_EQ(caller.error, ECONNREFUSED);
+}
+
+TEST_F(ConnectTest, AnImpossibleAddressFailsLaterToo) {
+  Address nowhere = *Address::parse("255.255.255.255:9");
+  Caller caller;
+  auto connector = Connector::create(*loop, nowhere, 1000, caller);
+  EXPECT_FALSE(caller.done());
+  EXPECT_TRUE(run_until([&] { return caller.done(); }));
+  EXPECT_EQ(caller.reason, Reason::kConnectFailure);
+  Caller empty_caller;
+  auto empty = Connector::create(*loop, Address{}, 1000, empty_caller);
+  EXPECT_TRUE(run_until([&] { return empty_caller.done(); }));
+  EXPECT_EQ(empty_caller.reason, Reason::kConnectFailure);
+}
+
+TEST_F(ConnectTest, TimesOut) {
+  // A listener whose queue is full leaves SYNs unanswered.
+  auto full = listen_socket(*Address::parse("127.0.0.1:0"), 0, false);
+  ASSERT_TRUE(full);
+  const Address to = bound_address(*full);
+  std::vector<int> fillers;
+  for (int i = 0; i < 4; ++i) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    ::connect(fd, &to.storage.sa, to.length);
+    fillers.push_back(fd);
+  }
+  Caller caller;
+  const uint64_t start = Loop::now_ns();
+  auto connector = Connector::create(*loop, to, 60, caller);
+  EXPECT_TRUE(run_until([&] { return caller.done(); }));
+  EXPECT_EQ(caller.reason, Reason::kConnectTimeout);
+  EXPECT_EQ(caller.error, ETIMEDOUT);
+  EXPECT_GE(Loop::now_ns() - start, 50'000'000u);
+  for (int fd : fillers) close_fd(fd);
+  close_fd(*full);
+}
+
+TEST_F(ConnectTest, DestroyingCancels) {
+  Caller caller;
+  auto connecting = Connector::create(*loop, address, 1000, caller);
+  auto failing = Connector::create(*loop, Address{}, 1000, caller);
+  connecting.reset();
+  failing.reset();
+  turns(5);
+  EXPECT_FALSE(caller.done());
+  EXPECT_EQ(loop->live_handles(), 0u);
+}
+
+TEST_F(ConnectTest, DestroyingInTheCallback) {
+  const Address targets[] = {address, *Address::parse("127.0.0.1:1"), Address{}};
+  for (const Address& to : targets) {
+    Caller caller;
+    std::unique_ptr<Connector> connector;
+    caller.then = [&] { connector.reset(); };
+    connector = Connector::create(*loop, to, 1000, caller);
+    EXPECT_TRUE(run_until([&] { return caller.done(); }));
+    EXPECT_EQ(connector, nullptr);
+  }
+}
+
+using ResolveTest = NetTest;
+
+TEST_F(ResolveTest, LiteralsNeedNoLookup) {
+  for (const auto& [host, expected] : {std::pair{"127.0.0.1", "127.0.0.1:80"}, std::pair{"::1", "[::1]:80"}}) {
+    std::string got;
+    auto resolver = Resolver::create(*loop, host, 80, [&](Result<std::vector<Address>> answer) {
+      ASSERT_TRUE(answer);
+      ASSERT_EQ(answer->size(), 1u);
+      got = (*answer)[0].to_string();
+    });
+    EXPECT_EQ(got, "") << "told inside create()";
+    EXPECT_EQ(loop->live_handles(), 0u);
+    turns(1);
+    EXPECT_EQ(got, expected);
+  }
+}
+
+TEST_F(ResolveTest, LocalhostAndNonsense) {
+  int answers = 0;
+  auto good = Resolver::create(*loop, "localhost", 8080, [&](Result<std::vector<Address>> answer) {
+    ++answers;
+    ASSERT_TRUE(answer) << answer.error();
+    for (const Address& a : *answer) EXPECT_EQ(a.port(), 8080);
+    EXPECT_FALSE(answer->empty());
+  });
+  auto bad = Resolver::create(*loop, "not a host name", 1, [&](Result<std::vector<Address>> answer) {
+    ++answers;
+    ASSERT_FALSE(answer);
+    EXPECT_NE(answer.error().find("not a host name"), std::string::npos);
+  });
+  EXPECT_EQ(loop->live_handles(), 2u);
+  EXPECT_TRUE(run_until([&] { return answers == 2; }));
+}
+
+TEST_F(ResolveTest, DestroyingCancelsAlsoInTheCallback) {
+  bool told = false;
+  auto resolver = Resolver::create(*loop, "localhost", 1, [&](auto) { told = true; });
+  auto literal = Resolver::create(*loop, "127.0.0.1", 1, [&](auto) { told = true; });
+  resolver.reset();
+  literal.reset();
+  EXPECT_TRUE(run_until([&] { return loop->live_handles() == 0; }));
+  EXPECT_FALSE(told);
+  std::unique_ptr<Resolver> own;
+  own = Resolver::create(*loop, "localhost", 1, [&](auto) {
+    own.reset();
+    told = true;
+  });
+  EXPECT_TRUE(run_until([&] { return told; }));
+  EXPECT_EQ(own, nullptr);
+}
+
+}  // namespace
+}  // namespace dragoman
