@@ -5,15 +5,19 @@
 namespace dragoman {
 namespace {
 
-constexpr std::array<std::string_view, kCodecEventCount> kEventNames = {
-    "heartbeat_answered", "heartbeat_ack",    "heartbeat_unexpected", "unknown_id",
-    "late_answer",        "one_way_answered", "duplicate_id",         "goaway"};
-constexpr std::array<std::string_view, kListenerLimitCount> kLimitNames = {
-    "connections", "streams",     "head_bytes", "headers",     "uri_bytes",
-    "body_bytes",  "frame_bytes", "heartbeats", "write_buffer"};
-constexpr std::array<std::string_view, kClusterLimitCount> kClusterLimitNames = {
-    "connections", "pending_requests", "requests", "retries"};
-constexpr std::array<std::string_view, 3> kTypeNames = {"counter", "gauge", "histogram"};
+// Sized by their values, so that a new enumerator without a name does not compile.
+constexpr auto kEventNames = std::to_array<std::string_view>(
+    {"heartbeat_answered", "heartbeat_ack", "heartbeat_unexpected", "unknown_id", "late_answer",
+     "one_way_answered", "duplicate_id", "goaway", "streams_overflow", "unsupported"});
+constexpr auto kLimitNames =
+    std::to_array<std::string_view>({"connections", "streams", "head_bytes", "headers", "uri_bytes",
+                                     "body_bytes", "frame_bytes", "heartbeats", "write_buffer"});
+constexpr auto kClusterLimitNames =
+    std::to_array<std::string_view>({"connections", "pending_requests", "requests", "retries"});
+constexpr auto kTypeNames = std::to_array<std::string_view>({"counter", "gauge", "histogram"});
+static_assert(kEventNames.size() == kCodecEventCount);
+static_assert(kLimitNames.size() == kListenerLimitCount);
+static_assert(kClusterLimitNames.size() == kClusterLimitCount);
 
 }  // namespace
 
