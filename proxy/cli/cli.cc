@@ -1,0 +1,131 @@
+// The only file that includes CLI11 (8 s to compile).
+#include "proxy/cli/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "config/load.h"
+#include "proxy/base/suggest.h"
+#include "proxy/server/server.h"
+
+namespace dragoman {
+namespace {
+
+int validate(const std::vector<std::string>& files, bool json) {
+  bool ok = true;
+  for (const std::string& file : files) {
+    config::LoadResult result = config::load_file(file);
+    ok = ok && result.ok();
+    if (json) {
+      std::fputs(config::render_json(result.diagnostics).c_str(), stdout);
+      continue;
+    }
+    std::fputs(config::render_text(result.diagnostics, result.source).c_str(), stderr);
+    if (result.ok()) {
+      // What the reader can't see (a log that can't be opened, a filter that refuses) shows when it is built.
+      config::Config checked = *result.config;
+      checked.access_log.reset();
+      auto built = build_snapshot(checked, nullptr, 1);
+      if (!built) {
+        ok = false;
+        for (const std::string& e : built.error()) std::fprintf(stderr, "%s: error: %s\n", file.c_str(), e.c_str());
+        continue;
+      }
+      std::fprintf(stdout, "%s: ok\n", file.c_str());
+    }
+  }
+  return ok ? 0 : 1;
+}
+
+}  // namespace
+
+int cli_main(int argc, char** argv) {
+  CLI::App app{"Dragoman: a multi-protocol service-mesh sidecar proxy"};
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "Help of every command");
+
+  std::string config_path;
+  bool demo = false;
+  bool no_watch = false;
+  DemoOptions demo_options;
+  auto* run = app.add_subcommand("run", "Serve.\nExample: dragoman run -c sidecar.yaml");
+  run->add_option("-c,--config", config_path, "Configuration file, or - for standard input")
+      ->envname("DRAGOMAN_CONFIG");
+  run->add_flag("--no-watch", no_watch, "Do not reload when the file changes (SIGHUP and POST /reload still do)");
+  run->add_flag("--demo", demo, "Ignore any configuration: start echo services, a pair of sidecars and routes");
+  run->add_option("--demo-port", demo_options.port_base, "First of the ports the demo uses; 0 = any free ones");
+
+  std::vector<std::string> files;
+  std::string format = "text";
+  auto* check = app.add_subcommand("validate", "Check configuration files.\nExample: dragoman validate sidecar.yaml");
+  check->add_option("files", files, "Configuration files, or -")->required();
+  check->add_option("--format", format, "text or json")->check(CLI::IsMember({"text", "json"}));
+
+  auto* schema = app.add_subcommand("schema", "Print the JSON Schema (draft-07) of the configuration.\n"
+                                              "Example: dragoman schema > dragoman.schema.json");
+  auto* reference = app.add_subcommand("reference", "Print every configuration key as Markdown.\n"
+                                                    "Example: dragoman reference | less");
+  bool version_json = false;
+  auto* version = app.add_subcommand("version", "Print the version.\nExample: dragoman version --json");
+  version->add_flag("--json", version_json, "For programs");
+
+  CallOptions call_options;
+  auto* call = app.add_subcommand("call", "Call a service.\n"
+                                          "Example: dragoman call bolt 127.0.0.1:12200 --service demo.Echo:1.0 "
+                                          "--method echo --data hello");
+  call->add_option("protocol", call_options.protocol, "bolt")->required()->check(CLI::IsMember({"bolt"}));
+  call->add_option("address", call_options.address, "ip:port")->required();
+  call->add_option("--service", call_options.service, "Service name, with its version")->capture_default_str();
+  call->add_option("--method", call_options.method, "Method name")->capture_default_str();
+  call->add_option("--data", call_options.data, "Content, sent as it is")->capture_default_str();
+  call->add_option("--header", call_options.headers, "key=value, may be repeated");
+  call->add_option("--timeout-ms", call_options.timeout_ms, "How long to wait")->capture_default_str();
+  call->add_option("--count", call_options.count, "How many calls")->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    int code = app.exit(e);
+    if (code == 0) return 0;  // --help
+    if (argc > 1 && argv[1][0] != '-') {
+      static constexpr std::string_view kCommands[] = {"run", "validate", "schema", "reference", "version", "call"};
+      std::string_view given = argv[1];
+      bool known = false;
+      for (std::string_view c : kCommands) known = known || c == given;
+      if (!known) {
+        auto like = nearest(given, kCommands);
+        if (!like.empty())
+          std::fprintf(stderr, "unknown command '%s'; did you mean '%s'?\n", argv[1], std::string(like).c_str());
+      }
+    }
+    return 2;
+  }
+
+  if (*run) {
+    if (demo) return run_demo(demo_options);
+    if (config_path.empty()) {
+      std::fprintf(stderr, "dragoman run needs a configuration: -c FILE, or --demo\n");
+      return 2;
+    }
+    ServerOptions options;
+    options.config_path = config_path;
+    options.watch_file = !no_watch;
+    return Server(std::move(options)).run();
+  }
+  if (*check) return validate(files, format == "json");
+  if (*schema) {
+    std::fputs(config::schema_json().c_str(), stdout);
+    return 0;
+  }
+  if (*reference) {
+    std::fputs(config::reference_markdown().c_str(), stdout);
+    return 0;
+  }
+  if (*version) {
+    std::fputs(version_text(version_json).c_str(), stdout);
+    return 0;
+  }
+  return run_call(call_options);
+}
+
+}  // namespace dragoman

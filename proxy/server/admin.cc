@@ -1,0 +1,225 @@
+#include "proxy/server/admin.h"
+
+#include <algorithm>
+#include <set>
+
+#include "protocols/exchange.h"
+#include "proxy/base/intrusive_list.h"
+#include "proxy/base/log.h"
+
+namespace dragoman {
+namespace {
+
+constexpr size_t kConnectionsMax = 64;
+constexpr uint64_t kIdleTimeoutMs = 30'000;
+constexpr size_t kBodyBytesMax = 64 * 1024;
+
+// A page in a browser must not reach a loopback admin port through a name of the attacker's: only literals and
+// "localhost" are taken as Host.
+bool host_allowed(std::string_view authority) {
+  size_t end = authority.rfind(':');
+  std::string_view host = authority;
+  if (end != std::string_view::npos && authority.find(']', end) == std::string_view::npos) host = authority.substr(0, end);
+  if (equals_ignore_case(host, "localhost")) return true;
+  return Address::parse(std::string(host) + ":1").has_value();
+}
+
+// Value of `key` in "a=1&b=2", percent signs untouched (no admin value needs them).
+std::string_view query_value(std::string_view query, std::string_view key) {
+  while (!query.empty()) {
+    size_t amp = query.find('&');
+    std::string_view pair = query.substr(0, amp);
+    size_t eq = pair.find('=');
+    if (pair.substr(0, eq) == key) return eq == std::string_view::npos ? std::string_view{} : pair.substr(eq + 1);
+    if (amp == std::string_view::npos) break;
+    query.remove_prefix(amp + 1);
+  }
+  return {};
+}
+
+constexpr std::string_view kHelp =
+    "GET  /ready             200 when serving, 503 while starting or draining\n"
+    "GET  /live              200 while the process answers\n"
+    "GET  /stats             every metric, for people\n"
+    "GET  /stats/prometheus  every metric, for Prometheus (also /metrics)\n"
+    "GET  /clusters          clusters and their endpoints (?format=json)\n"
+    "GET  /listeners         listeners and their addresses (?format=json)\n"
+    "GET  /config_dump       the configuration in use, secrets redacted\n"
+    "GET  /server_info       version, state, uptime\n"
+    "GET  /logging           the log level; POST /logging?level=debug changes it\n"
+    "POST /reload            read the configuration file again\n"
+    "POST /drain             finish open work, then end\n"
+    "POST /reopen_logs       open the log files again, after rotation\n";
+
+AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::string_view target) {
+  size_t mark = target.find('?');
+  std::string_view path = target.substr(0, mark);
+  std::string_view query = mark == std::string_view::npos ? std::string_view{} : target.substr(mark + 1);
+  const bool get = method == "GET" || method == "HEAD";
+  const bool post = method == "POST";
+  const bool json = query_value(query, "format") == "json";
+  const std::string kJson = "application/json";
+  const std::string kText = "text/plain; charset=utf-8";
+  const AdminAnswer only_get{405, kText, "use GET\n"};
+  const AdminAnswer only_post{405, kText, "this changes state: use POST\n"};
+
+  if (path == "/reload") return post ? backend.reload() : only_post;
+  if (path == "/drain") return post ? backend.drain() : only_post;
+  if (path == "/reopen_logs") return post ? backend.reopen_logs() : only_post;
+  if (path == "/logging") {
+    std::string_view level = query_value(query, "level");
+    if (!level.empty() && !post) return only_post;
+    return backend.logging(level);
+  }
+  static const std::set<std::string_view> kReadable = {"/",         "/help",     "/ready",     "/live",
+                                                       "/stats",    "/metrics",  "/stats/prometheus",
+                                                       "/clusters", "/listeners", "/config_dump", "/server_info"};
+  if (kReadable.find(path) == kReadable.end()) return {404, kText, "no such page; see /help\n"};
+  if (!get) return only_get;
+  if (path == "/ready") return backend.ready() ? AdminAnswer{200, kText, "ready\n"} : AdminAnswer{503, kText, "not ready\n"};
+  if (path == "/live") return {200, kText, "live\n"};
+  if (path == "/stats") return {200, kText, backend.stats_text()};
+  if (path == "/metrics" || path == "/stats/prometheus")
+    return {200, "text/plain; version=0.0.4; charset=utf-8", backend.metrics_text()};
+  if (path == "/clusters")
+    return json ? AdminAnswer{200, kJson, backend.clusters_json()} : AdminAnswer{200, kText, backend.clusters_text()};
+  if (path == "/listeners")
+    return json ? AdminAnswer{200, kJson, backend.listeners_json()} : AdminAnswer{200, kText, backend.listeners_text()};
+  if (path == "/config_dump") return {200, kJson, backend.config_dump_json()};
+  if (path == "/server_info") return {200, kJson, backend.server_info_json()};
+  return {200, kText, std::string(kHelp)};
+}
+
+}  // namespace
+
+struct AdminServer::Impl final : AcceptEvents {
+  struct Connection;
+
+  struct Request final : Retired, MessageSink {
+    Request(Connection& c, Exchange& e) : connection(c), exchange(&e) {}
+    void on_head(Head& h, bool end) override {
+      head = &h;
+      if (end) answer();
+    }
+    void on_body(std::span<const uint8_t> chunk, bool end) override {
+      if (!exchange) return;
+      body_bytes += chunk.size();
+      if (body_bytes > kBodyBytesMax) return reply({413, "text/plain", "body too large\n"});
+      if (end) answer();
+    }
+    void on_trailers(HeaderList&) override { answer(); }
+    void on_reset(Reason) override { finish(); }
+    void on_write_blocked(bool) override {}
+    void answer() {
+      if (!exchange) return;
+      if (!host_allowed(head->authority)) return reply({403, "text/plain", "Host must be an address or localhost\n"});
+      reply(answer_for(connection.server.backend, head->method, head->path));
+    }
+    void reply(const AdminAnswer& a) {
+      LocalReply r;
+      r.reason = Reason::kDirectResponse;
+      r.http_status = a.status;
+      r.text = a.body;
+      r.content_type = a.content_type;
+      exchange->send_reply(*head, r);
+      finish();
+    }
+    void finish() {
+      if (!exchange) return;
+      connection.server.loop.retire(this);
+      std::exchange(exchange, nullptr)->release();
+    }
+    Connection& connection;
+    Exchange* exchange;
+    Head* head = nullptr;
+    size_t body_bytes = 0;
+  };
+
+  struct Connection final : Retired, ListLink<Connection>, TransportEvents, ConnectionEvents {
+    Connection(Impl& s, int fd) : server(s) {
+      transport = Transport::adopt(server.loop, fd, *this, {});
+      const Protocol& http = *find_protocol("http1");
+      CodecOptions options;
+      options.http1.header_bytes_max = 16 * 1024;
+      codec = http.create(http, Role::kServer, *transport, *this, options);
+      idle.bind<&Connection::on_idle>(server.loop.timers(), this);
+      idle.start(kIdleTimeoutMs);
+    }
+    void on_idle() {
+      uint64_t quiet = now_ms() - std::max(transport->last_read_ms(), transport->last_write_ms());
+      if (quiet >= kIdleTimeoutMs) return close(false);
+      idle.start(kIdleTimeoutMs - quiet);
+    }
+    void close(bool flush) {
+      if (closed) return;
+      closed = true;
+      idle.stop();
+      codec->on_transport_closed(Reason::kDownstreamReset);
+      if (flush)
+        transport->close_after_flush();
+      else
+        transport->close();
+      ListLink<Connection>::unlink();
+      --server.count;
+      server.loop.retire(this);
+    }
+    void on_data(uint8_t* data, size_t n) override { codec->on_data(data, n); }
+    void on_eof() override {
+      codec->on_eof();
+      if (!closed && codec->open_exchanges() == 0) close(true);
+    }
+    void on_closed(Reason) override { close(false); }
+    void on_write_blocked(bool blocked) override { codec->on_write_blocked(blocked); }
+    MessageSink* on_exchange(Exchange& exchange) override { return new Request(*this, exchange); }
+    void on_goaway() override {}
+    void on_broken(Reason, std::string_view) override { close(true); }
+    void on_finished() override { close(true); }
+    void on_capacity() override {}
+    void pause_reading() override { transport->pause_read(kPauseCodec); }
+    void resume_reading() override { transport->resume_read(kPauseCodec); }
+    void on_event(CodecEvent) override {}
+    uint64_t now_ms() const override { return server.loop.now_ms(); }
+
+    Impl& server;
+    std::unique_ptr<Transport> transport;
+    std::unique_ptr<ConnectionCodec> codec;
+    Timer idle;
+    bool closed = false;
+  };
+
+  Impl(Loop& l, AdminBackend& b) : loop(l), backend(b) {}
+
+  void on_accept(int fd, const Address&) override {
+    if (count >= kConnectionsMax) return close_fd(fd);
+    connections.push_back(*new Connection(*this, fd));
+    ++count;
+  }
+  void on_accept_failed(int error) override { DRAGOMAN_LOG(kWarn, "admin", "accept failed (errno {})", error); }
+
+  Loop& loop;
+  AdminBackend& backend;
+  std::unique_ptr<Acceptor> acceptor;
+  Address bound;
+  IntrusiveList<Connection, Connection> connections;
+  size_t count = 0;
+};
+
+AdminServer::AdminServer(Loop& loop, AdminBackend& backend) : impl_(std::make_unique<Impl>(loop, backend)) {}
+AdminServer::~AdminServer() = default;
+
+Result<void> AdminServer::listen(const Address& address) {
+  auto fd = listen_socket(address, 128, false);
+  if (!fd) return unexpected(fd.error());
+  impl_->bound = bound_address(*fd);
+  impl_->acceptor = Acceptor::create(impl_->loop, *fd, *impl_, 16);
+  return {};
+}
+
+Address AdminServer::address() const { return impl_->bound; }
+
+void AdminServer::stop() {
+  impl_->acceptor.reset();
+  while (Impl::Connection* c = impl_->connections.front()) c->close(true);
+}
+
+}  // namespace dragoman

@@ -1,0 +1,55 @@
+// The admin listener: a small HTTP/1.1 server on the control thread's loop. GET reads, POST changes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "proxy/base/result.h"
+#include "proxy/net/transport.h"
+
+namespace dragoman {
+
+struct AdminAnswer {
+  uint32_t status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+};
+
+/// What the admin listener shows and does; implemented by the server. All calls on the control thread.
+class AdminBackend {
+ public:
+  virtual bool ready() = 0;                       // serving, not draining, first names resolved
+  virtual std::string metrics_text() = 0;         // Prometheus text format
+  virtual std::string stats_text() = 0;           // "name{labels}: value" lines for people
+  virtual std::string clusters_json() = 0;
+  virtual std::string clusters_text() = 0;
+  virtual std::string listeners_json() = 0;
+  virtual std::string listeners_text() = 0;
+  virtual std::string config_dump_json() = 0;     // redacted
+  virtual std::string server_info_json() = 0;
+  virtual AdminAnswer logging(std::string_view level) = 0;  // empty: tell the current one
+  virtual AdminAnswer reload() = 0;
+  virtual AdminAnswer drain() = 0;                // as SIGTERM does
+  virtual AdminAnswer reopen_logs() = 0;
+
+ protected:
+  ~AdminBackend() = default;
+};
+
+class AdminServer {
+ public:
+  AdminServer(Loop& loop, AdminBackend& backend);
+  ~AdminServer();
+  /// Binds and serves. Error: why the address can't be used.
+  Result<void> listen(const Address& address);
+  Address address() const;  // with the real port
+  /// Closes the listener and every connection; nothing is left on the loop afterwards (at its next edge).
+  void stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dragoman

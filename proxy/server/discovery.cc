@@ -1,0 +1,80 @@
+#include "proxy/server/discovery.h"
+
+#include <algorithm>
+
+#include "proxy/base/log.h"
+
+namespace dragoman {
+
+void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
+  std::vector<std::unique_ptr<Entry>> next;
+  for (const auto& cluster : clusters) {
+    auto it = std::find_if(entries_.begin(), entries_.end(),
+                           [&](const auto& e) { return e && e->cluster == cluster; });
+    if (it != entries_.end()) {
+      next.push_back(std::move(*it));
+      continue;
+    }
+    auto entry = std::make_unique<Entry>();
+    entry->cluster = cluster;
+    entry->owner = this;
+    entry->refresh.bind<&Entry::on_refresh>(loop_.timers(), entry.get());
+    for (const config::Endpoint& e : cluster->settings.endpoints)
+      if (!Address::parse(e.address.text())) entry->names[e.address.text()];
+    publish(*entry, false);
+    if (!entry->names.empty()) resolve(*entry);
+    next.push_back(std::move(entry));
+  }
+  entries_ = std::move(next);
+}
+
+bool Discovery::settled() const {
+  for (const auto& e : entries_)
+    for (const auto& [key, name] : e->names)
+      if (!name.tried) return false;
+  return true;
+}
+
+void Discovery::stop() { entries_.clear(); }
+
+void Discovery::resolve(Entry& entry) {
+  for (const config::Endpoint& e : entry.cluster->settings.endpoints) {
+    auto it = entry.names.find(e.address.text());
+    if (it == entry.names.end() || it->second.lookup) continue;
+    Name& name = it->second;
+    name.lookup = Resolver::create(
+        loop_, e.address.host, e.address.port,
+        [this, &entry, &name, key = it->first](Result<std::vector<Address>> result) {
+          name.tried = true;
+          if (result && !result->empty()) {
+            name.addresses = std::move(*result);
+          } else {
+            DRAGOMAN_LOG(kWarn, "discovery", "{}: lookup of {} failed: {}", entry.cluster->settings.name,
+                         key, result ? std::string("no address") : result.error());
+          }
+          publish(entry, true);
+          // The resolver may not die inside its own callback.
+          loop_.post([lookup = std::shared_ptr<Resolver>(std::move(name.lookup))] {});
+        });
+  }
+  int64_t refresh = entry.cluster->settings.dns.refresh_ms;
+  if (refresh > 0) entry.refresh.start(static_cast<uint64_t>(refresh));
+}
+
+void Discovery::publish(Entry& entry, bool announce) {
+  std::vector<std::pair<Address, uint32_t>> wanted;
+  for (const config::Endpoint& e : entry.cluster->settings.endpoints) {
+    auto it = entry.names.find(e.address.text());
+    if (it == entry.names.end()) {
+      if (auto literal = Address::parse(e.address.text())) wanted.emplace_back(*literal, e.weight);
+      continue;
+    }
+    for (const Address& a : it->second.addresses)
+      if (std::none_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == a; }))
+        wanted.emplace_back(a, e.weight);
+  }
+  auto set = entry.cluster->set_endpoints(wanted);
+  if (set && announce) changed_(entry.cluster, set);
+}
+
+}  // namespace dragoman

@@ -1,0 +1,49 @@
+// Turns the endpoints that a configuration names into addresses: literals at once, host names by DNS, again and again.
+// The last good answer stays when a lookup fails. Control thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/net/transport.h"
+#include "proxy/upstream/shared_cluster.h"
+
+namespace dragoman {
+
+class Discovery {
+ public:
+  /// `changed` runs when a cluster got a new endpoint set (not for literals resolved inside sync()).
+  using Changed = std::function<void(const std::shared_ptr<SharedCluster>&, std::shared_ptr<const EndpointSet>)>;
+  Discovery(Loop& loop, Changed changed) : loop_(loop), changed_(std::move(changed)) {}
+
+  /// Follows exactly these clusters. Literal addresses are set before it returns.
+  void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters);
+  /// Every host name was looked up at least once.
+  bool settled() const;
+  void stop();
+
+ private:
+  struct Name {
+    std::unique_ptr<Resolver> lookup;
+    std::vector<Address> addresses;  // last good
+    bool tried = false;
+  };
+  struct Entry {
+    std::shared_ptr<SharedCluster> cluster;
+    std::map<std::string, Name> names;  // by "host:port"
+    Timer refresh;
+    Discovery* owner;
+    void on_refresh() { owner->resolve(*this); }
+  };
+  void resolve(Entry& entry);
+  void publish(Entry& entry, bool announce);
+
+  Loop& loop_;
+  Changed changed_;
+  std::vector<std::unique_ptr<Entry>> entries_;
+};
+
+}  // namespace dragoman

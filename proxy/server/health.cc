@@ -1,0 +1,206 @@
+#include "proxy/server/health.h"
+
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "protocols/exchange.h"
+#include "proxy/base/log.h"
+
+namespace dragoman {
+namespace {
+
+// One endpoint of one cluster: probe, count, wait, again.
+class Checker final : private ConnectEvents, private TransportEvents, private ConnectionEvents, private MessageSink {
+ public:
+  Checker(Loop& loop, std::shared_ptr<SharedCluster> cluster, std::shared_ptr<SharedEndpoint> endpoint,
+          ClusterMetrics metrics, std::mt19937& random)
+      : loop_(loop),
+        cluster_(std::move(cluster)),
+        endpoint_(std::move(endpoint)),
+        rule_(*cluster_->settings.health_check),
+        metrics_(metrics),
+        random_(random) {
+    timer_.bind<&Checker::on_timer>(loop.timers(), this);
+    timer_.start(1);
+  }
+  ~Checker() { stop(); }
+
+  const std::shared_ptr<SharedCluster>& cluster() const { return cluster_; }
+  const std::shared_ptr<SharedEndpoint>& endpoint() const { return endpoint_; }
+
+ private:
+  // A finished attempt's transport and codec die at the loop's edge: their callbacks may be on the stack.
+  struct Attempt final : Retired {
+    std::unique_ptr<Transport> transport;
+    std::unique_ptr<ConnectionCodec> codec;
+    Head request;
+    Exchange* exchange = nullptr;
+  };
+
+  void on_timer() {
+    if (running_) return done(false, "timeout");
+    running_ = true;
+    timer_.start(static_cast<uint64_t>(rule_.timeout_ms));
+    connector_ = Connector::create(loop_, endpoint_->address(), static_cast<uint64_t>(rule_.timeout_ms), *this);
+  }
+
+  void stop() {
+    timer_.stop();
+    end_attempt();
+  }
+
+  void end_attempt() {
+    connector_.reset();
+    if (!attempt_) return;
+    Attempt* a = std::exchange(attempt_, nullptr);
+    if (a->exchange) {
+      a->exchange->reset(Reason::kNone);
+      std::exchange(a->exchange, nullptr)->release();
+    }
+    if (a->codec) a->codec->on_transport_closed(Reason::kNone);
+    a->transport->close();
+    loop_.retire(a);
+  }
+
+  void done(bool ok, std::string_view why) {
+    if (!running_) return;
+    running_ = false;
+    end_attempt();
+    metrics_.health_checks.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
+    const bool healthy = endpoint_->active_healthy();
+    if (ok == healthy) {
+      streak_ = 0;
+    } else if (++streak_ >= (ok ? rule_.healthy_threshold : rule_.unhealthy_threshold)) {
+      streak_ = 0;
+      endpoint_->set_active_healthy(ok);
+      DRAGOMAN_LOG(kInfo, "health", "{}: {} is {} ({})", cluster_->settings.name, endpoint_->name(),
+                   ok ? "healthy" : "unhealthy", why);
+    }
+    auto interval = static_cast<uint64_t>(rule_.interval_ms);
+    uint64_t jitter = interval * rule_.jitter_percent / 100;
+    timer_.start(interval + (jitter != 0 ? random_() % (jitter + 1) : 0));
+  }
+
+  void on_connected(int fd) override {
+    connector_.reset();
+    attempt_ = new Attempt;
+    attempt_->transport = Transport::adopt(loop_, fd, *this, {});
+    if (rule_.type == config::HealthCheckType::kTcp) return done(true, "connected");
+    const Protocol& protocol = *cluster_->protocol;
+    CodecOptions options;
+    attempt_->codec = protocol.create(protocol, Role::kClient, *attempt_->transport, *this, options);
+    if (rule_.type == config::HealthCheckType::kHeartbeat) {
+      attempt_->codec->heartbeat();
+      return;
+    }
+    Head& head = attempt_->request;
+    head.is_http = true;
+    head.method = "GET";
+    head.path = rule_.path;
+    host_ = rule_.host.empty() ? endpoint_->name() : rule_.host;
+    head.authority = host_;
+    head.scheme = "http";
+    head.headers.add("user-agent", "dragoman-health-check");
+    attempt_->exchange = attempt_->codec->open(*this);
+    if (!attempt_->exchange || attempt_->exchange->send_head(head, true) != Reason::kNone) done(false, "not sent");
+  }
+  void on_connect_failed(Reason reason, int) override {
+    connector_.reset();
+    done(false, reason_row(reason).label);
+  }
+
+  // TransportEvents
+  void on_data(uint8_t* data, size_t n) override {
+    if (attempt_ && attempt_->codec) attempt_->codec->on_data(data, n);
+  }
+  void on_eof() override {
+    if (attempt_ && attempt_->codec) attempt_->codec->on_eof();
+    done(false, "closed by the endpoint");
+  }
+  void on_closed(Reason) override { done(false, "connection lost"); }
+  void on_write_blocked(bool) override {}
+
+  // ConnectionEvents
+  MessageSink* on_exchange(Exchange&) override { return nullptr; }
+  void on_goaway() override {}
+  void on_broken(Reason reason, std::string_view) override { done(false, reason_row(reason).label); }
+  void on_finished() override {}
+  void on_capacity() override {}
+  void pause_reading() override {}
+  void resume_reading() override {}
+  void on_event(CodecEvent event) override {
+    if (event == CodecEvent::kHeartbeatAck && rule_.type == config::HealthCheckType::kHeartbeat) done(true, "heartbeat");
+  }
+  uint64_t now_ms() const override { return loop_.now_ms(); }
+
+  // MessageSink: the answer of an HTTP check
+  void on_head(Head& head, bool) override {
+    if (head.status < 200) return;
+    uint32_t status = head.status;
+    bool ok = std::any_of(rule_.expect.begin(), rule_.expect.end(),
+                          [status](const config::StatusRange& r) { return status >= r.first && status <= r.last; });
+    done(ok, "status " + std::to_string(status));
+  }
+  void on_body(std::span<const uint8_t>, bool) override {}
+  void on_trailers(HeaderList&) override {}
+  void on_reset(Reason reason) override {
+    if (attempt_ && attempt_->exchange) std::exchange(attempt_->exchange, nullptr)->release();
+    done(false, reason_row(reason).label);
+  }
+
+  Loop& loop_;
+  std::shared_ptr<SharedCluster> cluster_;
+  std::shared_ptr<SharedEndpoint> endpoint_;
+  const config::HealthCheck rule_;
+  ClusterMetrics metrics_;
+  std::mt19937& random_;
+  std::unique_ptr<Connector> connector_;
+  Attempt* attempt_ = nullptr;
+  std::string host_;
+  Timer timer_;
+  bool running_ = false;
+  uint32_t streak_ = 0;
+};
+
+}  // namespace
+
+struct HealthMonitor::Impl {
+  Impl(Loop& l, MetricRegistry& r, int s) : loop(l), registry(r), shard(s) {}
+  Loop& loop;
+  MetricRegistry& registry;
+  int shard;
+  std::mt19937 random{std::random_device{}()};
+  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> metrics;
+  std::vector<std::unique_ptr<Checker>> checkers;
+};
+
+HealthMonitor::HealthMonitor(Loop& loop, MetricRegistry& registry, int shard)
+    : impl_(std::make_unique<Impl>(loop, registry, shard)) {}
+HealthMonitor::~HealthMonitor() = default;
+
+void HealthMonitor::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
+  std::vector<std::unique_ptr<Checker>> next;
+  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> metrics;
+  for (const auto& cluster : clusters) {
+    if (!cluster->settings.health_check) continue;
+    auto binding = std::make_unique<MetricsBinding>(impl_->registry, impl_->shard);
+    ClusterMetrics m = binding->cluster(cluster->settings.name);
+    metrics[cluster->settings.name] = {std::move(binding), m};
+    for (const auto& endpoint : cluster->endpoints()->endpoints) {
+      auto it = std::find_if(impl_->checkers.begin(), impl_->checkers.end(), [&](const auto& c) {
+        return c && c->cluster() == cluster && c->endpoint() == endpoint;
+      });
+      if (it != impl_->checkers.end())
+        next.push_back(std::move(*it));
+      else
+        next.push_back(std::make_unique<Checker>(impl_->loop, cluster, endpoint, m, impl_->random));
+    }
+  }
+  impl_->checkers = std::move(next);
+  impl_->metrics = std::move(metrics);
+}
+
+void HealthMonitor::stop() { impl_->checkers.clear(); }
+
+}  // namespace dragoman

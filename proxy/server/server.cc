@@ -1,0 +1,368 @@
+#include "proxy/server/server.h"
+
+#include <sched.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+
+#include "proxy/base/log.h"
+#include "proxy/server/views.h"
+#include "proxy/version.h"
+
+namespace dragoman {
+namespace {
+
+int cpu_count() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+void raise_descriptor_limit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+LogLevel to_log_level(config::LogLevel level) { return static_cast<LogLevel>(level); }
+
+std::string join(const std::vector<std::string>& lines) {
+  std::string all;
+  for (const auto& l : lines) all += l + "\n";
+  return all;
+}
+
+}  // namespace
+
+Server::Server(ServerOptions options) : options_(std::move(options)) {}
+Server::~Server() = default;
+
+config::LoadResult Server::load() const {
+  if (!options_.config_text.empty()) return config::load_string(options_.config_text, "<built in>");
+  return config::load_file(options_.config_path);
+}
+
+int Server::run() {
+  started_ms_ = loop_.now_ms();
+  config::LoadResult loaded = load();
+  std::string problems = config::render_text(loaded.diagnostics, loaded.source);
+  if (!problems.empty()) std::fputs(problems.c_str(), stderr);
+  if (!loaded.ok()) return 1;
+  if (!start(*loaded.config)) return 1;
+  loop_.run();
+  return exit_code_;
+}
+
+bool Server::start(const config::Config& config) {
+  raise_descriptor_limit();
+  std::signal(SIGPIPE, SIG_IGN);
+  DiagnosticLogOptions log_options;
+  log_options.format = config.log.format == config::LogFormat::kJson ? LogFormat::kJson : LogFormat::kText;
+  log_options.path = config.log.path;
+  auto log = DiagnosticLog::open(log_options);
+  if (!log) {
+    std::fprintf(stderr, "dragoman: log.path: %s\n", log.error().c_str());
+    loop_.stop();
+    return false;
+  }
+  log_ = std::move(*log);
+  set_log_level(to_log_level(config.log.level));
+
+  int workers = config.workers != 0 ? static_cast<int>(config.workers) : cpu_count();
+  registry_ = std::make_unique<MetricRegistry>(workers + 1, config.metrics.series_max);
+  binding_ = std::make_unique<MetricsBinding>(*registry_, workers);
+  metrics_ = binding_->server();
+  binding_->build_info(kVersion);
+  metrics_.workers.set(workers);
+  metrics_.draining.set(0);
+
+  health_ = std::make_unique<HealthMonitor>(loop_, *registry_, workers);
+  discovery_ = std::make_unique<Discovery>(
+      loop_, [this](const std::shared_ptr<SharedCluster>& cluster, std::shared_ptr<const EndpointSet> set) {
+        for (auto& w : workers_) w->update_endpoints(cluster, set);
+        health_->sync(snapshot_->clusters);
+      });
+  for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_));
+
+  auto abandon = [this] {
+    stop_workers();
+    return false;
+  };
+  AdminBackend& backend = *this;
+  admin_ = std::make_unique<AdminServer>(loop_, backend);
+  if (config.admin.enabled) {
+    auto address = Address::parse(config.admin.address.text());
+    auto listening = address ? admin_->listen(*address) : Result<void>(unexpected(address.error()));
+    if (!listening) {
+      std::fprintf(stderr, "dragoman: admin.address: %s\n", listening.error().c_str());
+      return abandon();
+    }
+  }
+  auto published = publish(config);
+  if (!published) {
+    std::fprintf(stderr, "dragoman: %s", join(published.error()).c_str());
+    return abandon();
+  }
+  metrics_.config_reloads.inc(CheckResult::kSuccess);
+
+  if (!options_.handle_signals) return true;
+  signals_.push_back(SignalWatch::create(loop_, SIGTERM, [this] { on_terminate(); }));
+  signals_.push_back(SignalWatch::create(loop_, SIGINT, [this] { on_terminate(); }));
+  signals_.push_back(SignalWatch::create(loop_, SIGHUP, [this] { reload(); }));
+  signals_.push_back(SignalWatch::create(loop_, SIGUSR1, [this] { reopen_logs(); }));
+  if (options_.watch_file && options_.config_text.empty() && options_.config_path != "-")
+    watch_ = FileWatch::create(loop_, options_.config_path, [this] { reload(); });
+  return true;
+}
+
+Result<void, std::vector<std::string>> Server::publish(const config::Config& config) {
+  auto built = build_snapshot(config, snapshot_.get(), static_cast<int>(workers_.size()));
+  if (!built) return unexpected(std::move(built.error()));
+  std::shared_ptr<const Snapshot> next = *built;
+
+  // Sockets before anything changes: an address that can't be bound refuses the whole configuration.
+  std::vector<std::string> errors;
+  std::map<std::string, OpenListener> open;
+  std::vector<std::vector<NewSocket>> sockets(workers_.size());
+  for (size_t i = 0; i < next->listeners.size(); ++i) {
+    const config::Listener& settings = next->listeners[i]->settings;
+    auto it = open_.find(settings.name);
+    if (it != open_.end() && it->second.wanted == settings.address && it->second.backlog == settings.backlog) {
+      open[settings.name] = it->second;
+      continue;
+    }
+    auto address = Address::parse(settings.address.text());
+    if (!address) {
+      errors.push_back("listeners: " + settings.name + ": " + address.error());
+      continue;
+    }
+    Address bound = *address;
+    for (size_t w = 0; w < workers_.size(); ++w) {
+      auto fd = listen_socket(bound, static_cast<int>(settings.backlog), true);
+      if (!fd) {
+        errors.push_back("listeners: " + settings.name + ": can't listen on " + settings.address.text() + ": " +
+                         fd.error());
+        break;
+      }
+      if (w == 0) bound = bound_address(*fd);
+      sockets[w].push_back({i, *fd});
+    }
+    open[settings.name] = {settings.address, settings.backlog, bound};
+  }
+  if (!errors.empty()) {
+    for (auto& per_worker : sockets)
+      for (NewSocket& s : per_worker) close_fd(s.fd);
+    return unexpected(std::move(errors));
+  }
+
+  discovery_->sync(next->clusters);
+  health_->sync(next->clusters);
+  snapshot_ = next;
+  open_ = std::move(open);
+  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics;
+  for (const auto& c : next->clusters) {
+    auto binding = std::make_unique<MetricsBinding>(*registry_, registry_->shards() - 1);
+    ClusterMetrics m = binding->cluster(c->settings.name);
+    cluster_metrics.emplace(c->settings.name, std::make_pair(std::move(binding), m));
+  }
+  cluster_metrics_.swap(cluster_metrics);
+  metrics_.config_generation.set(static_cast<int64_t>(next->generation));
+  metrics_.config_last_success_seconds.set(static_cast<int64_t>(std::time(nullptr)));
+
+  auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  for (size_t w = 0; w < workers_.size(); ++w) {
+    workers_[w]->apply(next, std::move(sockets[w]), [this, left] {
+      if (left->fetch_sub(1) == 1) {
+        loop_.post([this] {
+          if (state_ != State::kStarting) return;
+          state_ = State::kServing;
+          DRAGOMAN_LOG(kInfo, "server", "serving {} listeners with {} workers", snapshot_->listeners.size(),
+                       workers_.size());
+          if (options_.on_started) options_.on_started(*this);
+        });
+      }
+    });
+  }
+  return {};
+}
+
+AdminAnswer Server::reload() {
+  if (state_ == State::kDraining || state_ == State::kStopping)
+    return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
+  if (options_.config_text.empty() && options_.config_path == "-")
+    return {409, "text/plain; charset=utf-8", "the configuration came from standard input: nothing to reload\n"};
+  config::LoadResult loaded = load();
+  std::string text = config::render_text(loaded.diagnostics, loaded.source);
+  bool ok = loaded.ok();
+  if (ok) {
+    std::string restart;
+    const config::Config& now = snapshot_->config;
+    const config::Config& next = *loaded.config;
+    if (next.workers != now.workers) restart += "workers: takes effect at the next start\n";
+    if (!(next.admin == now.admin)) restart += "admin: takes effect at the next start\n";
+    if (next.log.path != now.log.path || next.log.format != now.log.format)
+      restart += "log: path and format take effect at the next start\n";
+    auto published = publish(next);
+    if (published) {
+      set_log_level(to_log_level(next.log.level));
+      registry_->set_series_max(next.metrics.series_max);
+      text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
+    } else {
+      ok = false;
+      text += join(published.error());
+    }
+  }
+  metrics_.config_reloads.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
+  if (ok)
+    DRAGOMAN_LOG(kInfo, "server", "reloaded: generation {}", snapshot_->generation);
+  else
+    DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
+                 text);
+  return {ok ? 200u : 400u, "text/plain; charset=utf-8", text};
+}
+
+AdminAnswer Server::reopen_logs() {
+  std::string errors;
+  if (auto r = log_->reopen(); !r) errors += "log: " + r.error() + "\n";
+  if (snapshot_ && snapshot_->access_log)
+    if (auto r = snapshot_->access_log->reopen(); !r) errors += "access_log: " + r.error() + "\n";
+  if (!errors.empty()) return {500, "text/plain; charset=utf-8", errors};
+  return {200, "text/plain; charset=utf-8", "logs reopened\n"};
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------
+
+void Server::shutdown() {
+  loop_.post([this] { on_terminate(); });
+}
+
+void Server::on_terminate() {
+  if (state_ == State::kDraining || state_ == State::kStarting) {
+    DRAGOMAN_LOG(kInfo, "server", "stopping at once");
+    stop_workers();
+  } else if (state_ == State::kServing) {
+    begin_drain();
+  }
+}
+
+AdminAnswer Server::drain() {
+  if (state_ == State::kServing) begin_drain();
+  return {200, "text/plain; charset=utf-8", "draining\n"};
+}
+
+void Server::begin_drain() {
+  state_ = State::kDraining;
+  metrics_.draining.set(1);
+  DRAGOMAN_LOG(kInfo, "server", "draining, at most {} ms", snapshot_->config.drain.deadline_ms);
+  for (auto& w : workers_) {
+    w->drain([this] {
+      loop_.post([this] {
+        if (++drained_workers_ == workers_.size()) stop_workers();
+      });
+    });
+  }
+}
+
+void Server::stop_workers() {
+  if (state_ == State::kStopping) return;
+  state_ = State::kStopping;
+  for (auto& w : workers_) w->stop();
+  for (auto& w : workers_) {
+    w->join();
+    leaks_.streams += w->leaks().streams;
+    leaks_.handles += w->leaks().handles;
+    leaks_.chunks += w->leaks().chunks;
+  }
+  if (!leaks_.none())
+    DRAGOMAN_LOG(kError, "server", "left alive at the end: {} streams, {} handles, {} chunks",
+                 leaks_.streams, leaks_.handles, leaks_.chunks);
+  workers_.clear();
+  discovery_->stop();
+  health_->stop();
+  admin_->stop();
+  signals_.clear();
+  watch_.reset();
+  if (log_) DRAGOMAN_LOG(kInfo, "server", "stopped");
+  loop_.stop();
+}
+
+// --- admin --------------------------------------------------------------------------------------------------------
+
+bool Server::ready() { return state_ == State::kServing && discovery_->settled(); }
+
+void Server::refresh_gauges() {
+  metrics_.uptime_seconds.set(static_cast<int64_t>((loop_.now_ms() - started_ms_) / 1000));
+  uint64_t now = loop_.now_ms();
+  for (const auto& cluster : snapshot_->clusters) {
+    auto it = cluster_metrics_.find(cluster->settings.name);
+    if (it == cluster_metrics_.end()) continue;
+    int64_t total = 0, healthy = 0, ejected = 0;
+    for (const auto& e : cluster->endpoints()->endpoints) {
+      ++total;
+      healthy += e->usable(now) ? 1 : 0;
+      ejected += e->ejected(now) ? 1 : 0;
+    }
+    const ClusterMetrics& m = it->second.second;
+    m.endpoints.set(total);
+    m.endpoints_healthy.set(healthy);
+    m.endpoints_ejected.set(ejected);
+  }
+}
+
+std::string Server::metrics_text() {
+  refresh_gauges();
+  return render_metrics(*registry_, log_.get(), snapshot_->access_log.get());
+}
+
+std::string Server::stats_text() {
+  refresh_gauges();
+  return render_stats(*registry_);
+}
+
+std::string Server::clusters_json() { return render_clusters_json(*snapshot_, *registry_, loop_.now_ms()); }
+std::string Server::clusters_text() { return render_clusters_text(*snapshot_, *registry_, loop_.now_ms()); }
+
+std::string Server::listeners_json() {
+  std::vector<ListenerView> views;
+  for (const auto& l : snapshot_->listeners)
+    views.push_back({l.get(), open_.at(l->settings.name).bound.to_string()});
+  return render_listeners_json(views);
+}
+
+std::string Server::listeners_text() {
+  std::string text;
+  for (const auto& l : snapshot_->listeners)
+    text += l->settings.name + "::" + open_.at(l->settings.name).bound.to_string() + "\n";
+  return text;
+}
+
+std::string Server::config_dump_json() { return config::dump_json(snapshot_->config); }
+
+std::string Server::server_info_json() {
+  const char* state = state_ == State::kServing ? "serving" : state_ == State::kStarting ? "starting" : "draining";
+  return render_server_info_json(state, snapshot_ ? snapshot_->generation : 0, workers_.size(),
+                                 (loop_.now_ms() - started_ms_) / 1000);
+}
+
+AdminAnswer Server::logging(std::string_view level) {
+  if (!level.empty()) {
+    auto parsed = parse_log_level(level);
+    if (!parsed)
+      return {400, "text/plain; charset=utf-8", "level must be one of trace, debug, info, warn, error, off\n"};
+    set_log_level(*parsed);
+  }
+  return {200, "text/plain; charset=utf-8", "level: " + std::string(log_level_name(log_level())) + "\n"};
+}
+
+const Address* Server::listener_address(std::string_view name) const {
+  auto it = open_.find(std::string(name));
+  return it == open_.end() ? nullptr : &it->second.bound;
+}
+
+}  // namespace dragoman

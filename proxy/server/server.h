@@ -1,0 +1,100 @@
+// The process: control thread (this one), workers, admin, reloads, name lookups, signals, the end.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/load.h"
+#include "proxy/observe/log.h"
+#include "proxy/server/admin.h"
+#include "proxy/server/discovery.h"
+#include "proxy/server/health.h"
+#include "proxy/server/snapshot.h"
+#include "proxy/server/worker.h"
+
+namespace dragoman {
+
+struct ServerOptions {
+  std::string config_path;        // a file, or "-" (no reload then)
+  std::string config_text;        // used instead of the file when not empty (demo, tests)
+  bool watch_file = true;
+  bool handle_signals = true;     // off for a second server in one process
+  /// Runs once on the control thread when all listeners serve.
+  std::function<void(class Server&)> on_started;
+};
+
+/// Exit codes of run(): 0 ended as asked, 1 the configuration or the start failed.
+class Server final : private AdminBackend {
+ public:
+  explicit Server(ServerOptions options);
+  ~Server();
+
+  /// Serves until SIGTERM, SIGINT, POST /drain, or shutdown(). Diagnostics of a bad configuration go to standard error.
+  int run();
+  /// Thread-safe: as SIGTERM does; twice = at once.
+  void shutdown();
+
+  /// Control thread. Address of a listener with its real port; null when there is none of that name.
+  const Address* listener_address(std::string_view name) const;
+  Address admin_address() const { return admin_->address(); }
+  /// Objects that were alive when the workers ended, added up (valid after run()).
+  const WorkerLeaks& leaks() const { return leaks_; }
+
+ private:
+  enum class State { kStarting, kServing, kDraining, kStopping };
+  struct OpenListener {
+    config::Address wanted;
+    uint32_t backlog;
+    Address bound;
+  };
+
+  // AdminBackend
+  bool ready() override;
+  std::string metrics_text() override;
+  std::string stats_text() override;
+  std::string clusters_json() override;
+  std::string clusters_text() override;
+  std::string listeners_json() override;
+  std::string listeners_text() override;
+  std::string config_dump_json() override;
+  std::string server_info_json() override;
+  AdminAnswer logging(std::string_view level) override;
+  AdminAnswer reload() override;
+  AdminAnswer drain() override;
+  AdminAnswer reopen_logs() override;
+
+  config::LoadResult load() const;
+  bool start(const config::Config& config);
+  /// Makes `config` the running one: all or nothing. Errors are sentences.
+  Result<void, std::vector<std::string>> publish(const config::Config& config);
+  void on_terminate();
+  void begin_drain();
+  void stop_workers();
+  void refresh_gauges();
+
+  ServerOptions options_;
+  State state_ = State::kStarting;
+  Loop loop_;
+  std::unique_ptr<DiagnosticLog> log_;
+  std::unique_ptr<MetricRegistry> registry_;
+  std::unique_ptr<MetricsBinding> binding_;
+  ServerMetrics metrics_;
+  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics_;
+  std::shared_ptr<const Snapshot> snapshot_;
+  std::map<std::string, OpenListener> open_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<AdminServer> admin_;
+  std::unique_ptr<HealthMonitor> health_;
+  std::unique_ptr<Discovery> discovery_;
+  std::vector<std::unique_ptr<SignalWatch>> signals_;
+  std::unique_ptr<FileWatch> watch_;
+  size_t drained_workers_ = 0;
+  uint64_t started_ms_ = 0;
+  WorkerLeaks leaks_;
+  int exit_code_ = 0;
+};
+
+}  // namespace dragoman

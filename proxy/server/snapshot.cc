@@ -1,0 +1,127 @@
+#include "proxy/server/snapshot.h"
+
+#include <algorithm>
+
+#include "filters/registry.h"
+
+namespace dragoman {
+namespace {
+
+CodecOptions codec_options(const config::Listener& l, Want want) {
+  CodecOptions o;
+  o.http1.header_bytes_max = static_cast<uint32_t>(l.http.header_bytes_max);
+  o.http1.headers_max = l.http.headers_max;
+  o.http1.uri_bytes_max = static_cast<uint32_t>(l.http.uri_bytes_max);
+  o.http1.body_bytes_max = l.http.body_bytes_max;
+  o.http1.normalize_path = l.http.normalize_path;
+  o.http1.allow_trace = l.http.trace_method == config::TraceMethod::kAllow;
+  o.http1.allow_websocket =
+      std::find(l.http.upgrade.begin(), l.http.upgrade.end(), "websocket") != l.http.upgrade.end();
+  o.framed.frame_bytes_max = l.rpc.frame_bytes_max;
+  o.framed.streams_max = l.rpc.streams_max;
+  o.framed.heartbeats_per_second_max = l.rpc.heartbeats_per_second_max;
+  o.framed.goaway = l.rpc.goaway;
+  o.framed.verify_checksums = l.rpc.bolt.verify_crc;
+  o.framed.want = want;
+  return o;
+}
+
+Result<std::shared_ptr<AccessLogWriter>> open_access_log(const config::AccessLog& settings, int workers) {
+  auto kind = settings.format == config::LogFormat::kJson ? AccessLogKind::kJson : AccessLogKind::kText;
+  auto format = AccessLogFormat::compile(kind, settings.template_text);
+  if (!format) return unexpected("access_log.template: " + format.error());
+  AccessLogOptions options;
+  options.path = settings.path;
+  options.queue_bytes = settings.queue_bytes;
+  options.shards = workers;
+  auto writer = AccessLogWriter::open(std::move(*format), options);
+  if (!writer) return unexpected("access_log.path: " + writer.error());
+  return std::shared_ptr<AccessLogWriter>(std::move(*writer));
+}
+
+}  // namespace
+
+const std::shared_ptr<SharedCluster>* Snapshot::find_cluster(std::string_view name) const {
+  for (const auto& c : clusters)
+    if (c->settings.name == name) return &c;
+  return nullptr;
+}
+
+Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
+                                                                                 const Snapshot* previous,
+                                                                                 int workers) {
+  std::vector<std::string> errors;
+  auto next = std::make_shared<Snapshot>();
+  next->generation = previous ? previous->generation + 1 : 1;
+  next->config = config;
+
+  if (config.access_log) {
+    if (previous && previous->access_log && previous->config.access_log == config.access_log) {
+      next->access_log = previous->access_log;
+    } else {
+      auto log = open_access_log(*config.access_log, workers);
+      if (log)
+        next->access_log = *log;
+      else
+        errors.push_back(log.error());
+    }
+  }
+
+  for (const config::Cluster& settings : config.clusters) {
+    const auto* old = previous ? previous->find_cluster(settings.name) : nullptr;
+    if (old && (*old)->settings == settings) {
+      next->clusters.push_back(*old);
+      continue;
+    }
+    const Protocol* protocol = find_protocol(settings.protocol);
+    if (!protocol && !settings.protocol.empty() && settings.protocol != "tcp") {
+      errors.push_back("clusters: " + settings.name + ": protocol " + settings.protocol + " is not built in");
+      continue;
+    }
+    next->clusters.push_back(std::make_shared<SharedCluster>(settings, protocol, workers));
+  }
+
+  for (const config::Listener& settings : config.listeners) {
+    auto spec = std::make_shared<ListenerSpec>();
+    spec->settings = settings;
+    spec->protocol = find_protocol(settings.protocol);
+    spec->drain = config.drain;
+    spec->access_log = next->access_log;
+    if (!settings.cluster.empty()) {
+      spec->routes = RouteTable::single_cluster(settings.cluster);
+    } else {
+      auto it = std::find_if(config.routes.begin(), config.routes.end(),
+                             [&](const config::RouteTable& t) { return t.name == settings.routes; });
+      if (it == config.routes.end()) {
+        errors.push_back("listeners: " + settings.name + ": no route table called " + settings.routes);
+        continue;
+      }
+      auto table = RouteTable::compile(*it);
+      if (!table) {
+        errors.push_back("routes: " + it->name + ": " + table.error());
+        continue;
+      }
+      spec->routes = *table;
+    }
+    auto filters = make_filters(settings);
+    if (!filters) {
+      errors.push_back("listeners: " + settings.name + ": " + filters.error());
+      continue;
+    }
+    spec->filters = std::move(*filters);
+    Want want = spec->routes->want();
+    for (const auto& f : spec->filters) want |= f->wants();
+    if (next->access_log) want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
+    spec->codec = codec_options(settings, want);
+    if (previous)
+      for (const auto& old : previous->listeners)
+        if (old->settings.name == settings.name && old->settings.address == settings.address)
+          spec->shared = old->shared;
+    if (!spec->shared) spec->shared = std::make_shared<ListenerShared>();
+    next->listeners.push_back(std::move(spec));
+  }
+  if (!errors.empty()) return unexpected(std::move(errors));
+  return std::shared_ptr<const Snapshot>(std::move(next));
+}
+
+}  // namespace dragoman

@@ -1,0 +1,31 @@
+// One configuration, resolved for running: immutable, shared by all workers. Built by the control thread; what did not
+// change since the previous one (clusters with their health, listeners' counters, logs) is the same object.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "proxy/base/result.h"
+#include "proxy/stream/listener_runtime.h"
+#include "proxy/upstream/shared_cluster.h"
+
+namespace dragoman {
+
+struct Snapshot {
+  uint64_t generation = 0;
+  config::Config config;
+  std::vector<std::shared_ptr<const ListenerSpec>> listeners;
+  std::vector<std::shared_ptr<SharedCluster>> clusters;
+  std::shared_ptr<AccessLogWriter> access_log;  // null = off
+
+  const std::shared_ptr<SharedCluster>* find_cluster(std::string_view name) const;
+};
+
+/// `previous` may be null. Errors are complete sentences, one per problem.
+Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
+                                                                                 const Snapshot* previous,
+                                                                                 int workers);
+
+}  // namespace dragoman

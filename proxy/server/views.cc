@@ -1,0 +1,149 @@
+#include "proxy/server/views.h"
+
+#include <fmt/format.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
+#include "proxy/observe/families.h"
+#include "proxy/observe/log.h"
+#include "proxy/observe/prometheus_export.h"
+#include "proxy/version.h"
+
+namespace dragoman {
+namespace {
+
+using Writer = rapidjson::Writer<rapidjson::StringBuffer>;
+
+void key(Writer& w, std::string_view k) { w.Key(k.data(), static_cast<rapidjson::SizeType>(k.size())); }
+void string(Writer& w, std::string_view k, std::string_view v) {
+  key(w, k);
+  w.String(v.data(), static_cast<rapidjson::SizeType>(v.size()));
+}
+void number(Writer& w, std::string_view k, uint64_t v) {
+  key(w, k);
+  w.Uint64(v);
+}
+void boolean(Writer& w, std::string_view k, bool v) {
+  key(w, k);
+  w.Bool(v);
+}
+
+// Connections open towards each cluster, as the metrics know them.
+uint64_t cluster_connections(const std::vector<MetricSamples>& all, std::string_view name) {
+  for (const MetricSamples& family : all) {
+    if (family.family != &families::kClusterConnectionsActive) continue;
+    for (const MetricSample& s : family.samples)
+      if (!s.labels.empty() && s.labels[0].second == name) return static_cast<uint64_t>(s.value);
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string render_metrics(const MetricRegistry& registry, const DiagnosticLog* log,
+                           const AccessLogWriter* access_log) {
+  MetricCollector logs = [=](std::vector<MetricSamples>& out) { add_log_samples(out, log, access_log); };
+  return render_prometheus(registry, {&logs, 1});
+}
+
+std::string render_stats(const MetricRegistry& registry) {
+  std::string text;
+  for (const MetricSamples& family : registry.collect()) {
+    for (const MetricSample& s : family.samples) {
+      std::string name(family.family->name);
+      for (const auto& [label, value] : s.labels) name += fmt::format(".{}={}", label, value);
+      if (family.family->type == MetricType::kHistogram) {
+        text += fmt::format("{}: count={} p50={:.0f}us p99={:.0f}us\n", name, s.histogram.count(),
+                            s.histogram.quantile_us(0.5), s.histogram.quantile_us(0.99));
+      } else {
+        text += fmt::format("{}: {}\n", name, static_cast<int64_t>(s.value));
+      }
+    }
+  }
+  return text;
+}
+
+std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms) {
+  auto all = registry.collect();
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  key(w, "clusters");
+  w.StartArray();
+  for (const auto& c : snapshot.clusters) {
+    w.StartObject();
+    string(w, "name", c->settings.name);
+    string(w, "protocol", c->settings.protocol);
+    number(w, "connections", cluster_connections(all, c->settings.name));
+    number(w, "pending_requests", c->limits.taken(Limit::kPending));
+    number(w, "active_requests", c->limits.taken(Limit::kRequests));
+    number(w, "active_retries", c->limits.taken(Limit::kRetries));
+    key(w, "endpoints");
+    w.StartArray();
+    for (const auto& e : c->endpoints()->endpoints) {
+      w.StartObject();
+      string(w, "address", e->name());
+      number(w, "weight", e->weight());
+      boolean(w, "healthy", e->active_healthy());
+      boolean(w, "ejected", e->ejected(now_ms));
+      number(w, "consecutive_failures", e->failures());
+      w.EndObject();
+    }
+    w.EndArray();
+    w.EndObject();
+  }
+  w.EndArray();
+  w.EndObject();
+  return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
+}
+
+std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms) {
+  auto all = registry.collect();
+  std::string text;
+  for (const auto& c : snapshot.clusters) {
+    text += fmt::format("{}: protocol={} connections={} active_requests={} pending_requests={}\n", c->settings.name,
+                        c->settings.protocol.empty() ? "-" : c->settings.protocol,
+                        cluster_connections(all, c->settings.name), c->limits.taken(Limit::kRequests),
+                        c->limits.taken(Limit::kPending));
+    for (const auto& e : c->endpoints()->endpoints)
+      text += fmt::format("  {} weight={} {}\n", e->name(), e->weight(),
+                          e->ejected(now_ms)        ? "ejected"
+                          : e->active_healthy() ? "healthy"
+                                                : "unhealthy");
+  }
+  return text;
+}
+
+std::string render_listeners_json(const std::vector<ListenerView>& listeners) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  key(w, "listeners");
+  w.StartArray();
+  for (const ListenerView& l : listeners) {
+    w.StartObject();
+    string(w, "name", l.spec->settings.name);
+    string(w, "address", l.bound);
+    string(w, "protocol", l.spec->settings.protocol);
+    number(w, "connections", l.spec->shared->connections.load(std::memory_order_relaxed));
+    w.EndObject();
+  }
+  w.EndArray();
+  w.EndObject();
+  return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
+}
+
+std::string render_server_info_json(std::string_view state, uint64_t generation, size_t workers, uint64_t uptime_s) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  string(w, "version", kVersion);
+  string(w, "state", state);
+  number(w, "config_generation", generation);
+  number(w, "workers", workers);
+  number(w, "uptime_seconds", uptime_s);
+  w.EndObject();
+  return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
+}
+
+}  // namespace dragoman

@@ -1,0 +1,174 @@
+#include "proxy/server/worker.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <random>
+
+#include "proxy/stream/stream.h"
+
+namespace dragoman {
+namespace {
+
+constexpr uint64_t kTickMs = 100;
+
+}  // namespace
+
+Worker::Worker(int index, int workers, MetricRegistry& registry)
+    : index_(index), workers_(workers), registry_(registry), loop_(std::make_unique<Loop>()) {
+  std::random_device entropy;
+  uint64_t seed = (static_cast<uint64_t>(entropy()) << 32) | entropy();
+  context_ = std::make_unique<WorkerContext>(WorkerContext{*loop_, index, workers, Random(seed)});
+  thread_ = std::thread([this] { run(); });
+}
+
+Worker::~Worker() { join(); }
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::run() {
+  pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
+  binding_ = std::make_unique<MetricsBinding>(registry_, index_);
+  metrics_ = binding_->worker();
+  tick_.bind<&Worker::on_tick>(loop_->timers(), this);
+  tick_due_ms_ = loop_->now_ms() + kTickMs;
+  tick_.start(kTickMs);
+  loop_->run();
+  // Everything closed: what is left must be nothing.
+  slots_.clear();
+  draining_slots_.clear();
+  clusters_.clear();
+  snapshot_.reset();
+  leaks_.streams = Stream::live();
+  leaks_.handles = loop_->live_handles();
+  leaks_.chunks = live_chunks();
+}
+
+void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets,
+                   std::function<void()> applied) {
+  loop_->post([this, snapshot = std::move(snapshot), sockets = std::move(sockets), applied = std::move(applied)] {
+    do_apply(snapshot, sockets);
+    if (applied) applied();
+  });
+}
+
+Ref<Cluster> Worker::find_cluster(std::string_view name) {
+  for (const Ref<Cluster>& c : clusters_)
+    if (c->settings().name == name) return c;
+  return {};
+}
+
+Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSpec>& spec) {
+  Ref<ListenerRuntime> runtime(new ListenerRuntime(*context_, spec, MetricsBinding(registry_, index_)));
+  const std::string& listener = spec->settings.name;
+  const std::string& protocol = spec->settings.protocol;
+  runtime->metrics = runtime->binding.listener(listener);
+  runtime->unrouted.metrics = runtime->binding.request(listener, "-", "-", protocol);
+  if (spec->access_log) runtime->access_log = &spec->access_log->shard(index_);
+  for (const Route& route : spec->routes->routes()) {
+    RouteRuntime r;
+    for (const auto& target : route.clusters)
+      r.targets.push_back(
+          {find_cluster(target.name), runtime->binding.request(listener, route.name, target.name, protocol)});
+    if (r.targets.empty()) r.targets.push_back({{}, runtime->binding.request(listener, route.name, "-", protocol)});
+    if (runtime->routes.size() <= route.index) runtime->routes.resize(route.index + 1);
+    runtime->routes[route.index] = std::move(r);
+  }
+  return runtime;
+}
+
+void Worker::do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std::vector<NewSocket>& sockets) {
+  // Clusters first: routes point at them.
+  std::vector<Ref<Cluster>> clusters;
+  for (const auto& shared : snapshot->clusters) {
+    Ref<Cluster> found;
+    for (const Ref<Cluster>& c : clusters_)
+      if (c->shared() == shared) found = c;
+    if (!found) {
+      auto binding = std::make_shared<MetricsBinding>(registry_, index_);
+      ClusterMetrics metrics = binding->cluster(shared->settings.name);
+      found = Ref<Cluster>(new Cluster(*context_, shared, binding, metrics));
+    }
+    clusters.push_back(std::move(found));
+  }
+  clusters_.swap(clusters);
+
+  std::vector<Ref<ListenerSlot>> slots;
+  for (size_t i = 0; i < snapshot->listeners.size(); ++i) {
+    const auto& spec = snapshot->listeners[i];
+    Ref<ListenerRuntime> runtime = make_runtime(spec);
+    auto fresh = std::find_if(sockets.begin(), sockets.end(), [i](const NewSocket& s) { return s.listener == i; });
+    if (fresh != sockets.end()) {
+      slots.push_back(Ref<ListenerSlot>(new ListenerSlot(*context_, runtime, fresh->fd)));
+      continue;
+    }
+    for (Ref<ListenerSlot>& slot : slots_) {
+      if (!slot || slot->runtime()->spec->settings.name != spec->settings.name) continue;
+      slot->set_runtime(runtime);
+      slots.push_back(std::move(slot));
+      slot = {};
+      break;
+    }
+  }
+  for (Ref<ListenerSlot>& slot : slots_)
+    if (slot) retire_slot(std::move(slot));
+  slots_ = std::move(slots);
+  snapshot_ = snapshot;
+  for (const Ref<Cluster>& old : clusters)  // the previous ones
+    if (std::none_of(clusters_.begin(), clusters_.end(), [&](const Ref<Cluster>& c) { return c.get() == old.get(); }))
+      old->drain();
+}
+
+void Worker::retire_slot(Ref<ListenerSlot> slot) {
+  slot->drain();
+  uint64_t deadline = loop_->now_ms() + static_cast<uint64_t>(slot->runtime()->spec->drain.deadline_ms);
+  draining_slots_.push_back({std::move(slot), deadline});
+}
+
+void Worker::update_endpoints(std::shared_ptr<SharedCluster> cluster, std::shared_ptr<const EndpointSet> set) {
+  loop_->post([this, cluster = std::move(cluster), set = std::move(set)] {
+    for (const Ref<Cluster>& c : clusters_)
+      if (c->shared() == cluster) c->update(*set);
+  });
+}
+
+void Worker::on_tick() {
+  uint64_t now = loop_->now_ms();
+  metrics_.loop_lag.observe_us(now > tick_due_ms_ ? (now - tick_due_ms_) * 1000 : 0);
+  tick_due_ms_ = now + kTickMs;
+  tick_.start(kTickMs);
+  for (size_t i = 0; i < draining_slots_.size();) {
+    DrainingSlot& d = draining_slots_[i];
+    if (d.slot->connections() != 0 && now >= d.deadline_ms) d.slot->abort();
+    if (d.slot->connections() == 0)
+      draining_slots_.erase(draining_slots_.begin() + static_cast<ptrdiff_t>(i));
+    else
+      ++i;
+  }
+  if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
+}
+
+void Worker::drain(std::function<void()> drained) {
+  loop_->post([this, drained = std::move(drained)] {
+    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot));
+    slots_.clear();
+    drained_ = std::move(drained);
+    if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
+  });
+}
+
+void Worker::stop() {
+  loop_->post([this] {
+    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot));
+    slots_.clear();
+    for (DrainingSlot& d : draining_slots_) d.slot->abort();
+    draining_slots_.clear();
+    for (const Ref<Cluster>& c : clusters_) c->drain();
+    tick_.stop();
+    loop_->stop();
+  });
+}
+
+}  // namespace dragoman

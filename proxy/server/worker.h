@@ -1,0 +1,81 @@
+// One thread, one loop, everything of its connections. Talks to the control thread by posted messages only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "proxy/server/snapshot.h"
+#include "proxy/stream/listener_slot.h"
+
+namespace dragoman {
+
+/// Listening sockets that a snapshot needs and the worker does not have yet.
+struct NewSocket {
+  size_t listener;  // index in Snapshot::listeners
+  int fd;
+};
+
+/// Objects still alive on a worker's thread at its end; all zero when nothing leaked.
+struct WorkerLeaks {
+  size_t streams = 0;
+  size_t handles = 0;
+  size_t chunks = 0;
+  bool none() const { return streams == 0 && handles == 0 && chunks == 0; }
+};
+
+class Worker {
+ public:
+  /// `cpu` >= 0 pins nothing; it only names the thread. Starts the thread.
+  Worker(int index, int workers, MetricRegistry& registry);
+  /// Joins; call stop() first.
+  ~Worker();
+
+  // Any thread; each is carried out on the worker in the order posted.
+  void apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets, std::function<void()> applied);
+  void update_endpoints(std::shared_ptr<SharedCluster> cluster, std::shared_ptr<const EndpointSet> set);
+  /// Stops accepting and drains every connection; `drained` runs (on the worker) once when none is left.
+  void drain(std::function<void()> drained);
+  /// Closes everything now and ends the thread.
+  void stop();
+  /// After the thread ended.
+  const WorkerLeaks& leaks() const { return leaks_; }
+  void join();
+
+ private:
+  void run();
+  void do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std::vector<NewSocket>& sockets);
+  Ref<ListenerRuntime> make_runtime(const std::shared_ptr<const ListenerSpec>& spec);
+  Ref<Cluster> find_cluster(std::string_view name);
+  void on_tick();
+  void retire_slot(Ref<ListenerSlot> slot);
+  void count_lag();
+
+  struct DrainingSlot {
+    Ref<ListenerSlot> slot;
+    uint64_t deadline_ms;
+  };
+
+  const int index_;
+  const int workers_;
+  MetricRegistry& registry_;
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<WorkerContext> context_;
+  // The rest is touched by the worker's thread only.
+  std::shared_ptr<const Snapshot> snapshot_;
+  std::vector<Ref<Cluster>> clusters_;
+  std::vector<Ref<ListenerSlot>> slots_;
+  std::vector<DrainingSlot> draining_slots_;
+  std::function<void()> drained_;
+  std::unique_ptr<MetricsBinding> binding_;
+  WorkerMetrics metrics_;
+  Timer tick_;
+  uint64_t tick_due_ms_ = 0;
+  WorkerLeaks leaks_;
+  std::thread thread_;
+};
+
+}  // namespace dragoman

@@ -1,0 +1,166 @@
+#include "proxy/stream/bound_link.h"
+
+namespace dragoman {
+namespace {
+
+// One request from the backend to the client and its answer.
+class ReverseExchange final : public Retired {
+ public:
+  /// Null when the client's protocol takes no requests.
+  static MessageSink* start(DownstreamConnection& downstream, Exchange& from) {
+    auto* self = new ReverseExchange(downstream, from);
+    self->to_ = downstream.open(self->answer_sink_);
+    if (!self->to_) {
+      delete self;
+      return nullptr;
+    }
+    return &self->request_sink_;
+  }
+
+ private:
+  struct RequestSink final : MessageSink {
+    explicit RequestSink(ReverseExchange& e) : x(e) {}
+    void on_head(Head& head, bool end) override {
+      x.one_way_ = head.one_way;
+      Reason reason = x.to_->send_head(head, end);
+      if (reason != Reason::kNone) return x.finish(reason);
+      if (end) x.request_done();
+    }
+    void on_body(std::span<const uint8_t> chunk, bool end) override {
+      if (x.done_) return;
+      x.to_->send_body(chunk, end);
+      if (end) x.request_done();
+    }
+    void on_trailers(HeaderList& trailers) override {
+      if (x.done_) return;
+      x.to_->send_trailers(trailers);
+      x.request_done();
+    }
+    void on_reset(Reason reason) override { x.finish(reason); }
+    void on_write_blocked(bool blocked) override {
+      if (x.done_) return;
+      blocked ? x.to_->pause_reading() : x.to_->resume_reading();
+    }
+    ReverseExchange& x;
+  };
+  struct AnswerSink final : MessageSink {
+    explicit AnswerSink(ReverseExchange& e) : x(e) {}
+    void on_head(Head& head, bool end) override {
+      if (x.done_) return;
+      static_cast<void>(x.from_->send_head(head, end));
+      if (end) x.finish(Reason::kNone);
+    }
+    void on_body(std::span<const uint8_t> chunk, bool end) override {
+      if (x.done_) return;
+      x.from_->send_body(chunk, end);
+      if (end) x.finish(Reason::kNone);
+    }
+    void on_trailers(HeaderList& trailers) override {
+      if (x.done_) return;
+      x.from_->send_trailers(trailers);
+      x.finish(Reason::kNone);
+    }
+    void on_reset(Reason reason) override { x.finish(reason); }
+    void on_write_blocked(bool blocked) override {
+      if (x.done_) return;
+      blocked ? x.from_->pause_reading() : x.from_->resume_reading();
+    }
+    ReverseExchange& x;
+  };
+
+  ReverseExchange(DownstreamConnection& downstream, Exchange& from) : loop_(downstream.loop()), from_(&from) {}
+
+  void request_done() {
+    if (one_way_) finish(Reason::kNone);
+  }
+  void finish(Reason reason) {
+    if (done_) return;
+    done_ = true;
+    if (reason != Reason::kNone) {
+      from_->reset(reason);
+      to_->reset(reason);
+    }
+    from_->release();
+    to_->release();
+    loop_.retire(this);
+  }
+
+  Loop& loop_;
+  Exchange* from_;
+  Exchange* to_ = nullptr;
+  RequestSink request_sink_{*this};
+  AnswerSink answer_sink_{*this};
+  bool one_way_ = false;
+  bool done_ = false;
+};
+
+}  // namespace
+
+BoundLink::~BoundLink() = default;
+
+Reason BoundLink::acquire(DownstreamConnection& downstream, Cluster& cluster, Endpoint& endpoint, uint32_t variant,
+                          PoolWaiter& waiter) {
+  BoundLink* link = downstream.bound();
+  if (!link) {
+    if (!cluster.take(Limit::kConnections, cluster.settings().limits.connections)) {
+      cluster.metrics().overflows.inc(ClusterLimit::kConnections);
+      return Reason::kConnectionOverflow;
+    }
+    link = new BoundLink(downstream, endpoint);
+    link->upstream_ = UpstreamConnection::connect(cluster, endpoint, variant, PoolMode::kBound, *link);
+    downstream.set_bound(link);
+  }
+  if (!link->upstream_) return Reason::kUpstreamReset;  // the pair is closing
+  if (!link->upstream_->connected()) {
+    link->waiters_.push_back(waiter);
+    return Reason::kNone;
+  }
+  bool reused = link->upstream_->served() > 0;
+  Exchange* exchange = link->upstream_->open(waiter.answers());
+  if (!exchange) return Reason::kStreamsOverflow;
+  waiter.on_pool_ready(*exchange, *link->upstream_, reused);
+  return Reason::kNone;
+}
+
+void BoundLink::on_upstream_connected(UpstreamConnection& connection) {
+  while (PoolWaiter* waiter = waiters_.pop_front()) {
+    Exchange* exchange = connection.open(waiter->answers());
+    if (exchange)
+      waiter->on_pool_ready(*exchange, connection, connection.served() > 1);
+    else
+      waiter->on_pool_failed(Reason::kStreamsOverflow);
+  }
+}
+
+void BoundLink::on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) { end(reason); }
+
+void BoundLink::on_upstream_gone(UpstreamConnection& connection, Reason reason) { end(reason); }
+
+void BoundLink::end(Reason reason) {
+  upstream_ = nullptr;
+  while (PoolWaiter* waiter = waiters_.pop_front()) waiter->on_pool_failed(reason);
+  if (!downstream_) return;
+  DownstreamConnection* downstream = std::exchange(downstream_, nullptr);
+  downstream->set_bound(nullptr);
+  Loop& loop = downstream->loop();
+  downstream->close(Reason::kUpstreamReset, true);
+  loop.retire(this);
+}
+
+void BoundLink::on_downstream_closed() {
+  if (!downstream_) return;
+  Loop& loop = downstream_->loop();
+  downstream_ = nullptr;
+  if (upstream_) {
+    UpstreamConnection* upstream = std::exchange(upstream_, nullptr);
+    upstream->disown();
+    upstream->close(Reason::kDownstreamReset);
+  }
+  loop.retire(this);
+}
+
+MessageSink* BoundLink::on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) {
+  return downstream_ ? ReverseExchange::start(*downstream_, exchange) : nullptr;
+}
+
+}  // namespace dragoman

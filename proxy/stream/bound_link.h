@@ -1,0 +1,38 @@
+// Bound mode: one client connection, one upstream connection of its own. Ids pass through, order is kept in both
+// directions, requests may come from either side, both ends close together, nothing is ever repeated. For protocols
+// whose meaning hangs on the connection: raft replication, transaction managers, registries.
+#pragma once
+
+#include "proxy/stream/downstream.h"
+#include "proxy/upstream/connection.h"
+
+namespace dragoman {
+
+class BoundLink final : public Retired, private UpstreamOwner {
+ public:
+  /// Gives `waiter` an exchange on the client's own upstream connection, connecting to `endpoint` first if there is
+  /// none yet. Same contract as Pool::acquire.
+  static Reason acquire(DownstreamConnection& downstream, Cluster& cluster, Endpoint& endpoint, uint32_t variant,
+                        PoolWaiter& waiter);
+  ~BoundLink() override;
+
+  Endpoint& endpoint() { return *endpoint_; }
+  void on_downstream_closed();
+
+ private:
+  BoundLink(DownstreamConnection& downstream, Endpoint& endpoint) : downstream_(&downstream), endpoint_(&endpoint) {}
+
+  void on_upstream_connected(UpstreamConnection& connection) override;
+  void on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) override;
+  void on_upstream_gone(UpstreamConnection& connection, Reason reason) override;
+  void on_upstream_capacity(UpstreamConnection& connection) override {}
+  MessageSink* on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) override;
+  void end(Reason reason);
+
+  DownstreamConnection* downstream_;
+  Ref<Endpoint> endpoint_;
+  UpstreamConnection* upstream_ = nullptr;
+  IntrusiveList<PoolWaiter, PoolWaiter> waiters_;
+};
+
+}  // namespace dragoman

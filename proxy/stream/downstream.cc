@@ -1,0 +1,246 @@
+#include "proxy/stream/downstream.h"
+
+#include <algorithm>
+
+#include "proxy/base/log.h"
+#include "proxy/stream/bound_link.h"
+#include "proxy/stream/stream.h"
+
+namespace dragoman {
+namespace {
+
+// Which configured bound a reason stands for, when it stands for one.
+bool limit_of(Reason reason, ListenerLimit& limit) {
+  switch (reason) {
+    case Reason::kHeadTooLarge:
+      limit = ListenerLimit::kHeadBytes;
+      return true;
+    case Reason::kUriTooLong:
+      limit = ListenerLimit::kUriBytes;
+      return true;
+    case Reason::kBodyTooLarge:
+      limit = ListenerLimit::kBodyBytes;
+      return true;
+    case Reason::kFrameTooLarge:
+      limit = ListenerLimit::kFrameBytes;
+      return true;
+    case Reason::kHeartbeatFlood:
+      limit = ListenerLimit::kHeartbeats;
+      return true;
+    case Reason::kStreamsOverflow:
+      limit = ListenerLimit::kStreams;
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void DownstreamConnection::start(ListenerSlot& slot, int fd, const Address& peer) {
+  slot.add(*new DownstreamConnection(slot, fd, peer));
+}
+
+DownstreamConnection::DownstreamConnection(ListenerSlot& slot, int fd, const Address& peer)
+    : slot_(&slot), peer_host_(peer.host()) {
+  const ListenerSpec& spec = *slot.runtime()->spec;
+  const config::Buffer& buffer = spec.settings.buffer;
+  TransportOptions options;
+  options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
+  options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
+  options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  transport_ = Transport::adopt(loop(), fd, *this, options);
+  codec_ = spec.protocol->create(*spec.protocol, Role::kServer, *transport_, *this, spec.codec);
+  timer_.bind<&DownstreamConnection::on_timer>(loop().timers(), this);
+  idle_since_ms_ = phase_since_ms_ = now_ms();
+  arm_timer();
+}
+
+DownstreamConnection::~DownstreamConnection() = default;
+
+// --- bytes --------------------------------------------------------------------------------------------------------
+
+void DownstreamConnection::on_data(uint8_t* data, size_t n) {
+  codec_->on_data(data, n);
+  after_read();
+}
+
+void DownstreamConnection::after_read() {
+  if (closed_) return;
+  ReadPhase phase = codec_->phase();
+  if (phase == phase_ && (phase == ReadPhase::kIdle || phase_exchange_ == exchanges_started_)) return;
+  phase_ = phase;
+  phase_exchange_ = exchanges_started_;
+  phase_since_ms_ = now_ms();
+  if (phase != ReadPhase::kIdle) {
+    Reason due = Reason::kNone;
+    int64_t deadline = nearest_deadline(due);
+    if (deadline >= 0 && (!timer_.active() || now_ms() + static_cast<uint64_t>(deadline) < timer_.expires_ms()))
+      timer_.start(static_cast<uint64_t>(deadline));
+  }
+}
+
+void DownstreamConnection::on_eof() {
+  eof_ = true;
+  codec_->on_eof();
+  if (closed_) return;
+  // A client that only stopped sending may still want its answers; without any there is nothing left to do.
+  if (codec_->open_exchanges() == 0) close(Reason::kNone, true);
+}
+
+void DownstreamConnection::on_closed(Reason reason) { close(Reason::kDownstreamReset, false); }
+
+void DownstreamConnection::on_write_blocked(bool blocked) {
+  if (blocked)
+    transport_->pause_read(kPauseSelfFull);  // who does not read its answers sends no more requests
+  else
+    transport_->resume_read(kPauseSelfFull);
+  codec_->on_write_blocked(blocked);
+}
+
+// --- codec events -------------------------------------------------------------------------------------------------
+
+MessageSink* DownstreamConnection::on_exchange(Exchange& exchange) {
+  ++exchanges_started_;
+  ++streams_;
+  auto* stream = new Stream(*this, exchange);
+  return &stream->request_sink();
+}
+
+void DownstreamConnection::on_broken(Reason reason, std::string_view detail) {
+  const ListenerMetrics& metrics = runtime().metrics;
+  metrics.protocol_errors.inc(reason);
+  ListenerLimit limit;
+  if (limit_of(reason, limit)) metrics.limit_hits.inc(limit);
+  DRAGOMAN_LOG(kDebug, "downstream", "{}: {}: {}", peer_host_, reason_row(reason).label, detail);
+  close(reason, true);
+}
+
+void DownstreamConnection::on_finished() {
+  // HTTP has told the client that this was the last answer. A framed client has not been told (or not reliably): what it
+  // sends within the grace is still served, and silence ends the connection.
+  if (draining_ && slot_->runtime()->spec->protocol->multiplexed && !eof_) return arm_timer();
+  close(Reason::kNone, true);
+}
+
+void DownstreamConnection::on_capacity() {}
+
+void DownstreamConnection::pause_reading() {
+  paused_by_codec_ = true;
+  transport_->pause_read(kPauseCodec);
+}
+
+void DownstreamConnection::resume_reading() {
+  paused_by_codec_ = false;
+  transport_->resume_read(kPauseCodec);
+}
+
+void DownstreamConnection::on_event(CodecEvent event) { runtime().metrics.codec_events.inc(event); }
+
+void DownstreamConnection::on_stream_end() {
+  --streams_;
+  if (streams_ == 0) idle_since_ms_ = now_ms();
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------
+
+void DownstreamConnection::close(Reason reason, bool flush) {
+  if (closed_) return;
+  closed_ = true;
+  timer_.stop();
+  const ListenerMetrics& metrics = runtime().metrics;
+  metrics.received_bytes.inc(transport_->bytes_read());
+  codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
+  if (bound_) std::exchange(bound_, nullptr)->on_downstream_closed();
+  metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->out.size() : 0));
+  if (flush)
+    transport_->close_after_flush();
+  else
+    transport_->close();
+  loop().retire(this);
+  slot_->on_closed(*this);
+}
+
+void DownstreamConnection::drain() {
+  if (closed_ || draining_) return;
+  draining_ = true;
+  codec_->drain();
+  if (closed_) return;
+  timer_.start(static_cast<uint64_t>(slot_->runtime()->spec->drain.idle_grace_ms));
+}
+
+void DownstreamConnection::abort() { close(Reason::kDraining, false); }
+
+// --- deadlines ----------------------------------------------------------------------------------------------------
+
+int64_t DownstreamConnection::nearest_deadline(Reason& due) const {
+  const ListenerSpec& spec = *slot_->runtime()->spec;
+  uint64_t now = now_ms();
+  int64_t nearest = -1;
+  auto consider = [&](int64_t limit_ms, uint64_t since_ms, Reason reason) {
+    if (limit_ms <= 0) return;
+    int64_t left = limit_ms - static_cast<int64_t>(now - std::min(since_ms, now));
+    if (left < 0) left = 0;
+    if (nearest < 0 || left < nearest) {
+      nearest = left;
+      due = reason;
+    }
+  };
+  const bool http = spec.protocol->is_http;
+  if (!transport_->out.empty())
+    consider(spec.settings.buffer.write_stall_timeout_ms, transport_->last_write_ms(), Reason::kWriteStall);
+  if (!paused_by_codec_ && !transport_->write_blocked()) {
+    if (http) {
+      if (phase_ == ReadPhase::kHead) consider(spec.settings.http.header_timeout_ms, phase_since_ms_, Reason::kHeadTimeout);
+      if (phase_ == ReadPhase::kBody)
+        consider(spec.settings.http.body_idle_timeout_ms, std::max(transport_->last_read_ms(), phase_since_ms_),
+                 Reason::kBodyTimeout);
+    } else if (phase_ != ReadPhase::kIdle) {
+      consider(spec.settings.rpc.frame_timeout_ms, phase_since_ms_, Reason::kFrameTimeout);
+    }
+  }
+  if (streams_ == 0 && phase_ == ReadPhase::kIdle) {
+    uint64_t since = std::max({idle_since_ms_, transport_->last_read_ms(), phase_since_ms_});
+    if (draining_)
+      consider(std::max<int64_t>(spec.drain.idle_grace_ms, 1), since, Reason::kDraining);
+    else
+      consider(spec.settings.idle_timeout_ms, since, Reason::kIdleTimeout);
+  }
+  return nearest;
+}
+
+void DownstreamConnection::arm_timer() {
+  Reason due = Reason::kNone;
+  int64_t deadline = nearest_deadline(due);
+  if (deadline < 0) {
+    // Busy without a deadline: look again after the idle timeout's time, it is the coarsest of all.
+    const ListenerSpec& spec = *slot_->runtime()->spec;
+    int64_t stall = spec.settings.buffer.write_stall_timeout_ms;
+    deadline = draining_ ? std::max<int64_t>(spec.drain.idle_grace_ms, 10) : stall > 0 ? stall : 60'000;
+  }
+  timer_.start(static_cast<uint64_t>(std::max<int64_t>(deadline, 1)));
+}
+
+void DownstreamConnection::on_timer() {
+  if (closed_) return;
+  phase_ = codec_->phase();
+  Reason due = Reason::kNone;
+  int64_t deadline = nearest_deadline(due);
+  if (deadline != 0) return arm_timer();
+  switch (due) {
+    case Reason::kHeadTimeout:
+    case Reason::kBodyTimeout:
+    case Reason::kFrameTimeout:
+      codec_->fail(due);
+      if (!closed_) close(due, true);
+      return;
+    case Reason::kWriteStall:
+      runtime().metrics.protocol_errors.inc(due);
+      runtime().metrics.limit_hits.inc(ListenerLimit::kWriteBuffer);
+      return close(due, false);
+    default:
+      return close(due, true);
+  }
+}
+
+}  // namespace dragoman

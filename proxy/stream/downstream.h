@@ -1,0 +1,87 @@
+// One client connection: transport, codec, its streams, its deadlines.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "protocols/exchange.h"
+#include "proxy/net/transport.h"
+#include "proxy/stream/connection.h"
+#include "proxy/stream/listener_slot.h"
+
+namespace dragoman {
+
+class Stream;
+class BoundLink;
+
+class DownstreamConnection final : public AcceptedConnection, private TransportEvents, private ConnectionEvents {
+ public:
+  /// Takes over `fd`. The connection lives until it closes; `slot` lists it meanwhile.
+  static void start(ListenerSlot& slot, int fd, const Address& peer);
+  ~DownstreamConnection() override;
+
+  void drain() override;
+  void abort() override;
+
+  ListenerSlot& slot() { return *slot_; }
+  /// The current configuration's view of the listener (new exchanges use it).
+  ListenerRuntime& runtime() { return *slot_->runtime(); }
+  Loop& loop() { return slot_->worker().loop; }
+  std::string_view peer_host() const { return peer_host_; }
+  const Address& peer() const { return transport_->peer(); }
+  Transport& transport() { return *transport_; }
+  /// Closes after what is queued was sent; streams still open are reset.
+  void close(Reason reason, bool flush);
+  bool closed() const { return closed_; }
+  bool draining() const { return draining_; }
+  void on_stream_end();
+
+  /// Bound mode: the link to the one upstream connection of this client; made on first use.
+  BoundLink* bound() { return bound_; }
+  void set_bound(BoundLink* bound) { bound_ = bound; }
+  /// Opens an exchange towards the client (server-initiated request); null when the protocol can't.
+  Exchange* open(MessageSink& answers) { return codec_->open(answers); }
+
+ private:
+  DownstreamConnection(ListenerSlot& slot, int fd, const Address& peer);
+  // TransportEvents
+  void on_data(uint8_t* data, size_t n) override;
+  void on_eof() override;
+  void on_closed(Reason reason) override;
+  void on_write_blocked(bool blocked) override;
+  // ConnectionEvents
+  MessageSink* on_exchange(Exchange& exchange) override;
+  void on_goaway() override {}
+  void on_broken(Reason reason, std::string_view detail) override;
+  void on_finished() override;
+  void on_capacity() override;
+  void pause_reading() override;
+  void resume_reading() override;
+  void on_event(CodecEvent event) override;
+  uint64_t now_ms() const override { return slot_->worker().loop.now_ms(); }
+
+  void after_read();
+  void on_timer();
+  /// Milliseconds from now to the nearest deadline (0 = one passed, `due` says which), or -1 for none.
+  int64_t nearest_deadline(Reason& due) const;
+  void arm_timer();
+
+  Ref<ListenerSlot> slot_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<ConnectionCodec> codec_;
+  BoundLink* bound_ = nullptr;
+  Timer timer_;
+  std::string peer_host_;
+  uint64_t phase_since_ms_ = 0;
+  uint64_t idle_since_ms_ = 0;
+  uint32_t exchanges_started_ = 0;
+  uint32_t phase_exchange_ = 0;
+  uint32_t streams_ = 0;
+  ReadPhase phase_ = ReadPhase::kIdle;
+  bool paused_by_codec_ = false;
+  bool draining_ = false;
+  bool eof_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace dragoman

@@ -1,0 +1,62 @@
+// A listener as the workers see it: the shared immutable part (spec) and each worker's resolved part (runtime).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "filters/filter.h"
+#include "protocols/exchange.h"
+#include "proxy/base/ref.h"
+#include "proxy/observe/access_log.h"
+#include "proxy/observe/metrics.h"
+#include "proxy/route/route_table.h"
+#include "proxy/upstream/cluster.h"
+
+namespace dragoman {
+
+/// Facts about a listener that outlive reloads, shared by all workers.
+struct ListenerShared {
+  std::atomic<uint32_t> connections{0};
+};
+
+/// Immutable, built by the control thread from one configuration, shared by all workers.
+struct ListenerSpec {
+  config::Listener settings;
+  const Protocol* protocol = nullptr;  // null: tcp
+  std::shared_ptr<const RouteTable> routes;
+  std::vector<std::unique_ptr<FilterFactory>> filters;
+  CodecOptions codec;
+  config::Drain drain;
+  std::shared_ptr<AccessLogWriter> access_log;  // null = off
+  std::shared_ptr<ListenerShared> shared;
+};
+
+/// One cluster that a route leads to, and the counters of that pair.
+struct RouteTarget {
+  Ref<Cluster> cluster;
+  RequestMetrics metrics;
+};
+
+struct RouteRuntime {
+  std::vector<RouteTarget> targets;  // in the order of Route::clusters; one without a cluster for local answers
+};
+
+/// One worker's view of one listener under one configuration. Streams hold it, so a reload never pulls it away.
+class ListenerRuntime : public RefCounted<ListenerRuntime> {
+ public:
+  ListenerRuntime(WorkerContext& context, std::shared_ptr<const ListenerSpec> shared, MetricsBinding handles)
+      : worker(context), spec(std::move(shared)), binding(std::move(handles)) {}
+
+  WorkerContext& worker;
+  std::shared_ptr<const ListenerSpec> spec;
+  MetricsBinding binding;  // owns the series of all handles here
+  ListenerMetrics metrics;
+  std::vector<RouteRuntime> routes;  // by Route::index
+  RouteTarget unrouted;              // requests that no route took
+  AccessLogShard* access_log = nullptr;
+};
+
+}  // namespace dragoman

@@ -1,0 +1,72 @@
+#include "proxy/stream/listener_slot.h"
+
+#include "proxy/base/log.h"
+#include "proxy/stream/downstream.h"
+#include "proxy/stream/tcp_relay.h"
+
+namespace dragoman {
+
+ListenerSlot::ListenerSlot(WorkerContext& worker, Ref<ListenerRuntime> runtime, int fd)
+    : worker_(worker), runtime_(std::move(runtime)), shared_(runtime_->spec->shared) {
+  acceptor_ = Acceptor::create(worker.loop, fd, *this, static_cast<int>(runtime_->spec->settings.accept_per_turn));
+}
+
+ListenerSlot::~ListenerSlot() = default;
+
+void ListenerSlot::add(AcceptedConnection& connection) {
+  connections_.push_back(connection);
+  ++count_;
+  runtime_->metrics.connections_active.add();
+}
+
+void ListenerSlot::on_closed(AcceptedConnection& connection) {
+  connection.unlink();
+  --count_;
+  shared_->connections.fetch_sub(1, std::memory_order_relaxed);
+  runtime_->metrics.connections_active.sub();
+}
+
+void ListenerSlot::on_accept(int fd, const Address& peer) {
+  const config::Listener& settings = runtime_->spec->settings;
+  if (shared_->connections.fetch_add(1, std::memory_order_relaxed) >= settings.connections_max) {
+    shared_->connections.fetch_sub(1, std::memory_order_relaxed);
+    runtime_->metrics.connections_rejected.inc();
+    runtime_->metrics.limit_hits.inc(ListenerLimit::kConnections);
+    close_fd(fd);
+    return;
+  }
+  runtime_->metrics.connections.inc();
+  AcceptedConnection* before = connections_.back();
+  if (runtime_->spec->protocol)
+    DownstreamConnection::start(*this, fd, peer);
+  else
+    TcpRelay::start(*this, fd, peer);
+  AcceptedConnection* added = connections_.back();
+  if (draining_ && added && added != before) added->drain();
+}
+
+void ListenerSlot::on_accept_failed(int error) {
+  runtime_->metrics.accept_failures.inc();
+  DRAGOMAN_LOG(kWarn, "listener", "{}: accept failed (errno {}); trying again in 100 ms",
+               runtime_->spec->settings.name, error);
+}
+
+void ListenerSlot::drain() {
+  if (draining_) return;
+  draining_ = true;
+  if (acceptor_) acceptor_->drain_and_close();
+  // drain() may close a connection, which unlinks it: walk with a moving end.
+  IntrusiveList<AcceptedConnection, AcceptedConnection> todo;
+  todo.splice(connections_);
+  while (AcceptedConnection* c = todo.front()) {
+    connections_.push_back(*c);
+    c->drain();
+  }
+}
+
+void ListenerSlot::abort() {
+  acceptor_.reset();
+  while (AcceptedConnection* c = connections_.front()) c->abort();
+}
+
+}  // namespace dragoman

@@ -1,0 +1,599 @@
+#include "proxy/stream/stream.h"
+
+#include <algorithm>
+#include <cassert>
+#include <ctime>
+
+#include "proxy/base/log.h"
+#include "proxy/base/object_pool.h"
+#include "proxy/route/apply.h"
+#include "proxy/stream/bound_link.h"
+
+namespace dragoman {
+namespace {
+
+// Why the client is not being read on behalf of this exchange; one bit each.
+constexpr uint8_t kFilterPause = 1;     // a filter paused the head
+constexpr uint8_t kUnsentPause = 2;     // no connection yet and enough is kept
+constexpr uint8_t kUpstreamPause = 4;   // the upstream connection's output is over its watermark
+
+// Memory of streams is recycled per worker; retire() deletes through the virtual destructor and comes back here.
+struct alignas(Stream) StreamMemory {
+  unsigned char bytes[sizeof(Stream)];
+};
+
+uint64_t wall_now_us() {
+  timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000 + static_cast<uint64_t>(ts.tv_nsec) / 1000;
+}
+
+}  // namespace
+
+void* Stream::operator new(size_t) { return ObjectPool<StreamMemory>::create(); }
+void Stream::operator delete(void* memory) { ObjectPool<StreamMemory>::destroy(static_cast<StreamMemory*>(memory)); }
+size_t Stream::live() { return ObjectPool<StreamMemory>::live(); }
+
+Stream::Stream(DownstreamConnection& connection, Exchange& exchange)
+    : connection_(&connection), down_(&exchange), runtime_(&connection.runtime()) {
+  deadline_.bind<&Stream::on_deadline>(connection.loop().timers(), this);
+  try_timer_.bind<&Stream::on_try_timer>(connection.loop().timers(), this);
+}
+
+Stream::~Stream() = default;
+
+void Stream::go(StreamState to) {
+  assert(stream_may_go(state_, to));
+  state_ = to;
+}
+
+// --- request side -------------------------------------------------------------------------------------------------
+
+void Stream::on_request_head(Head& head, bool end) {
+  start_ns_ = Loop::now_ns();
+  start_wall_us_ = wall_now_us();
+  request_ = &head;
+  request_ended_ = end;
+  request_bytes_ = head.wire.size();
+  go(StreamState::kFiltering);
+  const auto& factories = runtime_->spec->filters;
+  filter_count_ = static_cast<uint16_t>(factories.size());
+  if (filter_count_ != 0) {
+    filters_ = head.arena.allocate_array<Filter*>(filter_count_);
+    for (uint16_t i = 0; i < filter_count_; ++i) filters_[i] = factories[i]->create(head.arena);
+  }
+  run_filters();
+}
+
+void Stream::run_filters() {
+  while (filter_at_ < filter_count_) {
+    FilterVerdict verdict = filters_[filter_at_]->on_request_head(*this, *request_, request_ended_);
+    if (state_ != StreamState::kFiltering) return;  // answered
+    ++filter_at_;
+    if (verdict == FilterVerdict::kPause) {
+      filter_paused_ = true;
+      if (!request_ended_) pause_down(kFilterPause);
+      return;
+    }
+  }
+  route();
+}
+
+void Stream::resume() {
+  if (!filter_paused_ || state_ != StreamState::kFiltering) return;
+  filter_paused_ = false;
+  resume_down(kFilterPause);
+  if (state_ == StreamState::kFiltering) run_filters();
+}
+
+void Stream::route() {
+  go(StreamState::kRouted);
+  route_ = runtime_->spec->routes->match(*request_);
+  if (!route_) {
+    target_ = &runtime_->unrouted;
+    target_->metrics.active.add();
+    counted_active_ = true;
+    return fail(Reason::kNoRoute);
+  }
+  const RouteRuntime& route = runtime_->routes[route_->index];
+  size_t at = route.targets.size() > 1 ? pick_cluster(*route_, random()) : 0;
+  target_ = &route.targets[at];
+  target_->metrics.active.add();
+  counted_active_ = true;
+
+  if (route_->action == Route::Action::kRedirect) {
+    Header location{"location", make_location(*route_, *request_, request_->arena), HeaderId::kLocation};
+    LocalReply reply;
+    reply.reason = Reason::kRedirect;
+    reply.http_status = route_->redirect->status;
+    reply.headers = {&location, 1};
+    return answer(reply);
+  }
+  if (route_->action == Route::Action::kDirectResponse) {
+    LocalReply reply;
+    reply.reason = Reason::kDirectResponse;
+    reply.http_status = route_->direct_response->status;
+    reply.text = route_->direct_response->body;
+    reply.content_type = route_->direct_response->content_type;
+    return answer(reply);
+  }
+  uint64_t body_max = route_->request_body_bytes_max;
+  if (body_max != 0 && request_->content_length > 0 && static_cast<uint64_t>(request_->content_length) > body_max)
+    return fail(Reason::kBodyTooLarge);
+
+  Cluster& cluster = *target_->cluster;
+  if (!cluster.take(Limit::kRequests, cluster.settings().limits.requests)) {
+    cluster.metrics().overflows.inc(ClusterLimit::kRequests);
+    return fail(Reason::kRequestOverflow);
+  }
+  requests_taken_ = true;
+  apply_request(*route_, *request_);
+  // The body is kept from its first byte only where a repeat after sending could be safe.
+  keep_body_ = route_->retry.attempts > 0 && (route_->retry.idempotent || is_idempotent(*request_));
+  if (request_ended_) request_complete();
+  start_try();
+}
+
+void Stream::request_complete() {
+  if (!route_ || deadline_.active() || response_started_) return;
+  int64_t timeout = route_->timeout_ms;
+  if (request_->timeout_ms > 0 && (timeout <= 0 || request_->timeout_ms < timeout)) timeout = request_->timeout_ms;
+  if (timeout > 0) deadline_.start(static_cast<uint64_t>(timeout));
+}
+
+void Stream::start_try() {
+  Cluster& cluster = *target_->cluster;
+  Endpoint* endpoint = nullptr;
+  const bool bound = effective_pool_mode(cluster) == PoolMode::kBound;
+  if (bound && connection_->bound()) {
+    endpoint = &connection_->bound()->endpoint();
+  } else {
+    endpoint = cluster.pick(avoid_.get());
+  }
+  if (!endpoint) return fail(Reason::kNoHealthyUpstream);
+  endpoint_ = endpoint;
+  ++attempts_;
+  answer_received_ = false;
+  body_sent_ = false;
+  go(StreamState::kWaiting);
+  Reason reason;
+  if (bound) {
+    reason = BoundLink::acquire(*connection_, cluster, *endpoint, request_->frame.variant, *this);
+  } else {
+    pool_ = &endpoint->pool(request_->frame.variant);
+    reason = pool_->acquire(*this);
+  }
+  if (reason != Reason::kNone) {
+    pool_ = nullptr;
+    try_failed(reason);
+  }
+}
+
+void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, bool reused) {
+  pool_ = nullptr;
+  up_ = &exchange;
+  reused_ = reused;
+  go(StreamState::kSending);
+  ++endpoint_->active_requests;
+  target_->cluster->metrics().requests_active.add();
+  try_start_ns_ = attempts_ == 1 ? start_ns_ : Loop::now_ns();
+  send_request();
+}
+
+void Stream::on_pool_failed(Reason reason) {
+  pool_ = nullptr;
+  try_failed(reason);
+}
+
+void Stream::send_request() {
+  if (route_->per_try_timeout_ms > 0) try_timer_.start(static_cast<uint64_t>(route_->per_try_timeout_ms));
+  bool more = !kept_.empty() || request_trailers_ || !request_ended_;
+  Reason reason = up_->send_head(*request_, !more);
+  if (state_ != StreamState::kSending || !up_) return;
+  if (reason != Reason::kNone) {
+    drop_upstream(reason);
+    return fail(reason);
+  }
+  if (!kept_.empty()) {
+    body_sent_ = true;
+    size_t left = kept_.size();
+    // The codec copies what it can't write at once; the pieces stay ours when a repeat may need them.
+    ByteChain sending;
+    if (!keep_body_) sending.swap(kept_);
+    const ByteChain& body = keep_body_ ? kept_ : sending;
+    body.for_each([&](const uint8_t* p, size_t n) {
+      left -= n;
+      if (up_) up_->send_body({p, n}, left == 0 && request_ended_ && !request_trailers_);
+    });
+  }
+  if (up_ && request_trailers_) up_->send_trailers(*request_trailers_);
+  resume_down(kUnsentPause);
+  if (request_->one_way && request_ended_ && state_ == StreamState::kSending) {
+    outcome_ = Outcome::kOk;
+    end_try(Reason::kNone, Outcome::kOk);
+    finish();
+  }
+}
+
+void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
+  if (state_ == StreamState::kDone) return;
+  last_activity_ms_ = connection_->loop().now_ms();
+  BodyChunk piece{chunk, end};
+  for (uint16_t i = 0; i < filter_at_; ++i) {
+    filters_[i]->on_request_body(*this, piece);
+    if (state_ == StreamState::kDone) return;
+  }
+  request_ended_ = end;
+  request_bytes_ += chunk.size();
+  if (route_ && route_->request_body_bytes_max != 0 && request_->is_http &&
+      request_bytes_ > route_->request_body_bytes_max)
+    return fail(Reason::kBodyTooLarge);
+  if (up_) {
+    body_sent_ = true;
+    if (keep_body_) {
+      if (kept_.size() + piece.data.size() <= route_->retry.body_bytes_max) {
+        kept_.append(piece.data);
+      } else {
+        keep_body_ = false;
+        kept_.clear();
+      }
+    }
+    up_->send_body(piece.data, end);
+    if (state_ == StreamState::kDone) return;
+  } else {
+    kept_.append(piece.data);
+    if (!end && kept_.size() >= runtime_->spec->settings.buffer.high_bytes) pause_down(kUnsentPause);
+  }
+  if (end) {
+    request_complete();
+    if (request_->one_way && state_ == StreamState::kSending) {
+      outcome_ = Outcome::kOk;
+      end_try(Reason::kNone, Outcome::kOk);
+      finish();
+    } else if (state_ == StreamState::kTunnel && response_ended_) {
+      finish();
+    }
+  }
+}
+
+void Stream::on_request_trailers(HeaderList& trailers) {
+  if (state_ == StreamState::kDone) return;
+  request_ended_ = true;
+  request_trailers_ = &trailers;
+  request_complete();
+  if (up_) up_->send_trailers(trailers);
+}
+
+void Stream::on_downstream_reset(Reason reason) {
+  if (state_ == StreamState::kDone) return;
+  reason_ = reason == Reason::kNone ? Reason::kDownstreamReset : reason;
+  outcome_ = reason_row(reason_).outcome;
+  drop_upstream(reason_);
+  finish();
+}
+
+void Stream::on_downstream_blocked(bool blocked) {
+  if (!up_ || state_ == StreamState::kDone) return;
+  if (blocked)
+    up_->pause_reading();
+  else
+    up_->resume_reading();
+}
+
+// --- response side ------------------------------------------------------------------------------------------------
+
+void Stream::on_response_head(Head& head, bool end) {
+  if (state_ == StreamState::kDone || !up_) return;
+  answer_received_ = true;
+  if (head.is_http && head.status < 200 && head.status != 101) {
+    static_cast<void>(down_->send_head(head, false));
+    return;
+  }
+  if (!end && connection_->transport().write_blocked()) up_->pause_reading();
+  response_ = &head;
+  status_ = head.status;
+  if (head.outcome != Outcome::kOk && retry_on_answer(route_->retry, head.outcome, head.is_http ? head.status : 0)) {
+    Reason reason = Reason::kUpstreamStatus;
+    RetryInput input{.policy = route_->retry,
+                     .reason = reason,
+                     .outcome = head.outcome,
+                     .http_status = head.is_http ? head.status : 0,
+                     .method_idempotent = is_idempotent(*request_),
+                     .request_sent = true,
+                     .answer_received = false,  // its head says that the call was not served
+                     .replayable = request_ended_ && (!body_sent_ || keep_body_)};
+    if (attempts_ <= route_->retry.attempts && may_retry(input)) {
+      response_ = nullptr;
+      Outcome outcome = head.outcome;
+      end_try(reason, outcome);
+      drop_upstream(reason);
+      return try_failed(reason);
+    }
+  }
+  keep_body_ = false;
+  kept_.clear();
+  for (uint16_t i = filter_at_; i-- > 0;) {
+    filters_[i]->on_response_head(*this, head, end);
+    if (state_ == StreamState::kDone) return;
+  }
+  apply_response(*route_, head);
+  try_timer_.stop();
+  if (head.upgrade && head.status == 101) {
+    go(StreamState::kTunnel);
+  } else {
+    go(StreamState::kAnswering);
+  }
+  // An HTTP answer may stream for as long as it moves; a framed one is a single message and keeps its deadline.
+  if (head.is_http) deadline_.stop();
+  outcome_ = head.outcome;
+  reason_ = head.outcome == Outcome::kOk || head.outcome == Outcome::kClientError ? Reason::kNone
+                                                                                  : Reason::kUpstreamStatus;
+  response_started_ = true;
+  response_bytes_ += head.wire.size();
+  response_ended_ = end;
+  Reason reason = down_->send_head(head, end);
+  if (state_ == StreamState::kDone) return;
+  if (reason != Reason::kNone) {
+    response_started_ = false;
+    drop_upstream(reason);
+    return fail(reason);
+  }
+  if (end) return response_complete();
+  last_activity_ms_ = connection_->loop().now_ms();
+  if (route_->idle_timeout_ms > 0) try_timer_.start(static_cast<uint64_t>(route_->idle_timeout_ms));
+}
+
+void Stream::on_response_body(std::span<const uint8_t> chunk, bool end) {
+  if (state_ == StreamState::kDone || !response_started_) return;
+  last_activity_ms_ = connection_->loop().now_ms();
+  BodyChunk piece{chunk, end};
+  for (uint16_t i = filter_at_; i-- > 0;) {
+    filters_[i]->on_response_body(*this, piece);
+    if (state_ == StreamState::kDone) return;
+  }
+  response_bytes_ += piece.data.size();
+  response_ended_ = end;
+  down_->send_body(piece.data, end);
+  if (end && state_ != StreamState::kDone) response_complete();
+}
+
+void Stream::on_response_trailers(HeaderList& trailers) {
+  if (state_ == StreamState::kDone || !response_started_) return;
+  response_ended_ = true;
+  down_->send_trailers(trailers);
+  if (state_ != StreamState::kDone) response_complete();
+}
+
+void Stream::response_complete() {
+  if (state_ == StreamState::kTunnel && !request_ended_) return;  // the client's half is still open
+  end_try(reason_, outcome_);
+  finish();
+}
+
+void Stream::on_upstream_reset(Reason reason) {
+  if (state_ == StreamState::kDone || !up_) return;
+  end_try(reason, reason_row(reason).outcome);
+  Exchange* gone = std::exchange(up_, nullptr);
+  gone->release();
+  if (response_started_) return fail(reason);
+  try_failed(reason);
+}
+
+void Stream::on_upstream_blocked(bool blocked) {
+  if (state_ == StreamState::kDone) return;
+  if (blocked && !request_ended_)
+    pause_down(kUpstreamPause);
+  else if (!blocked)
+    resume_down(kUpstreamPause);
+}
+
+// --- tries --------------------------------------------------------------------------------------------------------
+
+void Stream::end_try(Reason reason, Outcome outcome) {
+  if (try_start_ns_ == 0) return;
+  Cluster& cluster = *target_->cluster;
+  try_duration_us_ = (Loop::now_ns() - try_start_ns_) / 1000;
+  try_start_ns_ = 0;
+  cluster.metrics().requests.inc(outcome);
+  cluster.metrics().duration.observe_us(try_duration_us_);
+  cluster.metrics().requests_active.sub();
+  --endpoint_->active_requests;
+  if (cluster.settings().outlier) {
+    bool failed = outcome == Outcome::kUnavailable || outcome == Outcome::kReset || outcome == Outcome::kTimeout ||
+                  outcome == Outcome::kOverloaded;
+    if (reason == Reason::kDownstreamReset) return;  // says nothing about the endpoint
+    cluster.report(*endpoint_, failed);
+  }
+}
+
+void Stream::drop_upstream(Reason reason) {
+  if (pool_) {
+    pool_->forget(*this);
+    pool_ = nullptr;
+  } else if (PoolWaiter::linked()) {
+    PoolWaiter::unlink();  // waiting for a bound link
+  }
+  if (!up_) return;
+  end_try(reason, reason_row(reason).outcome);
+  Exchange* gone = std::exchange(up_, nullptr);
+  gone->reset(reason);
+  gone->release();
+}
+
+void Stream::try_failed(Reason reason) {
+  try_timer_.stop();
+  Cluster& cluster = *target_->cluster;
+  const bool sent = state_ == StreamState::kSending;
+  if ((reason == Reason::kConnectFailure || reason == Reason::kConnectTimeout) && cluster.settings().outlier)
+    cluster.report(*endpoint_, true);
+  go(StreamState::kRouted);
+  const bool bound = effective_pool_mode(cluster) == PoolMode::kBound;
+  const bool replayable = (request_ended_ || !sent) && (!body_sent_ || keep_body_);
+  const RetryInput input{.policy = route_->retry,
+                   .reason = reason,
+                   .outcome = reason_row(reason).outcome,
+                   .http_status = 0,
+                   .method_idempotent = is_idempotent(*request_),
+                   .request_sent = sent,
+                   .answer_received = answer_received_ && reason != Reason::kUpstreamStatus,
+                   .replayable = replayable};
+  // An idle connection may be closed by the backend just while the request travels: repeat once when that is safe, even without a
+  // retry policy.
+  bool race = sent && reused_ && reason == Reason::kUpstreamReset && !answer_received_ && replayable &&
+              (input.method_idempotent || route_->retry.idempotent) && !race_retried_;
+  bool policy = attempts_ <= route_->retry.attempts && may_retry(input);
+  if (bound || (!race && !policy)) return fail(reason);
+  if (race) {
+    race_retried_ = true;
+    --attempts_;
+  } else {
+    if (!retry_taken_ && !cluster.take(Limit::kRetries, cluster.settings().limits.retries)) {
+      cluster.metrics().overflows.inc(ClusterLimit::kRetries);
+      return fail(Reason::kRetryOverflow);
+    }
+    retry_taken_ = true;
+    target_->metrics.retries.inc();
+    cluster.metrics().retries.inc();
+    avoid_ = endpoint_;
+  }
+  int64_t delay = race ? 0 : retry_delay_ms(route_->retry, attempts_, random());
+  if (delay <= 0) return start_try();
+  try_timer_.start(static_cast<uint64_t>(delay));
+}
+
+void Stream::on_try_timer() {
+  if (state_ == StreamState::kRouted) return start_try();  // back-off is over
+  if (state_ == StreamState::kSending) {
+    drop_upstream(Reason::kTryTimeout);
+    return try_failed(Reason::kTryTimeout);
+  }
+  // Answering or tunnel: idle?
+  auto timeout = static_cast<uint64_t>(route_->idle_timeout_ms);
+  uint64_t idle = connection_->loop().now_ms() - last_activity_ms_;
+  if (idle < timeout) {
+    try_timer_.start(timeout - idle);
+    return;
+  }
+  drop_upstream(Reason::kStreamIdleTimeout);
+  fail(Reason::kStreamIdleTimeout);
+}
+
+void Stream::on_deadline() {
+  if (state_ == StreamState::kDone) return;
+  drop_upstream(Reason::kUpstreamTimeout);
+  fail(Reason::kUpstreamTimeout);
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------
+
+void Stream::answer(const LocalReply& reply) {
+  if (state_ == StreamState::kDone) return;
+  drop_upstream(reply.reason);
+  reason_ = reply.reason;
+  status_ = reply.http_status != 0 ? reply.http_status : reason_row(reply.reason).http_status;
+  outcome_ = reason_row(reply.reason).outcome;
+  if (outcome_ == Outcome::kOk && status_ >= 400) outcome_ = status_ >= 500 ? Outcome::kServerError : Outcome::kClientError;
+  if (request_->one_way) return finish();
+  response_started_ = response_ended_ = true;
+  response_bytes_ += reply.text.size();
+  down_->send_reply(*request_, reply);
+  finish();
+}
+
+void Stream::fail(Reason reason, std::string_view text) {
+  if (state_ == StreamState::kDone) return;
+  LocalReply reply;
+  reply.reason = reason;
+  reply.text = text.empty() ? reason_row(reason).label : text;
+  if (!response_started_) return answer(reply);
+  drop_upstream(reason);
+  reason_ = reason;
+  outcome_ = reason_row(reason).outcome;
+  down_->reset(reason);
+  finish();
+}
+
+void Stream::finish() {
+  if (state_ == StreamState::kDone) return;
+  go(StreamState::kDone);
+  deadline_.stop();
+  try_timer_.stop();
+  if (!target_) {
+    target_ = &runtime_->unrouted;
+  } else if (counted_active_) {
+    target_->metrics.active.sub();
+  }
+  if (requests_taken_) target_->cluster->give(Limit::kRequests);
+  if (retry_taken_) target_->cluster->give(Limit::kRetries);
+  uint64_t duration_us = start_ns_ != 0 ? (Loop::now_ns() - start_ns_) / 1000 : 0;
+  target_->metrics.requests.inc(outcome_);
+  target_->metrics.reasons.inc(reason_);
+  target_->metrics.duration.observe_us(duration_us);
+  target_->metrics.request_bytes.inc(request_bytes_);
+  target_->metrics.response_bytes.inc(response_bytes_);
+  if (runtime_->access_log && request_) log();
+  if (request_)
+    for (uint16_t i = 0; i < filter_count_; ++i) filters_[i]->on_stream_end(*this);
+  // Upstream first: its heads are still referenced by nothing else, and the downstream codec may start the next
+  // request of a pipeline inside release().
+  if (up_) {
+    Exchange* up = std::exchange(up_, nullptr);
+    up->release();
+  }
+  connection_->loop().retire(this);
+  connection_->on_stream_end();
+  Exchange* down = std::exchange(down_, nullptr);
+  down->release();
+}
+
+void Stream::log() {
+  AccessRecord r;
+  r.start_us = static_cast<int64_t>(start_wall_us_);
+  r.duration_us = (Loop::now_ns() - start_ns_) / 1000;
+  r.upstream_duration_us = try_duration_us_;
+  const ListenerSpec& spec = *runtime_->spec;
+  r.listener = spec.settings.name;
+  r.protocol = spec.settings.protocol;
+  if (route_) r.route = route_->name;
+  if (target_->cluster) r.cluster = target_->cluster->settings().name;
+  if (endpoint_) r.endpoint = endpoint_->shared().name();
+  r.peer = connection_->peer_host();
+  r.method = request_->method;
+  r.path = request_->path;
+  r.authority = request_->authority;
+  r.service = request_->service;
+  auto header = [this](HeaderId id) {
+    const Header* h = request_->headers.find(id);
+    return h ? h->value : std::string_view{};
+  };
+  r.user_agent = header(HeaderId::kUserAgent);
+  r.request_id = header(HeaderId::kXRequestId);
+  r.x_forwarded_for = header(HeaderId::kXForwardedFor);
+  r.status = status_;
+  r.outcome = outcome_;
+  r.reason = reason_;
+  r.bytes_in = request_bytes_;
+  r.bytes_out = response_bytes_;
+  r.attempts = attempts_;
+  r.one_way = request_->one_way;
+  runtime_->access_log->write(r);
+}
+
+void Stream::pause_down(uint8_t why) {
+  if (down_paused_ == 0) down_->pause_reading();
+  down_paused_ |= why;
+}
+
+void Stream::resume_down(uint8_t why) {
+  if ((down_paused_ & why) == 0) return;
+  down_paused_ &= static_cast<uint8_t>(~why);
+  if (down_paused_ == 0 && down_) down_->resume_reading();
+}
+
+std::string_view stream_state_name(StreamState state) {
+  static constexpr std::string_view kNames[kStreamStateCount] = {"new",     "filtering", "routed", "waiting",
+                                                                 "sending", "answering", "tunnel", "done"};
+  return kNames[static_cast<size_t>(state)];
+}
+
+}  // namespace dragoman

@@ -1,0 +1,139 @@
+// One exchange across both sides: from the client's head through the filter chain and the router to an endpoint, and
+// the answer back. Every protocol goes this way.
+#pragma once
+
+#include "filters/filter.h"
+#include "proxy/route/retry.h"
+#include "proxy/stream/downstream.h"
+#include "proxy/stream/stream_state.h"
+#include "proxy/upstream/connection.h"
+
+namespace dragoman {
+
+class Stream final : public Retired, private FilterContext, private PoolWaiter {
+ public:
+  Stream(DownstreamConnection& connection, Exchange& exchange);
+  ~Stream() override;
+
+  /// Where the downstream codec delivers the request.
+  MessageSink& request_sink() { return down_sink_; }
+  StreamState state() const { return state_; }
+
+  static void* operator new(size_t size);
+  static void operator delete(void* memory);
+  static size_t live();
+
+ private:
+  struct DownSink final : MessageSink {
+    explicit DownSink(Stream& s) : stream(s) {}
+    void on_head(Head& head, bool end) override { stream.on_request_head(head, end); }
+    void on_body(std::span<const uint8_t> chunk, bool end) override { stream.on_request_body(chunk, end); }
+    void on_trailers(HeaderList& trailers) override { stream.on_request_trailers(trailers); }
+    void on_reset(Reason reason) override { stream.on_downstream_reset(reason); }
+    void on_write_blocked(bool blocked) override { stream.on_downstream_blocked(blocked); }
+    Stream& stream;
+  };
+  struct UpSink final : MessageSink {
+    explicit UpSink(Stream& s) : stream(s) {}
+    void on_head(Head& head, bool end) override { stream.on_response_head(head, end); }
+    void on_body(std::span<const uint8_t> chunk, bool end) override { stream.on_response_body(chunk, end); }
+    void on_trailers(HeaderList& trailers) override { stream.on_response_trailers(trailers); }
+    void on_reset(Reason reason) override { stream.on_upstream_reset(reason); }
+    void on_write_blocked(bool blocked) override { stream.on_upstream_blocked(blocked); }
+    Stream& stream;
+  };
+
+  // FilterContext
+  Head& request() override { return *request_; }
+  void resume() override;
+  void answer(const LocalReply& reply) override;
+  TimerWheel& timers() override { return connection_->loop().timers(); }
+  uint64_t random() override { return runtime_->worker.random.next(); }
+  std::string_view peer_host() override { return connection_->peer_host(); }
+  bool downstream_tls() override { return false; }
+  uint64_t wall_us() override { return start_wall_us_; }
+  // PoolWaiter
+  MessageSink& answers() override { return up_sink_; }
+  void on_pool_ready(Exchange& exchange, UpstreamConnection& connection, bool reused) override;
+  void on_pool_failed(Reason reason) override;
+
+  // request side
+  void on_request_head(Head& head, bool end);
+  void on_request_body(std::span<const uint8_t> chunk, bool end);
+  void on_request_trailers(HeaderList& trailers);
+  void on_downstream_reset(Reason reason);
+  void on_downstream_blocked(bool blocked);
+  // response side
+  void on_response_head(Head& head, bool end);
+  void on_response_body(std::span<const uint8_t> chunk, bool end);
+  void on_response_trailers(HeaderList& trailers);
+  void on_upstream_reset(Reason reason);
+  void on_upstream_blocked(bool blocked);
+
+  void run_filters();
+  void route();
+  void start_try();
+  void send_request();
+  void request_complete();
+  void response_complete();
+  void drop_upstream(Reason reason);
+  /// A try ended without an answer that counts: repeat it if that is safe and allowed, else answer with `reason`.
+  void try_failed(Reason reason);
+  void end_try(Reason reason, Outcome outcome);
+  void fail(Reason reason, std::string_view text = {});
+  void on_deadline();
+  void on_try_timer();
+  void pause_down(uint8_t why);
+  void resume_down(uint8_t why);
+  void go(StreamState to);
+  void finish();
+  void log();
+
+  DownstreamConnection* connection_;
+  Exchange* down_;
+  Exchange* up_ = nullptr;
+  DownSink down_sink_{*this};
+  UpSink up_sink_{*this};
+  Ref<ListenerRuntime> runtime_;
+  Head* request_ = nullptr;
+  Head* response_ = nullptr;
+  HeaderList* request_trailers_ = nullptr;
+  const Route* route_ = nullptr;
+  const RouteTarget* target_ = nullptr;
+  Pool* pool_ = nullptr;          // while waiting in it
+  Ref<Endpoint> endpoint_;        // of the current or last try
+  Ref<Endpoint> avoid_;           // the endpoint that failed before
+  Filter** filters_ = nullptr;
+  ByteChain kept_;                // request body not sent yet, or kept for a repeat
+  Timer deadline_;
+  Timer try_timer_;               // per-try timeout, back-off, or idle
+  uint64_t start_ns_ = 0;
+  uint64_t start_wall_us_ = 0;
+  uint64_t try_start_ns_ = 0;
+  uint64_t try_duration_us_ = 0;
+  uint64_t last_activity_ms_ = 0;
+  uint64_t request_bytes_ = 0;
+  uint64_t response_bytes_ = 0;
+  uint32_t status_ = 0;
+  uint16_t filter_count_ = 0;
+  uint16_t filter_at_ = 0;
+  uint16_t attempts_ = 0;
+  StreamState state_ = StreamState::kNew;
+  Outcome outcome_ = Outcome::kUnknown;
+  Reason reason_ = Reason::kNone;
+  uint8_t down_paused_ = 0;
+  bool request_ended_ = false;
+  bool response_started_ = false;   // the final head was sent downstream
+  bool response_ended_ = false;
+  bool answer_received_ = false;    // any byte of an answer of this try
+  bool body_sent_ = false;
+  bool keep_body_ = false;          // kept_ still holds everything from the start
+  bool reused_ = false;             // this try runs on a connection that served before
+  bool race_retried_ = false;
+  bool requests_taken_ = false;
+  bool retry_taken_ = false;
+  bool filter_paused_ = false;
+  bool counted_active_ = false;
+};
+
+}  // namespace dragoman

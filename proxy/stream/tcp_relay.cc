@@ -1,0 +1,180 @@
+#include "proxy/stream/tcp_relay.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "proxy/base/log.h"
+
+namespace dragoman {
+namespace {
+
+constexpr uint16_t kConnectTries = 3;  // nothing was sent yet: trying another endpoint is always safe
+
+TransportOptions transport_options(const config::Buffer& buffer) {
+  TransportOptions o;
+  o.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
+  o.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
+  o.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  return o;
+}
+
+}  // namespace
+
+void TcpRelay::start(ListenerSlot& slot, int fd, const Address& peer) {
+  auto* relay = new TcpRelay(slot, fd, peer);
+  slot.add(*relay);
+  relay->connect();
+}
+
+TcpRelay::TcpRelay(ListenerSlot& slot, int fd, const Address& peer)
+    : slot_(&slot),
+      runtime_(slot.runtime()),
+      cluster_(runtime_->routes[0].targets[0].cluster),
+      peer_host_(peer.host()),
+      start_ns_(Loop::now_ns()) {
+  timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  start_wall_us_ = static_cast<uint64_t>(ts.tv_sec) * 1'000'000 + static_cast<uint64_t>(ts.tv_nsec) / 1000;
+  timer_.bind<&TcpRelay::on_timer>(slot.worker().loop.timers(), this);
+  down_.transport =
+      Transport::adopt(slot.worker().loop, fd, down_, transport_options(runtime_->spec->settings.buffer));
+  down_.transport->pause_read(kPauseEngine);  // until there is somewhere to put it
+  runtime_->routes[0].targets[0].metrics.active.add();
+}
+
+TcpRelay::~TcpRelay() = default;
+
+void TcpRelay::connect() {
+  Endpoint* endpoint = cluster_->pick(endpoint_.get());
+  if (!endpoint) return close(Reason::kNoHealthyUpstream);
+  if (!connection_taken_) {
+    if (!cluster_->take(Limit::kConnections, cluster_->settings().limits.connections)) {
+      cluster_->metrics().overflows.inc(ClusterLimit::kConnections);
+      return close(Reason::kConnectionOverflow);
+    }
+    connection_taken_ = true;
+    cluster_->metrics().connections_active.add();
+  }
+  endpoint_ = endpoint;
+  ++attempts_;
+  cluster_->metrics().connections.inc();
+  connector_ = Connector::create(slot_->worker().loop, endpoint->shared().address(),
+                                 static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
+}
+
+void TcpRelay::on_connected(int fd) {
+  connector_.reset();
+  cluster_->report(*endpoint_, false);
+  ++endpoint_->active_requests;
+  up_.transport = Transport::adopt(slot_->worker().loop, fd, up_, transport_options(cluster_->settings().buffer));
+  down_.transport->resume_read(kPauseEngine);
+  on_timer();
+}
+
+void TcpRelay::on_connect_failed(Reason reason, int error) {
+  connector_.reset();
+  if (reason == Reason::kConnectTimeout)
+    cluster_->metrics().connect_timeouts.inc();
+  else
+    cluster_->metrics().connect_failures.inc();
+  cluster_->report(*endpoint_, true);
+  if (attempts_ < kConnectTries && cluster_->endpoints().size() > 1) return connect();
+  close(reason);
+}
+
+void TcpRelay::on_data(Side& side, uint8_t* data, size_t n) { other(side).transport->write(data, n); }
+
+void TcpRelay::on_eof(Side& side) {
+  side.ended = true;
+  Side& peer = other(side);
+  if (!peer.transport) return close(Reason::kDownstreamReset);
+  if (!peer.ended) return peer.transport->finish();
+  // Both directions are over: flush what is left and end.
+  close(Reason::kNone);
+}
+
+void TcpRelay::on_side_closed(Side& side, Reason reason) {
+  close(side.downstream ? Reason::kDownstreamReset : Reason::kUpstreamReset);
+}
+
+void TcpRelay::on_blocked(Side& side, bool blocked) {
+  Side& source = other(side);
+  if (!source.transport) return;
+  if (blocked)
+    source.transport->pause_read(kPausePeerFull);
+  else
+    source.transport->resume_read(kPausePeerFull);
+}
+
+void TcpRelay::on_timer() {
+  const config::Listener& settings = runtime_->spec->settings;
+  uint64_t now = slot_->worker().loop.now_ms();
+  auto idle_timeout = static_cast<uint64_t>(settings.idle_timeout_ms);
+  uint64_t last = std::max({down_.transport->last_read_ms(), up_.transport->last_read_ms(),
+                            down_.transport->last_write_ms(), up_.transport->last_write_ms()});
+  if (idle_timeout == 0) return;
+  if (now - last >= idle_timeout) return close(Reason::kIdleTimeout);
+  timer_.start(idle_timeout - (now - last));
+}
+
+void TcpRelay::drain() {
+  // Plain TCP has no way to say "no more": the connection may finish until the drain deadline.
+}
+
+void TcpRelay::close(Reason reason) {
+  if (closed_) return;
+  closed_ = true;
+  timer_.stop();
+  connector_.reset();
+  const RouteTarget& target = runtime_->routes[0].targets[0];
+  uint64_t in = down_.transport->bytes_read();
+  uint64_t out = up_.transport ? up_.transport->bytes_read() : 0;
+  outcome_ = reason_row(reason).outcome;
+  uint64_t duration_us = (Loop::now_ns() - start_ns_) / 1000;
+  target.metrics.active.sub();
+  target.metrics.requests.inc(outcome_);
+  target.metrics.reasons.inc(reason);
+  target.metrics.duration.observe_us(duration_us);
+  target.metrics.request_bytes.inc(in);
+  target.metrics.response_bytes.inc(out);
+  runtime_->metrics.received_bytes.inc(in);
+  runtime_->metrics.sent_bytes.inc(out);
+  if (up_.transport) {
+    --endpoint_->active_requests;
+    cluster_->metrics().sent_bytes.inc(in);
+    cluster_->metrics().received_bytes.inc(out);
+  }
+  if (runtime_->access_log) {
+    AccessRecord r;
+    r.start_us = static_cast<int64_t>(start_wall_us_);
+    r.duration_us = duration_us;
+    r.listener = runtime_->spec->settings.name;
+    r.protocol = "tcp";
+    r.cluster = cluster_->settings().name;
+    if (endpoint_) r.endpoint = endpoint_->shared().name();
+    r.peer = peer_host_;
+    r.outcome = outcome_;
+    r.reason = reason;
+    r.bytes_in = in;
+    r.bytes_out = out;
+    r.attempts = attempts_;
+    runtime_->access_log->write(r);
+  }
+  const bool clean = reason == Reason::kNone || reason == Reason::kIdleTimeout;
+  // A reset of one side is passed on as a reset, so that a cut transfer never looks complete.
+  for (Side* side : {&down_, &up_}) {
+    if (!side->transport || side->transport->closed()) continue;
+    if (clean)
+      side->transport->close_after_flush();
+    else
+      side->transport->close(reason == Reason::kUpstreamReset || reason == Reason::kDownstreamReset);
+  }
+  if (connection_taken_) {
+    cluster_->give(Limit::kConnections);
+    cluster_->metrics().connections_active.sub();
+  }
+  slot_->worker().loop.retire(this);
+  slot_->on_closed(*this);
+}
+
+}  // namespace dragoman

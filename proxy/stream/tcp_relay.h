@@ -1,0 +1,61 @@
+// Plain TCP: one client connection, one upstream connection, bytes both ways with back-pressure and half-close.
+#pragma once
+
+#include <memory>
+
+#include "proxy/net/transport.h"
+#include "proxy/stream/connection.h"
+#include "proxy/stream/listener_slot.h"
+
+namespace dragoman {
+
+class TcpRelay final : public AcceptedConnection, private ConnectEvents {
+ public:
+  static void start(ListenerSlot& slot, int fd, const Address& peer);
+  ~TcpRelay() override;
+  void drain() override;
+  void abort() override { close(Reason::kDraining); }
+
+ private:
+  struct Side final : TransportEvents {
+    Side(TcpRelay& r, bool down) : relay(r), downstream(down) {}
+    void on_data(uint8_t* data, size_t n) override { relay.on_data(*this, data, n); }
+    void on_eof() override { relay.on_eof(*this); }
+    void on_closed(Reason reason) override { relay.on_side_closed(*this, reason); }
+    void on_write_blocked(bool blocked) override { relay.on_blocked(*this, blocked); }
+    TcpRelay& relay;
+    const bool downstream;
+    bool ended = false;
+    std::unique_ptr<Transport> transport;
+  };
+
+  TcpRelay(ListenerSlot& slot, int fd, const Address& peer);
+  void connect();
+  void on_connected(int fd) override;
+  void on_connect_failed(Reason reason, int error) override;
+  Side& other(Side& side) { return &side == &down_ ? up_ : down_; }
+  void on_data(Side& side, uint8_t* data, size_t n);
+  void on_eof(Side& side);
+  void on_side_closed(Side& side, Reason reason);
+  void on_blocked(Side& side, bool blocked);
+  void on_timer();
+  void close(Reason reason);
+
+  Ref<ListenerSlot> slot_;
+  Ref<ListenerRuntime> runtime_;
+  Ref<Cluster> cluster_;
+  Ref<Endpoint> endpoint_;
+  Side down_{*this, true};
+  Side up_{*this, false};
+  std::unique_ptr<Connector> connector_;
+  Timer timer_;
+  std::string peer_host_;
+  uint64_t start_ns_;
+  uint64_t start_wall_us_;
+  uint16_t attempts_ = 0;
+  Outcome outcome_ = Outcome::kOk;
+  bool connection_taken_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace dragoman

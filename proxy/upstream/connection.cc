@@ -1,0 +1,201 @@
+#include "proxy/upstream/connection.h"
+
+#include <algorithm>
+
+#include "proxy/base/log.h"
+
+namespace dragoman {
+
+UpstreamConnection* UpstreamConnection::connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
+                                                UpstreamOwner& owner) {
+  return new UpstreamConnection(cluster, endpoint, variant, mode, owner);
+}
+
+UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
+                                       UpstreamOwner& owner)
+    : cluster_(&cluster), endpoint_(&endpoint), owner_(&owner), variant_(variant), mode_(mode) {
+  Loop& loop = cluster.worker().loop;
+  timer_.bind<&UpstreamConnection::on_timer>(loop.timers(), this);
+  cluster.metrics().connections.inc();
+  cluster.metrics().connections_active.add();
+  connector_ = Connector::create(loop, endpoint.shared().address(),
+                                 static_cast<uint64_t>(cluster.settings().connect_timeout_ms), *this);
+}
+
+UpstreamConnection::~UpstreamConnection() {
+  cluster_->metrics().connections_active.sub();
+  cluster_->give(Limit::kConnections);
+}
+
+void UpstreamConnection::on_connected(int fd) {
+  connector_.reset();
+  const auto& settings = cluster_->settings();
+  TransportOptions options;
+  options.high_bytes = static_cast<uint32_t>(settings.buffer.high_bytes);
+  options.low_bytes = static_cast<uint32_t>(settings.buffer.low_bytes);
+  options.read_budget_bytes = static_cast<uint32_t>(settings.buffer.read_budget_bytes);
+  transport_ = Transport::adopt(cluster_->worker().loop, fd, *this, options);
+
+  CodecOptions codec;
+  codec.http1.header_bytes_max = static_cast<uint32_t>(settings.http.header_bytes_max);
+  codec.http1.headers_max = static_cast<uint32_t>(settings.http.headers_max);
+  codec.framed.frame_bytes_max = settings.rpc.frame_bytes_max;
+  codec.framed.mode = mode_;
+  codec.framed.variant = variant_;
+  const Protocol& protocol = *cluster_->protocol();
+  codec_ = protocol.create(protocol, Role::kClient, *transport_, *this, codec);
+  state_ = State::kReady;
+  idle_since_ms_ = now_ms();
+  arm_timer();
+  owner_->on_upstream_connected(*this);
+}
+
+void UpstreamConnection::on_connect_failed(Reason reason, int error) {
+  connector_.reset();
+  if (reason == Reason::kConnectTimeout)
+    cluster_->metrics().connect_timeouts.inc();
+  else
+    cluster_->metrics().connect_failures.inc();
+  DRAGOMAN_LOG(kDebug, "upstream", "connect to {} failed: {} (errno {})", endpoint_->shared().name(),
+               reason_row(reason).label, error);
+  state_ = State::kClosed;
+  left_ = true;
+  timer_.stop();
+  if (owner_) owner_->on_upstream_connect_failed(*this, reason);
+  cluster_->worker().loop.retire(this);
+}
+
+Exchange* UpstreamConnection::open(MessageSink& answers) {
+  if (state_ != State::kReady) return nullptr;
+  Exchange* exchange = codec_->open(answers);
+  if (!exchange) return nullptr;
+  ++served_;
+  uint64_t max = static_cast<uint64_t>(cluster_->settings().pool.requests_per_connection_max);
+  if (max != 0 && served_ >= max) drain();
+  return exchange;
+}
+
+uint32_t UpstreamConnection::capacity() const { return state_ == State::kReady ? codec_->capacity() : 0; }
+
+void UpstreamConnection::drain() {
+  if (state_ == State::kConnecting) return close(Reason::kDraining);
+  if (state_ != State::kReady) return;
+  state_ = State::kGoing;
+  leave(Reason::kDraining);
+  if (idle()) finish(true, Reason::kDraining);
+}
+
+void UpstreamConnection::close(Reason reason) {
+  if (state_ == State::kClosed) return;
+  if (state_ == State::kConnecting) {
+    connector_.reset();
+    state_ = State::kClosed;
+    leave(reason);
+    timer_.stop();
+    cluster_->worker().loop.retire(this);
+    return;
+  }
+  finish(false, reason);
+}
+
+void UpstreamConnection::leave(Reason reason) {
+  if (left_) return;
+  left_ = true;
+  if (owner_) owner_->on_upstream_gone(*this, reason);
+}
+
+void UpstreamConnection::finish(bool flush, Reason reason) {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  timer_.stop();
+  leave(reason);
+  cluster_->metrics().received_bytes.inc(transport_->bytes_read());
+  cluster_->metrics().sent_bytes.inc(transport_->bytes_written());
+  codec_->on_transport_closed(reason);
+  if (flush)
+    transport_->close_after_flush();
+  else
+    transport_->close();
+  cluster_->worker().loop.retire(this);
+}
+
+void UpstreamConnection::on_data(uint8_t* data, size_t n) { codec_->on_data(data, n); }
+
+void UpstreamConnection::on_eof() {
+  codec_->on_eof();
+  if (state_ == State::kClosed) return;
+  // The backend will answer nothing more. Exchanges that the codec let live (half-closed tunnels) finish by themselves.
+  state_ = State::kGoing;
+  leave(Reason::kUpstreamReset);
+  if (idle()) finish(true, Reason::kUpstreamReset);
+}
+
+void UpstreamConnection::on_closed(Reason reason) { finish(false, Reason::kUpstreamReset); }
+
+void UpstreamConnection::on_write_blocked(bool blocked) { codec_->on_write_blocked(blocked); }
+
+MessageSink* UpstreamConnection::on_exchange(Exchange& exchange) {
+  return owner_ && mode_ == PoolMode::kBound ? owner_->on_upstream_exchange(*this, exchange) : nullptr;
+}
+
+void UpstreamConnection::on_goaway() {
+  if (state_ != State::kReady) return;
+  state_ = State::kGoing;
+  leave(Reason::kDraining);
+  if (idle()) finish(true, Reason::kDraining);
+}
+
+void UpstreamConnection::on_broken(Reason reason, std::string_view detail) {
+  DRAGOMAN_LOG(kDebug, "upstream", "{}: {}: {}", endpoint_->shared().name(), reason_row(reason).label,
+               detail);
+  finish(false, reason);
+}
+
+void UpstreamConnection::on_finished() { finish(true, Reason::kDraining); }
+
+void UpstreamConnection::on_capacity() {
+  if (state_ == State::kGoing) {
+    if (idle()) finish(true, Reason::kDraining);
+    return;
+  }
+  if (state_ != State::kReady) return;
+  if (idle()) idle_since_ms_ = now_ms();
+  if (owner_) owner_->on_upstream_capacity(*this);
+}
+
+void UpstreamConnection::arm_timer() {
+  // One lazy timer: it looks at what happened instead of being moved by every request.
+  const auto& settings = cluster_->settings();
+  uint64_t delay = static_cast<uint64_t>(settings.buffer.write_stall_timeout_ms);
+  auto sooner = [&delay](int64_t ms) {
+    if (ms > 0) delay = delay == 0 ? static_cast<uint64_t>(ms) : std::min(delay, static_cast<uint64_t>(ms));
+  };
+  if (mode_ == PoolMode::kPingPong) sooner(settings.pool.idle_timeout_ms);
+  if (cluster_->protocol()->has_heartbeat && mode_ == PoolMode::kMultiplex) sooner(settings.pool.heartbeat_interval_ms);
+  if (delay != 0) timer_.start(delay);
+}
+
+void UpstreamConnection::on_timer() {
+  const auto& settings = cluster_->settings();
+  uint64_t now = now_ms();
+  auto stall = static_cast<uint64_t>(settings.buffer.write_stall_timeout_ms);
+  if (stall != 0 && !transport_->out.empty() && now - transport_->last_write_ms() >= stall)
+    return close(Reason::kWriteStall);
+  auto idle_timeout = static_cast<uint64_t>(settings.pool.idle_timeout_ms);
+  if (mode_ == PoolMode::kPingPong && idle() && idle_timeout != 0) {
+    uint64_t idle_ms = now - idle_since_ms_;
+    if (idle_ms >= idle_timeout) return finish(true, Reason::kIdleTimeout);
+    timer_.start(idle_timeout - idle_ms);
+    return;
+  }
+  auto interval = static_cast<uint64_t>(settings.pool.heartbeat_interval_ms);
+  if (cluster_->protocol()->has_heartbeat && mode_ == PoolMode::kMultiplex && interval != 0) {
+    if (codec_->heartbeats_missed() >= static_cast<uint32_t>(settings.pool.heartbeat_misses_max) &&
+        now - transport_->last_read_ms() >= interval)
+      return close(Reason::kHeartbeatLost);
+    if (now - transport_->last_read_ms() >= interval) codec_->heartbeat();
+  }
+  if (state_ != State::kClosed) arm_timer();
+}
+
+}  // namespace dragoman

@@ -1,0 +1,85 @@
+// One connection to an endpoint: connect, codec, health of the wire, end. Owned by itself: it dies (at the loop's edge) after close().
+#pragma once
+
+#include <memory>
+
+#include "proxy/base/ref.h"
+#include "proxy/net/transport.h"
+#include "proxy/upstream/cluster.h"
+
+namespace dragoman {
+
+class UpstreamConnection final : public Retired,
+                                 public ListLink<UpstreamConnection>,
+                                 private ConnectEvents,
+                                 private TransportEvents,
+                                 private ConnectionEvents {
+ public:
+  /// Starts connecting; the result comes through `owner`. The caller took one Limit::kConnections unit; the
+  /// connection gives it back.
+  static UpstreamConnection* connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
+                                     UpstreamOwner& owner);
+  ~UpstreamConnection() override;
+
+  /// Null when it has no room.
+  Exchange* open(MessageSink& answers);
+  bool connected() const { return state_ == State::kReady; }
+  uint32_t capacity() const;
+  /// Exchanges served before.
+  uint64_t served() const { return served_; }
+  bool idle() const { return !codec_ || codec_->open_exchanges() == 0; }
+  /// No more exchanges; closes when the open ones are done.
+  void drain();
+  void close(Reason reason);
+  /// The owner dies first: no more calls to it.
+  void disown() { owner_ = nullptr; }
+  Endpoint& endpoint() { return *endpoint_; }
+  Cluster& cluster() { return *cluster_; }
+  using ListLink<UpstreamConnection>::unlink;
+  using ListLink<UpstreamConnection>::linked;
+
+ private:
+  friend class Pool;
+  enum class State : uint8_t { kConnecting, kReady, kGoing, kClosed };
+
+  UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode, UpstreamOwner& owner);
+  // ConnectEvents
+  void on_connected(int fd) override;
+  void on_connect_failed(Reason reason, int error) override;
+  // TransportEvents
+  void on_data(uint8_t* data, size_t n) override;
+  void on_eof() override;
+  void on_closed(Reason reason) override;
+  void on_write_blocked(bool blocked) override;
+  // ConnectionEvents
+  MessageSink* on_exchange(Exchange& exchange) override;
+  void on_goaway() override;
+  void on_broken(Reason reason, std::string_view detail) override;
+  void on_finished() override;
+  void on_capacity() override;
+  void pause_reading() override { transport_->pause_read(kPauseCodec); }
+  void resume_reading() override { transport_->resume_read(kPauseCodec); }
+  void on_event(CodecEvent event) override { cluster_->metrics().codec_events.inc(event); }
+  uint64_t now_ms() const override { return cluster_->worker().loop.now_ms(); }
+
+  void on_timer();
+  void arm_timer();
+  void leave(Reason reason);          // tells the owner once
+  void finish(bool flush, Reason reason);  // -> kClosed, retired
+
+  Ref<Cluster> cluster_;
+  Ref<Endpoint> endpoint_;
+  UpstreamOwner* owner_;
+  std::unique_ptr<Connector> connector_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<ConnectionCodec> codec_;
+  Timer timer_;
+  const uint32_t variant_;
+  const PoolMode mode_;
+  State state_ = State::kConnecting;
+  bool left_ = false;
+  uint64_t served_ = 0;
+  uint64_t idle_since_ms_ = 0;
+};
+
+}  // namespace dragoman

@@ -1,0 +1,60 @@
+// What all workers know of one backend address. Settings are immutable; health is a handful of relaxed atomics so
+// that a health checker on the control thread and passive checks on the workers need no messages.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/net/transport.h"
+
+namespace dragoman {
+
+class SharedEndpoint {
+ public:
+  SharedEndpoint(Address address, std::string name, uint32_t weight)
+      : address_(address), name_(std::move(name)), weight_(weight) {}
+
+  const Address& address() const { return address_; }
+  /// As shown in logs and metrics: the numeric "ip:port".
+  const std::string& name() const { return name_; }
+  uint32_t weight() const { return weight_; }
+
+  bool active_healthy() const { return healthy_.load(std::memory_order_relaxed); }
+  void set_active_healthy(bool healthy) { healthy_.store(healthy, std::memory_order_relaxed); }
+
+  /// Passive ejection ends at this loop time (ms, CLOCK_MONOTONIC); 0 = not ejected.
+  bool ejected(uint64_t now_ms) const { return ejected_until_ms_.load(std::memory_order_relaxed) > now_ms; }
+  void eject_until(uint64_t ms) { ejected_until_ms_.store(ms, std::memory_order_relaxed); }
+
+  bool usable(uint64_t now_ms) const { return active_healthy() && !ejected(now_ms); }
+
+  /// Failures in a row as seen by all workers; returns the new count.
+  uint32_t note_failure() { return failures_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  void note_success() {
+    if (failures_.load(std::memory_order_relaxed) != 0) failures_.store(0, std::memory_order_relaxed);
+  }
+  uint32_t failures() const { return failures_.load(std::memory_order_relaxed); }
+  /// How often it was ejected lately: the ejection time grows with it.
+  uint32_t note_ejection() { return ejections_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  uint32_t ejections() const { return ejections_.load(std::memory_order_relaxed); }
+
+ private:
+  const Address address_;
+  const std::string name_;
+  const uint32_t weight_;
+  std::atomic<bool> healthy_{true};
+  std::atomic<uint64_t> ejected_until_ms_{0};
+  std::atomic<uint32_t> failures_{0};
+  std::atomic<uint32_t> ejections_{0};
+};
+
+/// Immutable list, replaced whole when discovery says so. Endpoints that stay keep their object (and their health).
+struct EndpointSet {
+  uint64_t generation = 0;
+  std::vector<std::shared_ptr<SharedEndpoint>> endpoints;
+};
+
+}  // namespace dragoman

@@ -1,0 +1,183 @@
+#include "proxy/upstream/pool.h"
+
+#include "proxy/upstream/cluster.h"
+#include "proxy/upstream/connection.h"
+
+namespace dragoman {
+
+PoolMode effective_pool_mode(const Cluster& cluster) {
+  switch (cluster.settings().pool.mode) {
+    case config::PoolMode::kMultiplex:
+      return PoolMode::kMultiplex;
+    case config::PoolMode::kPingPong:
+      return PoolMode::kPingPong;
+    case config::PoolMode::kBound:
+      return PoolMode::kBound;
+    case config::PoolMode::kAuto:
+      break;
+  }
+  return cluster.protocol() && cluster.protocol()->multiplexed ? PoolMode::kMultiplex : PoolMode::kPingPong;
+}
+
+Pool::Pool(Cluster& cluster, Endpoint& endpoint, uint32_t variant)
+    : cluster_(cluster),
+      endpoint_(endpoint),
+      variant_(variant),
+      multiplexed_(effective_pool_mode(cluster) == PoolMode::kMultiplex) {}
+
+Pool::~Pool() = default;
+
+bool Pool::give(PoolWaiter& waiter, UpstreamConnection& connection) {
+  bool reused = connection.served() > 0;
+  Exchange* exchange = connection.open(waiter.answers());
+  if (!exchange) {
+    if (connection.connected() && connection.capacity() == 0) rest_.push_back(connection);
+    return false;
+  }
+  if (connection.capacity() == 0) {
+    if (!connection.left_) rest_.push_back(connection);
+  } else if (multiplexed_) {
+    ready_.push_back(connection);  // rotate: the streams spread over the connections
+  }
+  if (reused) cluster_.metrics().pool_reuses.inc();
+  waiter.on_pool_ready(*exchange, connection, reused);
+  return true;
+}
+
+Reason Pool::acquire(PoolWaiter& waiter) {
+  if (draining_) return Reason::kNoHealthyUpstream;
+  while (UpstreamConnection* connection = ready_.front()) {
+    // A shared pool grows to its configured number of connections only while the ones it has are in use.
+    bool grow = multiplexed_ && !connection->idle() &&
+                connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections);
+    if (give(waiter, *connection)) {
+      if (grow) static_cast<void>(connect());
+      return Reason::kNone;
+    }
+    if (ready_.front() == connection) rest_.push_back(*connection);
+  }
+  if (!cluster_.take(Limit::kPending, static_cast<uint32_t>(cluster_.settings().limits.pending_requests))) {
+    cluster_.metrics().overflows.inc(ClusterLimit::kPendingRequests);
+    return Reason::kPendingOverflow;
+  }
+  bool want = multiplexed_ ? connecting_ == 0 && connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections)
+                           : connecting_ <= waiting_;
+  if (want) {
+    Reason reason = connect();
+    if (reason != Reason::kNone && connections_ == 0) {
+      cluster_.give(Limit::kPending);
+      return reason;
+    }
+  }
+  waiters_.push_back(waiter);
+  ++waiting_;
+  cluster_.metrics().requests_pending.add();
+  return Reason::kNone;
+}
+
+void Pool::forget(PoolWaiter& waiter) {
+  if (!waiter.linked()) return;
+  waiter.unlink();
+  --waiting_;
+  cluster_.metrics().requests_pending.sub();
+  cluster_.give(Limit::kPending);
+}
+
+Reason Pool::connect() {
+  if (!cluster_.take(Limit::kConnections, static_cast<uint32_t>(cluster_.settings().limits.connections))) {
+    cluster_.metrics().overflows.inc(ClusterLimit::kConnections);
+    return Reason::kConnectionOverflow;
+  }
+  ++connections_;
+  ++connecting_;
+  PoolMode mode = multiplexed_ ? PoolMode::kMultiplex : PoolMode::kPingPong;
+  rest_.push_back(*UpstreamConnection::connect(cluster_, endpoint_, variant_, mode, *this));
+  return Reason::kNone;
+}
+
+void Pool::on_upstream_connected(UpstreamConnection& connection) {
+  --connecting_;
+  if (draining_) return connection.drain();
+  on_upstream_capacity(connection);
+}
+
+void Pool::on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) {
+  connection.unlink();
+  --connecting_;
+  --connections_;
+  // Each failed attempt answers for the waiters that no other attempt can serve any more.
+  if (multiplexed_) {
+    while (connecting_ == 0 && ready_.empty() && !waiters_.empty()) fail_front(reason);  // a retry may connect anew
+    return;
+  }
+  while (waiting_ > connecting_ && connections_ == connecting_) {
+    fail_front(reason);
+  }
+  if (waiting_ > connecting_) fail_front(reason);
+}
+
+void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
+  if (!connection.connected() && connection.state_ == UpstreamConnection::State::kClosed && !connection.transport_)
+    --connecting_;
+  connection.unlink();
+  --connections_;
+  replenish();
+}
+
+void Pool::on_upstream_capacity(UpstreamConnection& connection) {
+  if (connection.capacity() == 0) return;
+  ready_.push_front(connection);
+  serve();
+}
+
+MessageSink* Pool::on_upstream_exchange(UpstreamConnection&, Exchange&) { return nullptr; }
+
+void Pool::serve() {
+  while (!waiters_.empty()) {
+    UpstreamConnection* connection = ready_.front();
+    if (!connection) return;
+    PoolWaiter* waiter = waiters_.front();
+    forget(*waiter);
+    if (!give(*waiter, *connection)) {
+      if (ready_.front() == connection) rest_.push_back(*connection);
+      Reason reason = acquire(*waiter);
+      if (reason != Reason::kNone) waiter->on_pool_failed(reason);
+    }
+  }
+}
+
+void Pool::fail_front(Reason reason) {
+  PoolWaiter* waiter = waiters_.front();
+  if (!waiter) return;
+  forget(*waiter);
+  waiter->on_pool_failed(reason);
+}
+
+void Pool::replenish() {
+  if (draining_ || waiters_.empty()) return;
+  // A connection went away while streams wait: open what they need.
+  uint32_t want = multiplexed_ ? (connecting_ == 0 && ready_.empty() ? 1 : 0)
+                               : (waiting_ > connecting_ ? waiting_ - connecting_ : 0);
+  while (want-- > 0) {
+    Reason reason = connect();
+    if (reason != Reason::kNone) {
+      if (connections_ == 0)
+        while (!waiters_.empty()) fail_front(reason);
+      return;
+    }
+  }
+}
+
+void Pool::drain() {
+  if (draining_) return;
+  draining_ = true;
+  while (!waiters_.empty()) fail_front(Reason::kNoHealthyUpstream);
+  while (UpstreamConnection* c = ready_.front()) c->drain();
+  // Full or connecting ones: drain() unlinks each through on_upstream_gone.
+  while (UpstreamConnection* c = rest_.front()) {
+    c->unlink();
+    c->drain();
+  }
+}
+
+}  // namespace dragoman

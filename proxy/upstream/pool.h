@@ -1,0 +1,97 @@
+// Connections to one endpoint on one worker, for one variant of a protocol.
+//
+// ping-pong: one exchange per connection, idle ones kept last-in first-out. multiplex: a fixed small number of
+// connections shared by all streams of the worker. A stream that finds no room waits here (bounded, counted). bound
+// connections are not pooled: see BoundLink in stream/.
+#pragma once
+
+#include <memory>
+
+#include "protocols/exchange.h"
+#include "proxy/base/intrusive_list.h"
+#include "proxy/net/transport.h"
+
+namespace dragoman {
+
+class Cluster;
+class Endpoint;
+class UpstreamConnection;
+
+/// A stream that wants an exchange with an endpoint. Destroying it (or unlink()) gives up the place in the queue; then call
+/// Pool::forget first so that the counters stay right.
+class PoolWaiter : public ListLink<PoolWaiter> {
+ public:
+  /// Where answers of the exchange will go.
+  virtual MessageSink& answers() = 0;
+  /// An exchange was opened. `reused`: the connection had served others before.
+  virtual void on_pool_ready(Exchange& exchange, UpstreamConnection& connection, bool reused) = 0;
+  virtual void on_pool_failed(Reason reason) = 0;
+
+ protected:
+  ~PoolWaiter() = default;
+};
+
+/// Who is told about a connection: its pool, or the link that binds it to one client connection.
+class UpstreamOwner {
+ public:
+  virtual void on_upstream_connected(UpstreamConnection& connection) = 0;
+  /// It never connected. The connection is gone after the call.
+  virtual void on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) = 0;
+  /// No more exchanges on it: closed, or the peer said goaway. Called once (not after on_upstream_connect_failed).
+  virtual void on_upstream_gone(UpstreamConnection& connection, Reason reason) = 0;
+  virtual void on_upstream_capacity(UpstreamConnection& connection) = 0;
+  /// The backend opened an exchange (bound mode); null refuses.
+  virtual MessageSink* on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) = 0;
+
+ protected:
+  ~UpstreamOwner() = default;
+};
+
+class Pool final : private UpstreamOwner {
+ public:
+  Pool(Cluster& cluster, Endpoint& endpoint, uint32_t variant);
+  ~Pool();
+
+  uint32_t variant() const { return variant_; }
+  /// An exchange on a connection that is there and has room: calls waiter.on_pool_ready at once. Otherwise queues the
+  /// waiter and, where that helps, opens a connection; failures are reported later through on_pool_failed, except
+  /// when a limit is hit now: then that reason is returned and nothing was queued.
+  Reason acquire(PoolWaiter& waiter);
+  /// The waiter no longer wants an exchange.
+  void forget(PoolWaiter& waiter);
+  void drain();
+  bool draining() const { return draining_; }
+  uint32_t connections() const { return connections_; }
+  uint32_t connecting() const { return connecting_; }
+  uint32_t waiting() const { return waiting_; }
+
+ private:
+  void on_upstream_connected(UpstreamConnection& connection) override;
+  void on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) override;
+  void on_upstream_gone(UpstreamConnection& connection, Reason reason) override;
+  void on_upstream_capacity(UpstreamConnection& connection) override;
+  MessageSink* on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) override;
+
+  Reason connect();
+  bool give(PoolWaiter& waiter, UpstreamConnection& connection);
+  void serve();
+  void fail_front(Reason reason);
+  void replenish();
+
+  Cluster& cluster_;
+  Endpoint& endpoint_;
+  const uint32_t variant_;
+  const bool multiplexed_;
+  bool draining_ = false;
+  uint32_t connections_ = 0;  // connecting ones included, going ones not
+  uint32_t connecting_ = 0;
+  uint32_t waiting_ = 0;
+  IntrusiveList<UpstreamConnection, UpstreamConnection> ready_;  // connected, with room
+  IntrusiveList<UpstreamConnection, UpstreamConnection> rest_;   // connecting, full, or going
+  IntrusiveList<PoolWaiter, PoolWaiter> waiters_;
+};
+
+/// How a cluster's pool mode setting turns out for its protocol.
+PoolMode effective_pool_mode(const Cluster& cluster);
+
+}  // namespace dragoman

@@ -1,0 +1,47 @@
+// One cluster as all workers see it: immutable settings, the current endpoint list, limits, health.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "protocols/exchange.h"
+#include "proxy/upstream/endpoint.h"
+#include "proxy/upstream/limits.h"
+
+namespace dragoman {
+
+class SharedCluster {
+ public:
+  /// `protocol` is null for clusters used by tcp listeners only.
+  SharedCluster(config::Cluster cluster_settings, const Protocol* wire_protocol, int workers)
+      : settings(std::move(cluster_settings)),
+        protocol(wire_protocol),
+        limits(workers),
+        endpoints_(std::make_shared<EndpointSet>()) {}
+
+  const config::Cluster settings;
+  const Protocol* const protocol;
+  Limits limits;
+
+  /// Control thread (and read by admin). Workers get the set by message, not through here.
+  std::shared_ptr<const EndpointSet> endpoints() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return endpoints_;
+  }
+  /// Replaces the list; endpoints whose address and weight are unchanged keep their object. Returns the new set, or null when nothing
+  /// changed. Control thread.
+  std::shared_ptr<const EndpointSet> set_endpoints(const std::vector<std::pair<Address, uint32_t>>& wanted);
+
+  /// Ejects `endpoint` for repeated failures unless too many are ejected already. Returns true when it was ejected
+  /// now. Any worker.
+  bool maybe_eject(SharedEndpoint& endpoint, uint64_t now_ms);
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const EndpointSet> endpoints_;
+};
+
+}  // namespace dragoman
