@@ -30,9 +30,12 @@ class TcpAcceptor final : public Acceptor {
   ~TcpAcceptor() override { close(); }
 
   void drain_and_close() override {
-    const PollHandle::Guard guard(poll_);
-    accept_up_to(kDrainMax);
-    if (!guard.gone()) close();
+    if (poll_.is_open()) {
+      const PollHandle::Guard guard(poll_);
+      accept_up_to(kDrainMax);
+      if (guard.gone()) return;
+    }
+    close();
   }
   void pause() override {
     paused_ = true;

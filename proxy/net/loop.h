@@ -23,9 +23,10 @@ class Retired : public ListLink<Retired> {
 /// What this loop asked of the kernel; plain counters of the loop's own thread.
 struct LoopStats {
   uint64_t turns = 0;
-  uint64_t reads = 0;    // recv() calls of transports
-  uint64_t writes = 0;   // send() and sendmsg() calls of transports
-  uint64_t accepts = 0;  // connections accepted
+  uint64_t reads = 0;         // recv() calls of transports
+  uint64_t writes = 0;        // send() and sendmsg() calls of transports
+  uint64_t accepts = 0;       // connections accepted
+  uint64_t poll_changes = 0;  // changes of what a descriptor is polled for, two epoll_ctl each
 };
 
 class Loop {

@@ -31,6 +31,7 @@ int PollHandle::open(Loop::Impl& loop, int fd, void* owner, Callback callback) {
 void PollHandle::want(int events) {
   if (!shell_ || shell_->events == events) return;
   shell_->events = events;
+  ++Loop::Impl::of(reinterpret_cast<uv_handle_t*>(&shell_->poll)).stats.poll_changes;
   if (events) {
     uv_poll_start(&shell_->poll, events, on_poll);
   } else {

@@ -162,7 +162,8 @@ class Connector {
   virtual ~Connector() = default;
 };
 
-/// Asynchronous name lookup (A and AAAA), off the data loops; destroying it cancels.
+/// Asynchronous name lookup (A and AAAA, by the system's resolver in a thread of its own), off the data loops;
+/// destroying it cancels. A lookup under way holds up the end of its loop until the system gives up.
 class Resolver {
  public:
   using Done = std::function<void(Result<std::vector<Address>>)>;

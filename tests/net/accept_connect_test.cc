@@ -294,6 +294,21 @@ TEST_F(ConnectTest, DestroyingInTheCallback) {
   }
 }
 
+TEST_F(ConnectTest, RetryingAtOnceForEverDoesNotHoldTheLoop) {
+  Caller caller;
+  std::unique_ptr<Connector> connector;
+  int attempts = 0;
+  caller.then = [&] {
+    ++attempts;
+    connector = Connector::create(*loop, Address{}, 1000, caller);  // fails at once, again
+  };
+  connector = Connector::create(*loop, Address{}, 1000, caller);
+  bool posted = false;
+  loop->post([&] { posted = true; });
+  EXPECT_TRUE(run_until([&] { return posted && attempts > 50; }));
+  EXPECT_FALSE(run_until([] { return false; }, 20)) << "timers don't get through";
+}
+
 using ResolveTest = NetTest;
 
 TEST_F(ResolveTest, LiteralsNeedNoLookup) {
