@@ -1,5 +1,5 @@
-// What a configuration says, as plain data: one struct per YAML block, defaults in place. config/fields.cc describes
-// every field (key, range, unit, meaning); config/load.h fills these structs from YAML.
+// What a configuration says, as plain data: one struct per YAML block, defaults in place. config/fields.cc
+// describes every field (key, range, unit, meaning); config/load.h fills these structs from YAML.
 //
 // Units are the last word of a name (_ms, _bytes). 0 means "no limit" or "off" only where a comment says so.
 // operator== compares settings, never source positions, so that a reload can tell what changed.
@@ -28,7 +28,9 @@ struct Address {
   std::string host;
   uint16_t port = 0;
 
-  std::string text() const { return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port); }
+  std::string text() const {
+    return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port);
+  }
   bool operator==(const Address&) const = default;
 };
 
@@ -180,9 +182,9 @@ struct Buffer {
 struct Listener {
   Position pos;
   std::string name;
-  Address address;        // an IP literal; port 0 = any free port
-  std::string protocol;   // a row of config/protocols.h
-  std::string cluster;    // exactly one of cluster and routes is not empty
+  Address address;       // an IP literal; port 0 = any free port
+  std::string protocol;  // a row of config/protocols.h
+  std::string cluster;   // exactly one of cluster and routes is not empty
   std::string routes;
   uint32_t backlog = 4'096;
   uint32_t connections_max = 10'000;
@@ -283,8 +285,8 @@ struct Route {
   std::optional<Redirect> redirect;
   std::optional<DirectResponse> direct_response;
   std::string name;  // never empty after loading: "<table>.<virtual host>.<index>" when not written
-  int64_t timeout_ms = 15'000;      // 0 = none
-  int64_t per_try_timeout_ms = 0;   // 0 = none
+  int64_t timeout_ms = 15'000;        // 0 = none
+  int64_t per_try_timeout_ms = 0;     // 0 = none
   int64_t idle_timeout_ms = 300'000;  // 0 = none
   std::optional<Retry> retry;
   std::string prefix_rewrite;
@@ -309,7 +311,8 @@ struct RouteTable {
   Position pos;
   std::string name;
   std::vector<VirtualHost> virtual_hosts;
-  std::vector<Route> routes;  // the shorthand; loading moves it to one virtual host "default" with domains ["*"]
+  std::vector<Route>
+      routes;  // the shorthand; loading moves it to one virtual host "default" with domains ["*"]
 
   bool operator==(const RouteTable&) const = default;
 };
@@ -372,8 +375,8 @@ struct HealthCheck {
   int64_t timeout_ms = 1'000;
   uint32_t healthy_threshold = 2;
   uint32_t unhealthy_threshold = 3;
-  std::string path = "/";  // type http
-  std::string host;        // type http; empty = the endpoint's address
+  std::string path = "/";                          // type http
+  std::string host;                                // type http; empty = the endpoint's address
   std::vector<StatusRange> expect{StatusRange{}};  // type http
   uint32_t jitter_percent = 10;
 
@@ -408,7 +411,8 @@ struct ClusterRpc {
 struct Cluster {
   Position pos;
   std::string name;
-  std::string protocol;  // after loading: the users' protocol when not written; empty = nothing uses the cluster
+  std::string
+      protocol;  // after loading: the users' protocol when not written; empty = nothing uses the cluster
   std::vector<Endpoint> endpoints;
   Dns dns;
   LbPolicy lb = LbPolicy::kRoundRobin;

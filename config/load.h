@@ -16,18 +16,18 @@ enum class Severity : uint8_t { kError, kWarning };
 /// One fault. Texts are UTF-8 and free of control characters.
 struct Diagnostic {
   Severity severity = Severity::kError;
-  std::string file;
-  int line = 0;    // 1-based; 0 = the file as a whole
-  int column = 0;  // 1-based, in characters
-  std::string path;     // "listeners[0].http.headers_max"; empty = the file as a whole
-  std::string message;  // one sentence, complete with found, allowed and nearest
-  std::string found;    // what was written; empty when the fault is an absence
-  std::string allowed;  // what may be written
-  std::string nearest;  // the known name most like what was written
+  std::string file{};
+  int line = 0;           // 1-based; 0 = the file as a whole
+  int column = 0;         // 1-based, in characters
+  std::string path{};     // "listeners[0].http.headers_max"; empty = the file as a whole
+  std::string message{};  // one sentence, complete with found, allowed and nearest
+  std::string found{};    // what was written; empty when the fault is an absence
+  std::string allowed{};  // what may be written
+  std::string nearest{};  // the known name most like what was written
 };
 
 struct LoadResult {
-  std::optional<Config> config;  // present when there is no error (warnings are no errors)
+  std::optional<Config> config;         // present when there is no error (warnings are no errors)
   std::vector<Diagnostic> diagnostics;  // sorted by position
   std::string source;                   // the text that was read, for render_text
 
@@ -39,16 +39,18 @@ using EnvLookup = std::function<std::optional<std::string>(const std::string& na
 EnvLookup process_environment();
 
 /// `filename` is used in diagnostics only. Never throws.
-LoadResult load_string(std::string_view text, const std::string& filename, const EnvLookup& env = process_environment());
+LoadResult load_string(std::string_view text, const std::string& filename,
+                       const EnvLookup& env = process_environment());
 /// Reads the file (`-` = standard input), at most kSourceBytesMax bytes of it.
 LoadResult load_file(const std::string& path, const EnvLookup& env = process_environment());
 
 inline constexpr size_t kSourceBytesMax = 16 << 20;
-inline constexpr int kDepthMax = 64;             // nested sequences and mappings
-inline constexpr size_t kNodesMax = 1'000'000;   // keys and values, each alias counted as what it stands for
-inline constexpr size_t kDiagnosticsMax = 200;   // further ones are counted, not kept
+inline constexpr int kDepthMax = 64;            // nested sequences and mappings
+inline constexpr size_t kNodesMax = 500'000;    // keys and values, each alias counted as what it stands for
+inline constexpr size_t kDiagnosticsMax = 200;  // further ones are counted, not kept
 
-/// For people: `file:line:col: error: path: message`, the source line, a caret. Ends with a newline unless empty.
+/// For people: `file:line:col: error: path: message`, the source line, a caret. Ends with a newline unless
+/// empty.
 std::string render_text(const std::vector<Diagnostic>& diagnostics, std::string_view source);
 /// For programs: a JSON array of objects with the members of Diagnostic (empty ones left out), and a newline.
 std::string render_json(const std::vector<Diagnostic>& diagnostics);
@@ -57,8 +59,8 @@ std::string render_json(const std::vector<Diagnostic>& diagnostics);
 std::string schema_json();
 /// Every key with type, default, range and meaning, as Markdown.
 std::string reference_markdown();
-/// The configuration as JSON with all defaults, in the keys and units of the file. Values of header edits that may
-/// be secrets are "[redacted]".
+/// The configuration as JSON with all defaults, in the keys and units of the file. Values of header edits
+/// that may be secrets are "[redacted]".
 std::string dump_json(const Config& config);
 
 }  // namespace dragoman::config

@@ -7,12 +7,12 @@
 
 namespace dragoman {
 
-/// Optimal string alignment distance (insert, delete, replace, swap of neighbours cost 1 each), ASCII letter case
-/// ignored. O(|a| * |b|).
+/// Optimal string alignment distance (insert, delete, replace, swap of neighbours cost 1 each), ASCII letter
+/// case ignored. O(|a| * |b|).
 size_t edit_distance(std::string_view a, std::string_view b);
 
-/// The candidate nearest to `word`, or an empty view when none is near enough to be a likely typo (a third of the
-/// longer word, at least 1). Ties go to the first candidate. `word` is cut at 128 bytes.
+/// The candidate nearest to `word`, or an empty view when none is near enough to be a likely typo (a third of
+/// the longer word, at least 1). Ties go to the first candidate. `word` is cut at 128 bytes.
 std::string_view nearest(std::string_view word, std::span<const std::string_view> candidates);
 
 }  // namespace dragoman

@@ -1,0 +1,89 @@
+#include "config/context.h"
+
+#include <algorithm>
+
+#include "config/node.h"
+#include "proxy/base/suggest.h"
+
+namespace dragoman::config {
+
+std::string path_text(const Place& place) {
+  std::vector<const Place*> steps;
+  for (const Place* step = &place; step; step = step->parent) steps.push_back(step);
+  std::string path;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    if ((*step)->index >= 0) {
+      path += "[" + std::to_string((*step)->index) + "]";
+    } else if (!(*step)->key.empty()) {
+      if (!path.empty()) path += ".";
+      path += printable((*step)->key);
+    }
+  }
+  return path;
+}
+
+void Context::error(Position pos, std::string message) {
+  add(Severity::kError, root_, pos, {.message = std::move(message)});
+}
+
+void Context::add(Severity severity, const Place& place, Position pos, Fault fault) {
+  if (severity == Severity::kError) ++errors_;
+  if (diagnostics_.size() >= kDiagnosticsMax) {
+    ++dropped_;
+    return;
+  }
+  std::string message = std::move(fault.message);
+  if (!fault.nearest.empty()) message += "; did you mean \"" + fault.nearest + "\"?";
+  if (!fault.allowed.empty())
+    message += (fault.nearest.empty() ? "; allowed: " : " allowed: ") + fault.allowed;
+  diagnostics_.push_back({.severity = severity,
+                          .file = file_,
+                          .line = pos.line,
+                          .column = pos.column,
+                          .path = path_text(place),
+                          .message = std::move(message),
+                          .found = std::move(fault.found),
+                          .allowed = std::move(fault.allowed),
+                          .nearest = std::move(fault.nearest)});
+}
+
+std::vector<Diagnostic> Context::take() {
+  std::stable_sort(diagnostics_.begin(), diagnostics_.end(), [](const Diagnostic& a, const Diagnostic& b) {
+    return a.line != b.line ? a.line < b.line : a.column < b.column;
+  });
+  if (dropped_ > 0) {
+    diagnostics_.push_back({.severity = failed() ? Severity::kError : Severity::kWarning,
+                            .file = file_,
+                            .message = "and " + std::to_string(dropped_) + " more"});
+  }
+  return std::move(diagnostics_);
+}
+
+const Place* Context::find(const void* address) const {
+  const auto it = bound_.find(address);
+  return it == bound_.end() ? nullptr : it->second;
+}
+
+const Place& Context::where(const void* address, const void* fallback) const {
+  const Place* place = find(address);
+  if (!place) place = find(fallback);
+  return place ? *place : root_;
+}
+
+Fault unknown_word(std::string_view what, std::string_view word, std::span<const std::string_view> words) {
+  return {.message = "unknown " + std::string(what) + " \"" + printable(word) + "\"",
+          .found = printable(word),
+          .allowed = join(words),
+          .nearest = std::string(nearest(word, words))};
+}
+
+std::string join(std::span<const std::string_view> words) {
+  std::string out;
+  for (std::string_view word : words) {
+    if (!out.empty()) out += ", ";
+    out += word;
+  }
+  return out;
+}
+
+}  // namespace dragoman::config

@@ -1,0 +1,694 @@
+// Every setting, one row each. The loader, the JSON Schema, REFERENCE.md, and the dump all follow these rows;
+// defaults are those of the structs in config.h.
+#include "config/fields.h"
+
+#include <re2/re2.h>
+
+#include "config/protocols.h"
+
+namespace dragoman::config {
+namespace {
+
+constexpr int64_t kSecond = 1'000;
+constexpr int64_t kHour = 3'600 * kSecond;
+constexpr int64_t kDay = 24 * kHour;
+constexpr uint64_t kKiB = 1ull << 10;
+constexpr uint64_t kMiB = 1ull << 20;
+constexpr uint64_t kGiB = 1ull << 30;
+
+// ---------------------------------------------------------------------------------------------- formats of
+// texts
+
+std::string check_regex(std::string_view text) {
+  RE2::Options options;
+  options.set_log_errors(false);
+  const RE2 regex(re2::StringPiece(text.data(), text.size()), options);
+  return regex.ok() ? "" : "the regular expression is not valid: " + regex.error();
+}
+
+/// Fields that belong to one connection, or that frame the message: the codec writes them.
+std::string check_editable_header(std::string_view name) {
+  for (std::string_view owned : {"connection", "content-length", "keep-alive", "proxy-connection", "te",
+                                 "trailer", "transfer-encoding", "upgrade"}) {
+    if (name.size() != owned.size()) continue;
+    bool same = true;
+    for (size_t i = 0; i < name.size(); ++i)
+      same = same && std::tolower(static_cast<unsigned char>(name[i])) == owned[i];
+    if (same) return "the header \"" + std::string(name) + "\" belongs to the connection and can't be edited";
+  }
+  return "";
+}
+
+constexpr TextFormat kName{.what = "a name",
+                           .pattern = "^[A-Za-z0-9_.-]{1,128}$",
+                           .detail = "1 to 128 letters, digits, '_', '.' or '-'"};
+constexpr TextFormat kPath{.what = "a path",
+                           .pattern = R"(^/[^\x00-\x20\x7f?#]*$)",
+                           .detail = "starts with '/', without spaces, '?' or '#'"};
+constexpr TextFormat kRedirectPath{.what = "a path",
+                                   .pattern = R"(^/[\x21-\x7e]*$)",
+                                   .detail = "starts with '/', printable ASCII without spaces"};
+constexpr TextFormat kFile{.what = "a file", .pattern = R"(^[^\x00]+$)", .detail = "a path"};
+constexpr TextFormat kLine{.what = "a line of text",
+                           .pattern = R"(^[^\x00-\x08\x0a-\x1f\x7f]+$)",
+                           .detail = "without line breaks or control characters"};
+constexpr TextFormat kBody{
+    .what = "text", .pattern = R"(^[^\x00]*$)", .detail = "without NUL", .bytes_max = 1 << 20};
+constexpr TextFormat kHeaderName{.what = "a header name",
+                                 .pattern = R"(^[!#$%&'*+.^_`|~0-9A-Za-z-]+$)",
+                                 .detail = "letters, digits and !#$%&'*+-.^_`|~"};
+constexpr TextFormat kEditedHeader{.what = kHeaderName.what,
+                                   .pattern = kHeaderName.pattern,
+                                   .detail = kHeaderName.detail,
+                                   .check = check_editable_header};
+constexpr TextFormat kHeaderValue{.what = "a header value",
+                                  .pattern = R"(^[^\x00-\x08\x0a-\x1f\x7f]*$)",
+                                  .detail = "without line breaks or control characters",
+                                  .secret = true,
+                                  .bytes_max = 16 << 10};
+constexpr TextFormat kHeaderText{
+    .what = "text of a header value", .pattern = kHeaderValue.pattern, .detail = kHeaderValue.detail};
+constexpr TextFormat kRegex{
+    .what = "a regular expression", .pattern = R"(^[^\x00]+$)", .detail = "RE2 syntax", .check = check_regex};
+constexpr TextFormat kWord{.what = "a word",
+                           .pattern = R"(^[\x21-\x7e]{1,256}$)",
+                           .detail = "1 to 256 printable ASCII characters without spaces"};
+constexpr TextFormat kToken{
+    .what = "a protocol token", .pattern = kHeaderName.pattern, .detail = "such as websocket"};
+constexpr TextFormat kHost{.what = "a host",
+                           .pattern = R"(^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$)",
+                           .detail = "a name or address, with or without a port"};
+constexpr TextFormat kDomain{
+    .what = "a domain",
+    .pattern =
+        R"(^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.\*)"
+        R"(|\[[0-9A-Fa-f:.]+\])$)",
+    .detail = "a host without port, \"*.suffix\", \"prefix.*\", or \"*\""};
+
+std::vector<std::string_view> protocol_names() {
+  std::vector<std::string_view> names;
+  for (const Protocol& protocol : kProtocols) names.push_back(protocol.name);
+  return names;
+}
+
+bool is_http_listener(const Listener& listener) {
+  const Protocol* protocol = find_protocol(listener.protocol);
+  return protocol && protocol->http;
+}
+bool is_framed_listener(const Listener& listener) {
+  const Protocol* protocol = find_protocol(listener.protocol);
+  return protocol && protocol->framed;
+}
+bool is_http_cluster(const Cluster& cluster) {
+  const Protocol* protocol = find_protocol(cluster.protocol);
+  return protocol && protocol->http;
+}
+bool is_framed_cluster(const Cluster& cluster) {
+  const Protocol* protocol = find_protocol(cluster.protocol);
+  return protocol && protocol->framed;
+}
+bool is_http_check(const HealthCheck& check) { return check.type == HealthCheckType::kHttp; }
+
+// ---------------------------------------------------------------------------------------------------------
+// blocks
+
+In<Admin> admin_block() {
+  return block<Admin>(
+      "admin", "The admin port: health, metrics, the configuration in force, draining.",
+      {
+          field<&Admin::enabled>(
+              "enabled", boolean(),
+              "Whether the admin port is opened. Without it there are no metrics and no drain command."),
+          field<&Admin::address>("address", address(true),
+                                 "Where it listens; port 0 takes any free port. It has no passwords: keep it "
+                                 "on a loopback address."),
+      });
+}
+
+In<Log> log_block() {
+  return block<Log>(
+      "log", "The diagnostic log.",
+      {
+          field<&Log::level>("level", choice<LogLevel>({"trace", "debug", "info", "warn", "error", "off"}),
+                             "The least severe level that is written. debug and trace cost throughput."),
+          field<&Log::format>("format", choice<LogFormat>({"text", "json"}),
+                              "Lines for people or JSON objects for programs."),
+          field<&Log::path>("path", text(kFile), "The file that lines are appended to."),
+      });
+}
+
+In<Drain> drain_block() {
+  return block<Drain>(
+      "drain", "What happens between the order to stop and the end.",
+      {
+          field<&Drain::deadline_ms>("deadline", duration(0, kHour),
+                                     "How long requests under way may go on. After it they are cut off."),
+          field<&Drain::idle_grace_ms>("idle_grace", duration(0, kHour),
+                                       "How long an idle connection is kept open, so that a request already "
+                                       "on its way still gets an answer."),
+      });
+}
+
+In<AccessLog> access_log_block() {
+  return block<AccessLog>(
+      "access_log", "One line for each request. Left out, none are written and none are formatted.",
+      {
+          field<&AccessLog::path>("path", text(kFile), "The file that lines are appended to."),
+          field<&AccessLog::format>("format", choice<LogFormat>({"text", "json"}),
+                                    "Lines from the template, or JSON objects with all fields."),
+          field<&AccessLog::template_text>(
+              "template", text(kLine),
+              "The line, with %FIELD% where values go; format text only. Fewer fields cost less."),
+          field<&AccessLog::queue_bytes>("queue_bytes", size(4 * kKiB, kGiB),
+                                         "Memory for each worker's lines that wait for the disk. When it is "
+                                         "full, lines are dropped and counted; requests never wait."),
+      });
+}
+
+In<Metrics> metrics_block() {
+  return block<Metrics>(
+      "metrics", "Limits of the metrics.",
+      {
+          field<&Metrics::series_max>("series_max", whole(100, 10'000'000),
+                                      "How many series are kept. Those beyond are summed up under the label "
+                                      "\"other\", which bounds memory and the time of a scrape."),
+      });
+}
+
+In<Buffer> buffer_block() {
+  static const In<Buffer> shared = block<Buffer>(
+      "buffer", "How much one connection may hold in memory.",
+      {
+          field<&Buffer::high_bytes>(
+              "high", size(4 * kKiB, kGiB),
+              "With this much waiting to be written, the other side is no longer read. Worst-case memory is "
+              "about this for each connection and direction."),
+          field<&Buffer::low_bytes>("low", size(0, kGiB),
+                                    "Reading goes on when no more than this waits. Must be below high; the "
+                                    "further below, the fewer stops and starts."),
+          field<&Buffer::read_budget_bytes>(
+              "read_budget", size(4 * kKiB, kGiB),
+              "How much is read from one connection before the others of the worker get their turn. More "
+              "favours throughput, less favours latency."),
+          field<&Buffer::write_stall_timeout_ms>("write_stall_timeout", duration(100, kDay, "never"),
+                                                 "A peer that takes no byte for so long is cut off."),
+      });
+  return shared;
+}
+
+In<HeaderEdits> header_edits_block() {
+  static const In<HeaderEdits> shared = block<HeaderEdits>(
+      "header_edits",
+      "Changes to headers: remove, then set, then add. Each costs a search through the headers.",
+      {
+          field<&HeaderEdits::set>("set", text_map(kEditedHeader, kHeaderValue),
+                                   "Headers that get this value, whatever they had."),
+          field<&HeaderEdits::add>("add", text_map(kEditedHeader, kHeaderValue),
+                                   "Headers that get one more field with this value."),
+          field<&HeaderEdits::remove>("remove", texts(kEditedHeader, 0), "Headers that are taken out."),
+      });
+  return shared;
+}
+
+In<HeadersFilter> headers_filter_block() {
+  return block<HeadersFilter>(
+      "headers_filter", "Edits the headers of every request and response of the listener.",
+      {
+          field<&HeadersFilter::request>("request", header_edits_block(),
+                                         "Edits to requests, seen by later filters and the routes."),
+          field<&HeadersFilter::response>("response", header_edits_block(), "Edits to responses."),
+      },
+      {.type = "headers"});
+}
+
+In<FaultFilter> fault_filter_block() {
+  const In<FaultAbort> abort = block<FaultAbort>(
+      "fault_abort", "Requests that are answered with an error instead of being sent on.",
+      {
+          field<&FaultAbort::percent>("percent", percent(), "The share of requests, chosen at random.")
+              .must(),
+          field<&FaultAbort::status>("status", whole(200, 599),
+                                     "The HTTP status of the answer; other protocols answer with their own "
+                                     "status for the same kind of failure."),
+      });
+  const In<FaultDelay> delay = block<FaultDelay>(
+      "fault_delay", "Requests that are held back before they are sent on.",
+      {
+          field<&FaultDelay::percent>("percent", percent(), "The share of requests, chosen at random.")
+              .must(),
+          field<&FaultDelay::duration_ms>("duration", duration(1, kHour),
+                                          "How long. The request's memory is held meanwhile.")
+              .must(),
+      });
+  return block<FaultFilter>(
+      "fault_filter", "Makes a share of requests fail or wait, to see how callers bear it.",
+      {
+          field<&FaultFilter::abort>("abort", optional(abort), "Answers with an error."),
+          field<&FaultFilter::delay>("delay", optional(delay), "Holds back."),
+      },
+      {.groups = {{Pick::kAtLeastOne, {"abort", "delay"}}}, .type = "fault"});
+}
+
+In<ListenerHttp> listener_http_block() {
+  return block<ListenerHttp>(
+      "listener_http", "HTTP settings; listeners with an HTTP protocol only.",
+      {
+          field<&ListenerHttp::header_bytes_max>("header_bytes_max", size(kKiB, 16 * kMiB),
+                                                 "Longest head of a request, in total; beyond, 431. A client "
+                                                 "can make each connection hold so much."),
+          field<&ListenerHttp::headers_max>("headers_max", whole(1, 10'000),
+                                            "Most header fields of a request; beyond, 431."),
+          field<&ListenerHttp::uri_bytes_max>("uri_bytes_max", size(64, 16 * kMiB),
+                                              "Longest request target; beyond, 414."),
+          field<&ListenerHttp::body_bytes_max>("body_bytes_max", size(1, 1024 * kGiB, "no limit"),
+                                               "Longest body of a request; beyond, 413."),
+          field<&ListenerHttp::header_timeout_ms>(
+              "header_timeout", duration(100, kHour),
+              "How long a client may take from the first byte of a head to its last; then 408."),
+          field<&ListenerHttp::body_idle_timeout_ms>(
+              "body_idle_timeout", duration(100, kDay, "never"),
+              "How long a request body may pause before the exchange is ended."),
+          field<&ListenerHttp::normalize_path>("normalize_path", boolean(),
+                                               "Resolve '.', '..' and repeated slashes before routing, so "
+                                               "that no spelling of a path gets around a route."),
+          field<&ListenerHttp::trace_method>(
+              "trace_method", choice<TraceMethod>({"reject", "allow"}),
+              "Whether TRACE requests, which echo headers back, are passed on."),
+          field<&ListenerHttp::upgrade>("upgrade", texts(kToken, 0),
+                                        "Protocols a client may upgrade to; the connection is then relayed "
+                                        "as bytes. An empty list forbids all."),
+          field<&ListenerHttp::x_forwarded>("x_forwarded", choice<XForwarded>({"append", "set", "off"}),
+                                            "Whether the client's address is added to x-forwarded-for, "
+                                            "replaces it (where clients can't be trusted), or is left out."),
+          field<&ListenerHttp::request_id>("request_id", boolean(),
+                                           "Give a request without x-request-id a new random one."),
+          field<&ListenerHttp::server_header>("server_header", choice<ServerHeader>({"pass", "remove"}),
+                                              "Whether the server header of responses is passed on."),
+      });
+}
+
+In<ListenerRpc> listener_rpc_block() {
+  const In<BoltOptions> bolt = block<BoltOptions>(
+      "bolt", "Settings of the Bolt protocol; listeners with protocol bolt only.",
+      {
+          field<&BoltOptions::verify_crc>(
+              "verify_crc", boolean(),
+              "Check the CRC-32 of frames that carry one. Costs one pass over every such frame's bytes."),
+      });
+  return block<ListenerRpc>(
+      "listener_rpc", "Settings for framed RPC; listeners with a framed protocol (bolt) only.",
+      {
+          field<&ListenerRpc::frame_bytes_max>(
+              "frame_bytes_max", size(kKiB, kGiB),
+              "Longest frame of a request; a longer one ends the connection."),
+          field<&ListenerRpc::frame_timeout_ms>(
+              "frame_timeout", duration(100, kHour, "never"),
+              "How long a client may take from the first byte of a frame to its last."),
+          field<&ListenerRpc::streams_max>(
+              "streams_max", whole(1, 1'000'000),
+              "Most requests under way at once on one connection; further ones are answered as overloaded."),
+          field<&ListenerRpc::heartbeats_per_second_max>("heartbeats_per_second_max", whole(1, 1'000'000),
+                                                         "More heartbeats than this end the connection."),
+          field<&ListenerRpc::goaway>(
+              "goaway", boolean(),
+              "Announce the end of a connection with the protocol's own frame when draining. Only for "
+              "clients that understand it, such as other mesh proxies."),
+          field<&ListenerRpc::bolt>("bolt", bolt, "Settings of the Bolt protocol."),
+      });
+}
+
+In<Listener> listener_block() {
+  return block<Listener>(
+      "listener", "An address that clients connect to, and where their requests go.",
+      {
+          field<&Listener::name>("name", text(kName),
+                                 "Names the listener in logs and metrics. Must be unique.")
+              .must(),
+          field<&Listener::address>(
+              "address", address(true),
+              "Where it listens; port 0 takes any free port. Every worker listens there.")
+              .must(),
+          field<&Listener::protocol>("protocol", word(protocol_names()),
+                                     "What clients speak. tcp relays bytes without looking at them.")
+              .must(),
+          field<&Listener::cluster>("cluster", text(kName), "The cluster that everything goes to."),
+          field<&Listener::routes>("routes", text(kName), "The route table that decides; not for tcp."),
+          field<&Listener::backlog>("backlog", whole(1, 65'535),
+                                    "How many connections the kernel keeps waiting to be accepted; the "
+                                    "kernel may cap it (somaxconn)."),
+          field<&Listener::connections_max>(
+              "connections_max", whole(1, 10'000'000),
+              "Most connections at once, over all workers. Beyond, new ones wait in the backlog."),
+          field<&Listener::accept_per_turn>("accept_per_turn", whole(1, 10'000),
+                                            "How many connections one worker accepts before it serves "
+                                            "others. More shortens bursts, less keeps latency even."),
+          field<&Listener::idle_timeout_ms>(
+              "idle_timeout", duration(100, 7 * kDay, "never"),
+              "A connection without a request and without a byte for so long is closed."),
+          field<&Listener::filters>("filters",
+                                    list(typed_block(headers_filter_block(), fault_filter_block())),
+                                    "What requests pass on their way to the routes, in this order; responses "
+                                    "pass them backwards. Not for tcp."),
+          field<&Listener::http>("http", listener_http_block(), "HTTP settings; HTTP protocols only.")
+              .where<Listener, is_http_listener>(),
+          field<&Listener::rpc>("rpc", listener_rpc_block(),
+                                "Settings for framed RPC; framed protocols (bolt) only.")
+              .where<Listener, is_framed_listener>(),
+          field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
+      },
+      {.groups = {{Pick::kExactlyOne, {"cluster", "routes"}}}});
+}
+
+In<Match> match_block() {
+  const In<HeaderMatch> header = block<HeaderMatch>(
+      "header_match", "A condition on one header.",
+      {
+          field<&HeaderMatch::name>("name", text(kHeaderName), "The header; letter case does not matter.")
+              .must(),
+          field<&HeaderMatch::exact>("exact", optional(text(kHeaderText)), "The value is this."),
+          field<&HeaderMatch::prefix>("prefix", optional(text(kHeaderText)), "The value starts with this."),
+          field<&HeaderMatch::suffix>("suffix", optional(text(kHeaderText)), "The value ends with this."),
+          field<&HeaderMatch::regex>(
+              "regex", optional(text(kRegex)),
+              "The whole value matches this RE2 expression. Costs more than the others."),
+          field<&HeaderMatch::present>("present", optional(boolean()),
+                                       "The header is there (true) or is not (false)."),
+          field<&HeaderMatch::invert>("invert", boolean(), "Turn the condition into its opposite."),
+      },
+      {.groups = {{Pick::kExactlyOne, {"exact", "prefix", "suffix", "regex", "present"}}}});
+  return block<Match>(
+      "match", "All conditions given must hold. Without any, every request matches.",
+      {
+          field<&Match::path>("path", text(kPath), "The path, without query, is this."),
+          field<&Match::prefix>("prefix", text(kPath), "The path starts with this."),
+          field<&Match::regex>(
+              "regex", text(kRegex),
+              "The whole path, without query, matches this RE2 expression. Costs more than path and prefix."),
+          field<&Match::method>(
+              "method", texts(kWord, 1, true),
+              "The method is one of these: the HTTP method, or the method of the RPC service."),
+          field<&Match::service>("service", text(kWord),
+                                 "The RPC service is this; a '*' at the end makes it a prefix."),
+          field<&Match::headers>(
+              "headers", list(header),
+              "All these conditions on headers hold. For RPC the headers of every request are then decoded."),
+      },
+      {.groups = {{Pick::kAtMostOne, {"path", "prefix", "regex"}}}});
+}
+
+In<Retry> retry_block() {
+  return block<Retry>(
+      "retry",
+      "Sending a request again after a failure. Each try adds load when there may be too much already: see "
+      "the cluster's limits.retries.",
+      {
+          field<&Retry::on>("on",
+                            bits({{"connect_failure", kRetryConnectFailure},
+                                  {"reset", kRetryReset},
+                                  {"refused", kRetryRefused},
+                                  {"gateway_error", kRetryGatewayError},
+                                  {"5xx", kRetry5xx},
+                                  {"overloaded", kRetryOverloaded},
+                                  {"timeout", kRetryTimeout}}),
+                            "Which failures. Those that the endpoint may have acted on are only retried when "
+                            "the request is safe to repeat."),
+          field<&Retry::attempts>("attempts", whole(0, 10), "How many further tries."),
+          field<&Retry::backoff_ms>(
+              "backoff", duration(0, kHour),
+              "Wait before the first further try; doubled for each one after, with some randomness."),
+          field<&Retry::backoff_max_ms>("backoff_max", duration(0, kHour), "The longest wait."),
+          field<&Retry::idempotent>(
+              "idempotent", boolean(),
+              "Declares every request of the route safe to repeat, whatever its method."),
+          field<&Retry::body_bytes_max>("body_bytes_max", size(0, 64 * kMiB),
+                                        "Requests with a longer body are not retried. Bodies up to it are "
+                                        "kept in memory until the answer begins."),
+      });
+}
+
+In<Route> route_block() {
+  const In<WeightedCluster> weighted = block<WeightedCluster>(
+      "weighted_cluster", "A cluster's share of a route.",
+      {
+          field<&WeightedCluster::name>("name", text(kName), "The cluster.").must(),
+          field<&WeightedCluster::weight>("weight", whole(0, 1'000'000),
+                                          "Its share, relative to the sum of all weights of the route."),
+      });
+  const In<Redirect> redirect = block<Redirect>(
+      "redirect",
+      "An answer that sends the client elsewhere; HTTP only. What is not given is taken from the request.",
+      {
+          field<&Redirect::host>("host", text(kHost), "The host, with or without a port."),
+          field<&Redirect::path>("path", text(kRedirectPath), "The path, in place of the whole one."),
+          field<&Redirect::prefix>("prefix", text(kRedirectPath),
+                                   "What replaces the part that match.prefix matched."),
+          field<&Redirect::scheme>("scheme", word({"http", "https"}), "The scheme."),
+          field<&Redirect::status>(
+              "status", one_of_numbers({301, 302, 303, 307, 308}),
+              "The status. 307 and 308 keep the method; 301 and 308 may be cached for ever."),
+      },
+      {.groups = {{Pick::kAtMostOne, {"path", "prefix"}},
+                  {Pick::kAtLeastOne, {"host", "path", "prefix", "scheme"}}}});
+  const In<DirectResponse> direct = block<DirectResponse>(
+      "direct_response", "A fixed answer, given without any endpoint.",
+      {
+          field<&DirectResponse::status>(
+              "status", whole(200, 599),
+              "The HTTP status; other protocols answer with their own status of the same kind."),
+          field<&DirectResponse::body>("body", text(kBody), "The body."),
+          field<&DirectResponse::content_type>("content_type", text(kHeaderText),
+                                               "The media type of the body."),
+      });
+  return block<Route>(
+      "route", "Which requests, and what is done with them. The first route that matches is taken.",
+      {
+          field<&Route::match>("match", match_block(), "Which requests; left out, all."),
+          field<&Route::cluster>("cluster", text(kName), "Send to this cluster."),
+          field<&Route::clusters>("clusters", list(weighted, 1),
+                                  "Send to one of these clusters, chosen at random by weight."),
+          field<&Route::redirect>("redirect", optional(redirect), "Send the client elsewhere."),
+          field<&Route::direct_response>("direct_response", optional(direct), "Answer at once."),
+          field<&Route::name>(
+              "name", text(kName),
+              "Names the route in metrics and logs; left out, <table>.<virtual host>.<index>."),
+          field<&Route::timeout_ms>("timeout", duration(1, 7 * kDay, "none"),
+                                    "Longest time for the whole exchange with all its tries, from the "
+                                    "request's head to the response's end."),
+          field<&Route::per_try_timeout_ms>("per_try_timeout", duration(1, 7 * kDay, "none"),
+                                            "Longest time for one try."),
+          field<&Route::idle_timeout_ms>(
+              "idle_timeout", duration(1, 7 * kDay, "none"),
+              "An exchange without a byte in either direction for so long is ended."),
+          field<&Route::retry>("retry", optional(retry_block()), "Further tries after a failure."),
+          field<&Route::prefix_rewrite>(
+              "prefix_rewrite", text(kRedirectPath),
+              "Replaces the part of the path that match.prefix or match.path matched; HTTP only."),
+          field<&Route::host_rewrite>("host_rewrite", text(kHost),
+                                      "Replaces the host of the request; HTTP only."),
+          field<&Route::request_headers>("request_headers", header_edits_block(), "Edits to requests."),
+          field<&Route::response_headers>("response_headers", header_edits_block(), "Edits to responses."),
+          field<&Route::request_body_bytes_max>(
+              "request_body_bytes_max", size(1, 1024 * kGiB, "no limit of its own"),
+              "Longest body of a request; the listener's limit holds as well."),
+      },
+      {.groups = {{Pick::kExactlyOne, {"cluster", "clusters", "redirect", "direct_response"}}}});
+}
+
+In<RouteTable> route_table_block() {
+  const In<Route> route = route_block();
+  const In<VirtualHost> virtual_host = block<VirtualHost>(
+      "virtual_host",
+      "Routes for some hosts. An exact domain wins over \"*.suffix\", that over \"prefix.*\", that over "
+      "\"*\"; of two suffixes or prefixes, the longer.",
+      {
+          field<&VirtualHost::name>("name", text(kName),
+                                    "Names the virtual host. Must be unique in its table.")
+              .must(),
+          field<&VirtualHost::domains>("domains", texts(kDomain, 1),
+                                       "Hosts of requests, without port: exact, \"*.suffix\", \"prefix.*\", "
+                                       "or \"*\". Letter case does not matter.")
+              .must(),
+          field<&VirtualHost::routes>("routes", list(route, 1), "Tried in this order.").must(),
+      });
+  return block<RouteTable>(
+      "route_table", "A named list of routes that listeners refer to.",
+      {
+          field<&RouteTable::name>("name", text(kName), "What listeners call it. Must be unique.").must(),
+          field<&RouteTable::virtual_hosts>("virtual_hosts", list(virtual_host, 1),
+                                            "Routes by the host of the request."),
+          field<&RouteTable::routes>(
+              "routes", list(route, 1),
+              "Routes for every host: short for one virtual host with domains [\"*\"]."),
+      },
+      {.groups = {{Pick::kExactlyOne, {"virtual_hosts", "routes"}}}});
+}
+
+In<HealthCheck> health_check_block() {
+  return block<HealthCheck>(
+      "health_check",
+      "Probes of every endpoint. Left out, endpoints count as healthy until outlier ejects them.",
+      {
+          field<&HealthCheck::type>("type", choice<HealthCheckType>({"tcp", "http", "heartbeat"}),
+                                    "Connect only, a GET, or the protocol's own heartbeat."),
+          field<&HealthCheck::interval_ms>("interval", duration(100, kHour),
+                                           "Between the start of two probes of an endpoint. Shorter notices "
+                                           "failures sooner and costs each endpoint more."),
+          field<&HealthCheck::timeout_ms>("timeout", duration(10, kHour),
+                                          "A probe without an answer for so long has failed."),
+          field<&HealthCheck::healthy_threshold>("healthy_threshold", whole(1, 100),
+                                                 "Good probes in a row before a bad endpoint is used again."),
+          field<&HealthCheck::unhealthy_threshold>(
+              "unhealthy_threshold", whole(1, 100),
+              "Failed probes in a row before an endpoint is no longer used."),
+          field<&HealthCheck::path>("path", text(kRedirectPath), "What to GET; type http only.")
+              .where<HealthCheck, is_http_check>(),
+          field<&HealthCheck::host>("host", text(kHost),
+                                    "The host header; type http only; left out, the endpoint's address.")
+              .where<HealthCheck, is_http_check>(),
+          field<&HealthCheck::expect>("expect", list(status_range(), 1),
+                                      "Statuses of a good answer; type http only.")
+              .where<HealthCheck, is_http_check>(),
+          field<&HealthCheck::jitter_percent>("jitter", whole(0, 100),
+                                              "Percent by which intervals vary at random, so that probes of "
+                                              "many proxies do not come at once."),
+      });
+}
+
+In<Cluster> cluster_block() {
+  const In<Endpoint> endpoint = block<Endpoint>(
+      "endpoint", "A server of a cluster.",
+      {
+          field<&Endpoint::address>(
+              "address", address(false),
+              "Where it listens. A name is resolved, and each of its addresses becomes an endpoint.")
+              .must(),
+          field<&Endpoint::weight>("weight", whole(1, 1'000),
+                                   "Its share of requests, relative to the others."),
+      },
+      {.shorthand = "address"});
+  const In<Dns> dns =
+      block<Dns>("dns", "Resolving the names among the endpoints.",
+                 {
+                     field<&Dns::refresh_ms>("refresh", duration(kSecond, kDay),
+                                             "How often names are resolved anew. Shorter follows changes "
+                                             "sooner and asks the name server more."),
+                 });
+  const In<Pool> pool = block<Pool>(
+      "pool", "Connections to each endpoint, kept by each worker.",
+      {
+          field<&Pool::mode>("mode", choice<PoolMode>({"auto", "multiplex", "ping_pong", "bound"}),
+                             "multiplex shares connections between requests (framed protocols); ping_pong "
+                             "has one request at a time on each; bound gives each client connection one of "
+                             "its own (framed protocols); auto takes multiplex where it can."),
+          field<&Pool::connections>("connections", whole(1, 1'024),
+                                    "Mode multiplex: connections for each endpoint and worker. More than one "
+                                    "helps when one TCP stream is the bottleneck."),
+          field<&Pool::idle_timeout_ms>(
+              "idle_timeout", duration(10, kDay, "never"),
+              "Mode ping_pong: an unused connection is closed after this. Keep it below the idle timeout of "
+              "the servers, or requests run into closing connections."),
+          field<&Pool::requests_per_connection_max>("requests_per_connection_max", whole(0, 1'000'000'000),
+                                                    "A connection is closed after so many requests; 0 = no "
+                                                    "limit. Spreads load after endpoints change."),
+          field<&Pool::heartbeat_interval_ms>("heartbeat_interval", duration(100, kDay, "none"),
+                                              "How often the protocol's heartbeat is sent on an idle "
+                                              "connection; protocols with heartbeats (bolt) only."),
+          field<&Pool::heartbeat_misses_max>(
+              "heartbeat_misses_max", whole(1, 100),
+              "So many heartbeats in a row without an answer end the connection."),
+      });
+  const In<Limits> limits = block<Limits>(
+      "limits", "Circuit breakers, over all workers. What is beyond is refused at once as overloaded.",
+      {
+          field<&Limits::connections>("connections", whole(1, 10'000'000),
+                                      "Most connections to the cluster."),
+          field<&Limits::pending_requests>("pending_requests", whole(0, 10'000'000),
+                                           "Most requests that wait for a connection."),
+          field<&Limits::requests>("requests", whole(1, 10'000'000), "Most requests under way."),
+          field<&Limits::retries>("retries", whole(0, 10'000'000),
+                                  "Most retries under way. Keeps retries from multiplying an overload."),
+      });
+  const In<Outlier> outlier = block<Outlier>(
+      "outlier", "Takes out endpoints whose requests fail. Left out, none are.",
+      {
+          field<&Outlier::consecutive_failures>("consecutive_failures", whole(1, 1'000),
+                                                "Failures in a row that eject an endpoint."),
+          field<&Outlier::interval_ms>("interval", duration(100, kHour),
+                                       "How often ejections are decided and ended."),
+          field<&Outlier::ejection_time_ms>(
+              "ejection_time", duration(100, kDay),
+              "How long an endpoint stays out the first time; longer each further time."),
+          field<&Outlier::max_ejection_percent>("max_ejection_percent", whole(0, 100),
+                                                "Never more of the endpoints than this are out at once."),
+      });
+  const In<ClusterHttp> http = block<ClusterHttp>(
+      "cluster_http", "HTTP settings; clusters with an HTTP protocol only.",
+      {
+          field<&ClusterHttp::header_bytes_max>("header_bytes_max", size(kKiB, 16 * kMiB),
+                                                "Longest head of a response, in total; beyond, 502."),
+          field<&ClusterHttp::headers_max>("headers_max", whole(1, 10'000),
+                                           "Most header fields of a response; beyond, 502."),
+      });
+  const In<ClusterRpc> rpc = block<ClusterRpc>(
+      "cluster_rpc", "Settings for framed RPC; clusters with a framed protocol (bolt) only.",
+      {
+          field<&ClusterRpc::frame_bytes_max>(
+              "frame_bytes_max", size(kKiB, kGiB),
+              "Longest frame of a response; a longer one ends the connection."),
+      });
+  return block<Cluster>(
+      "cluster", "Servers that do the same work.",
+      {
+          field<&Cluster::name>("name", text(kName), "What listeners and routes call it. Must be unique.")
+              .must(),
+          field<&Cluster::protocol>(
+              "protocol", word(protocol_names()),
+              "What the servers speak; left out, the protocol of the listeners that lead here."),
+          field<&Cluster::endpoints>("endpoints", list(endpoint, 1), "The servers.").must(),
+          field<&Cluster::dns>("dns", dns, "Resolving the names among the endpoints."),
+          field<&Cluster::lb>("lb", choice<LbPolicy>({"round_robin", "random", "least_request"}),
+                              "How an endpoint is chosen. least_request suits requests of uneven cost."),
+          field<&Cluster::connect_timeout_ms>("connect_timeout", duration(1, kHour),
+                                              "Longest time for a connection to be established."),
+          field<&Cluster::pool>("pool", pool, "Connections to each endpoint."),
+          field<&Cluster::limits>("limits", limits, "Circuit breakers."),
+          field<&Cluster::health_check>("health_check", optional(health_check_block()),
+                                        "Probes of every endpoint; left out, none."),
+          field<&Cluster::outlier>("outlier", optional(outlier),
+                                   "Takes out endpoints whose requests fail; left out, none are."),
+          field<&Cluster::panic_threshold_percent>(
+              "panic_threshold", whole(0, 100),
+              "With fewer percent of the endpoints healthy, health is ignored and all are used, so that the "
+              "rest is not overrun; 0 = never."),
+          field<&Cluster::http>("http", http, "HTTP settings; HTTP protocols only.")
+              .where<Cluster, is_http_cluster>(),
+          field<&Cluster::rpc>("rpc", rpc, "Settings for framed RPC; framed protocols (bolt) only.")
+              .where<Cluster, is_framed_cluster>(),
+          field<&Cluster::buffer>("buffer", buffer_block(), "Memory for each connection to an endpoint."),
+      });
+}
+
+}  // namespace
+
+const Block& root_block() {
+  static const In<Config> root = block<Config>(
+      "config", "The configuration file.",
+      {
+          field<&Config::workers>("workers", whole(1, 256, "auto"),
+                                  "Threads that serve; auto is one for each CPU the process may use. "
+                                  "Connections, pools and their limits of memory exist once for each."),
+          field<&Config::admin>("admin", admin_block(), "The admin port."),
+          field<&Config::log>("log", log_block(), "The diagnostic log."),
+          field<&Config::drain>("drain", drain_block(),
+                                "What happens between the order to stop and the end."),
+          field<&Config::access_log>("access_log", optional(access_log_block()),
+                                     "One line for each request; left out, none."),
+          field<&Config::metrics>("metrics", metrics_block(), "Limits of the metrics."),
+          field<&Config::listeners>("listeners", list(listener_block(), 1), "Where clients connect.").must(),
+          field<&Config::routes>("routes", list(route_table_block()), "Route tables."),
+          field<&Config::clusters>("clusters", list(cluster_block()), "Where requests go."),
+      });
+  return static_cast<const Block&>(*root.value);
+}
+
+}  // namespace dragoman::config

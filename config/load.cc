@@ -1,0 +1,90 @@
+#include "config/load.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "config/document.h"
+#include "config/fields.h"
+#include "config/strict.h"
+#include "config/substitute.h"
+#include "config/validate.h"
+
+namespace dragoman::config {
+namespace {
+
+std::string too_big() { return "the file is larger than " + size_text(kSourceBytesMax); }
+
+std::optional<Config> load(std::string_view text, const EnvLookup& env, Context& context) {
+  if (text.size() > kSourceBytesMax) {
+    context.error({}, too_big());
+    return std::nullopt;
+  }
+  if (!check_yaml(text, context)) return std::nullopt;
+  std::optional<Node> root = build_tree(text, context);
+  if (!root) return std::nullopt;
+  if (root->kind == Node::Kind::kNull) {
+    context.error({}, "the file has no settings in it");
+    return std::nullopt;
+  }
+  substitute(*root, env, context);
+  // On the heap, and not moved before validation is done: the context knows settings by their address.
+  const auto config = std::make_unique<Config>();
+  const Place& place = context.keep({.pos = root->pos});
+  context.bind(config.get(), place);
+  root_block().read(context, *root, place, config.get());
+  validate(*config, context);
+  if (context.failed()) return std::nullopt;
+  complete(*config);
+  return std::move(*config);
+}
+
+}  // namespace
+
+EnvLookup process_environment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (!value) return std::nullopt;
+    return value;
+  };
+}
+
+LoadResult load_string(std::string_view text, const std::string& filename, const EnvLookup& env) {
+  Context context(filename);
+  LoadResult result;
+  result.config = load(text, env, context);
+  result.diagnostics = context.take();
+  result.source = text.substr(0, kSourceBytesMax);
+  return result;
+}
+
+LoadResult load_file(const std::string& path, const EnvLookup& env) {
+  const bool standard_input = path == "-";
+  const std::string name = standard_input ? "<stdin>" : path;
+  const auto failed = [&](std::string message) {
+    Context context(name);
+    context.error({}, std::move(message));
+    LoadResult result;
+    result.diagnostics = context.take();
+    return result;
+  };
+  const auto close = [](std::FILE* file) {
+    if (file != stdin) std::fclose(file);
+  };
+  const std::unique_ptr<std::FILE, decltype(close)> file(
+      standard_input ? stdin : std::fopen(path.c_str(), "rb"), close);
+  if (!file) return failed(std::string("can't be opened: ") + std::strerror(errno));
+  std::string text;
+  char piece[64 << 10];
+  while (text.size() <= kSourceBytesMax) {
+    const size_t n = std::fread(piece, 1, sizeof(piece), file.get());
+    if (n == 0) break;
+    text.append(piece, n);
+  }
+  if (std::ferror(file.get())) return failed(std::string("can't be read: ") + std::strerror(errno));
+  return load_string(text, name, env);
+}
+
+}  // namespace dragoman::config

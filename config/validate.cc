@@ -1,0 +1,398 @@
+#include "config/validate.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "config/value.h"
+#include "proxy/base/suggest.h"
+
+namespace dragoman::config {
+namespace {
+
+std::string in_quotes(std::string_view text) { return "\"" + std::string(text) + "\""; }
+
+template <class T>
+Names names_of(const std::vector<T>& list) {
+  Names names;
+  for (const T& entity : list) names.add(entity.name);
+  return names;
+}
+
+/// Names are looked up often: references, reach of listeners.
+class Index {
+ public:
+  explicit Index(const Config& config) {
+    for (const RouteTable& table : config.routes) tables_.emplace(table.name, &table);
+    for (size_t i = 0; i < config.clusters.size(); ++i) clusters_.emplace(config.clusters[i].name, i);
+  }
+  const RouteTable* table(std::string_view name) const {
+    const auto it = tables_.find(name);
+    return it == tables_.end() ? nullptr : it->second;
+  }
+  /// Index in config.clusters, or -1.
+  int cluster(std::string_view name) const {
+    const auto it = clusters_.find(name);
+    return it == clusters_.end() ? -1 : static_cast<int>(it->second);
+  }
+  /// Indices of the clusters that requests of `listener` may go to.
+  std::vector<int> reach(const Listener& listener) const {
+    std::vector<int> reached;
+    std::unordered_set<int> seen;
+    const auto add = [&](std::string_view name) {
+      const int i = cluster(name);
+      if (i >= 0 && seen.insert(i).second) reached.push_back(i);
+    };
+    if (!listener.cluster.empty()) add(listener.cluster);
+    if (const RouteTable* routes = table(listener.routes)) {
+      for_each_route(*routes, [&](const Route& route) {
+        for (std::string_view name : route_clusters(route)) add(name);
+      });
+    }
+    return reached;
+  }
+
+ private:
+  std::unordered_map<std::string_view, const RouteTable*> tables_;
+  std::unordered_map<std::string_view, size_t> clusters_;
+};
+
+/// For each cluster, its own protocol or that of the first listener that leads to it (then `user` says
+/// which).
+struct ClusterProtocol {
+  std::string_view protocol;
+  const Listener* user = nullptr;
+};
+
+std::vector<ClusterProtocol> cluster_protocols(const Config& config, const Index& index) {
+  std::vector<ClusterProtocol> protocols;
+  for (const Cluster& cluster : config.clusters) protocols.push_back({cluster.protocol, nullptr});
+  for (const Listener& listener : config.listeners) {
+    if (listener.protocol.empty()) continue;
+    for (int i : index.reach(listener)) {
+      ClusterProtocol& entry = protocols[static_cast<size_t>(i)];
+      if (entry.protocol.empty()) entry = {listener.protocol, &listener};
+    }
+  }
+  return protocols;
+}
+
+// --------------------------------------------------------------------------------------------------
+// addresses
+
+/// Who listens on one port.
+struct PortUse {
+  struct Taker {
+    std::string name;
+    int line = 0;
+  };
+  std::unordered_map<std::string, Taker> by_ip;
+  std::optional<Taker> first;    // any address
+  std::optional<Taker> first_4;  // any IPv4 address
+};
+
+class PortChecker {
+ public:
+  explicit PortChecker(Context& context) : context_(context) {}
+
+  void take(const Address& address, const void* field, const void* owner, std::string name) {
+    if (address.port == 0 || address.host.empty()) return;
+    PortUse& use = ports_[address.port];
+    const std::string ip = canonical(address.host);
+    if (const PortUse::Taker* other = clash(use, ip)) {
+      std::string message = address.text() + " is already taken by " + other->name;
+      if (other->line > 0) message += " at line " + std::to_string(other->line);
+      fail_at(context_, field, owner, std::move(message), address.text());
+      return;
+    }
+    const PortUse::Taker taker{std::move(name), context_.where(field, owner).pos.line};
+    use.by_ip.emplace(ip, taker);
+    if (!use.first) use.first = taker;
+    if (!use.first_4 && is_ipv4(ip)) use.first_4 = taker;
+  }
+
+ private:
+  static bool is_ipv4(const std::string& ip) { return ip.find(':') == std::string::npos; }
+
+  static std::string canonical(const std::string& host) {
+    unsigned char bytes[sizeof(in6_addr)];
+    char text[INET6_ADDRSTRLEN];
+    const int family = is_ipv4(host) ? AF_INET : AF_INET6;
+    if (inet_pton(family, host.c_str(), bytes) != 1 || !inet_ntop(family, bytes, text, sizeof(text)))
+      return host;
+    return text;
+  }
+
+  /// "::" takes a port of IPv4 as well as of IPv6.
+  static const PortUse::Taker* clash(const PortUse& use, const std::string& ip) {
+    for (const std::string& other : {ip, std::string("::"), std::string(is_ipv4(ip) ? "0.0.0.0" : "::")}) {
+      const auto it = use.by_ip.find(other);
+      if (it != use.by_ip.end()) return &it->second;
+    }
+    if (ip == "::" && use.first) return &*use.first;
+    if (ip == "0.0.0.0" && use.first_4) return &*use.first_4;
+    return nullptr;
+  }
+
+  Context& context_;
+  std::unordered_map<uint16_t, PortUse> ports_;
+};
+
+bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
+
+// ------------------------------------------------------------------------------------------------ single
+// blocks
+
+void check_buffer(const Buffer& buffer, Context& context) {
+  if (buffer.low_bytes < buffer.high_bytes) return;
+  const void* field = context.find(&buffer.low_bytes) ? &buffer.low_bytes : &buffer.high_bytes;
+  fail_at(context, field, &buffer,
+          "low (" + size_text(buffer.low_bytes) + ") must be less than high (" +
+              size_text(buffer.high_bytes) + ")");
+}
+
+/// A block that only some protocols have was written for another.
+void check_block_fits(bool fits, const void* block, const void* owner, std::string_view key,
+                      std::string_view protocol, std::string_view what, Context& context) {
+  if (fits || !context.find(block)) return;
+  fail_at(context, block, owner,
+          in_quotes(key) + " settings are not for a " + std::string(protocol) + " " + std::string(what));
+}
+
+void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
+  check_buffer(listener.buffer, context);
+  if (!listener.cluster.empty()) check_reference(listener.cluster, &listener, "cluster", clusters, context);
+  if (!listener.routes.empty()) check_reference(listener.routes, &listener, "route table", tables, context);
+
+  const Protocol* protocol = find_protocol(listener.protocol);
+  if (!protocol) return;
+  check_block_fits(protocol->http, &listener.http, &listener, "http", protocol->name, "listener", context);
+  check_block_fits(protocol->framed, &listener.rpc, &listener, "rpc", protocol->name, "listener", context);
+  if (!protocol->routes) {
+    const std::string reason =
+        "a " + std::string(protocol->name) + " listener relays bytes it does not look into: ";
+    if (context.find(&listener.routes))
+      fail_at(context, &listener.routes, &listener, reason + "give it a \"cluster\", not \"routes\"");
+    if (!listener.filters.empty())
+      fail_at(context, &listener.filters, &listener, reason + "it can't have filters");
+  }
+  if (protocol->framed) {
+    check_block_fits(protocol->name == "bolt", &listener.rpc.bolt, &listener, "bolt", protocol->name,
+                     "listener", context);
+    if (listener.rpc.goaway && !protocol->goaway) {
+      fail_at(context, &listener.rpc.goaway, &listener.rpc,
+              std::string(protocol->name) + " has no way to announce the end of a connection");
+    }
+  }
+  if (protocol->http) {
+    for (const Filter& filter : listener.filters) {
+      const auto* headers = std::get_if<HeadersFilter>(&filter);
+      if (headers) validate_http_edits(headers->request, context);
+    }
+  }
+}
+
+void check_health_check(const HealthCheck& check, const Protocol* protocol, const Cluster& cluster,
+                        Context& context) {
+  const bool http = check.type == HealthCheckType::kHttp;
+  const auto only_http = [&](const void* field, std::string_view key) {
+    if (!http && context.find(field))
+      fail_at(context, field, &check, in_quotes(key) + " is only for type http");
+  };
+  only_http(&check.path, "path");
+  only_http(&check.host, "host");
+  only_http(&check.expect, "expect");
+  if (protocol && check.type == HealthCheckType::kHeartbeat && !protocol->heartbeats) {
+    fail_at(context, &check.type, &cluster.health_check,
+            std::string(protocol->name) + " has no heartbeats; use type tcp" +
+                (protocol->http ? " or http" : ""));
+  }
+  if (protocol && http && protocol->framed) {
+    fail_at(context, &check.type, &cluster.health_check,
+            "a " + std::string(protocol->name) + " cluster does not answer HTTP; use type tcp" +
+                (protocol->heartbeats ? " or heartbeat" : ""));
+  }
+  if (check.timeout_ms > check.interval_ms) {
+    warn_at(context, &check.timeout_ms, &cluster.health_check,
+            "timeout (" + duration_text(check.timeout_ms) + ") is longer than interval (" +
+                duration_text(check.interval_ms) + "), so failures are noticed late");
+  }
+}
+
+void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& context) {
+  check_buffer(cluster.buffer, context);
+  std::unordered_map<std::string, const Endpoint*> seen;
+  for (const Endpoint& endpoint : cluster.endpoints) {
+    if (endpoint.address.host.empty()) continue;
+    if (endpoint.address.port == 0)
+      fail_at(context, &endpoint.address, &endpoint, "an endpoint needs a port from 1 to 65535",
+              endpoint.address.text());
+    const auto [it, added] = seen.emplace(endpoint.address.text(), &endpoint);
+    if (!added)
+      warn_at(context, &endpoint.address, &endpoint,
+              endpoint.address.text() + " is listed twice; use \"weight\" to give it a larger share");
+  }
+  if (cluster.health_check) check_health_check(*cluster.health_check, protocol, cluster, context);
+  if (!protocol) return;
+  check_block_fits(protocol->http, &cluster.http, &cluster, "http", protocol->name, "cluster", context);
+  check_block_fits(protocol->framed, &cluster.rpc, &cluster, "rpc", protocol->name, "cluster", context);
+  const PoolMode mode = cluster.pool.mode;
+  if (!protocol->framed && (mode == PoolMode::kMultiplex || mode == PoolMode::kBound)) {
+    fail_at(context, &cluster.pool.mode, &cluster.pool,
+            "connections of a " + std::string(protocol->name) + " cluster can't be " +
+                (mode == PoolMode::kBound ? "bound" : "multiplexed") + "; use auto");
+  }
+  if (!protocol->routes && mode == PoolMode::kPingPong) {
+    fail_at(context, &cluster.pool.mode, &cluster.pool,
+            "a " + std::string(protocol->name) + " cluster does not reuse connections; use auto");
+  }
+}
+
+void check_globals(const Config& config, Context& context) {
+  if (config.access_log && config.access_log->format == LogFormat::kJson &&
+      context.find(&config.access_log->template_text)) {
+    fail_at(context, &config.access_log->template_text, &config.access_log,
+            "\"template\" is only for format text");
+  }
+  if (config.admin.enabled && !config.admin.address.host.empty() && !is_loopback(config.admin.address.host)) {
+    warn_at(context, &config.admin.address, &config.admin,
+            "the admin port has no passwords; any host that reaches " + config.admin.address.text() +
+                " can control the proxy");
+  }
+}
+
+void check_protocols_meet(const Config& config, const Index& index,
+                          const std::vector<ClusterProtocol>& protocols, Context& context) {
+  for (const Listener& listener : config.listeners) {
+    if (listener.protocol.empty()) continue;
+    const void* field = listener.routes.empty() ? &listener.cluster : &listener.routes;
+    for (int i : index.reach(listener)) {
+      const Cluster& cluster = config.clusters[static_cast<size_t>(i)];
+      const ClusterProtocol& entry = protocols[static_cast<size_t>(i)];
+      if (entry.protocol == listener.protocol) continue;
+      std::string message =
+          "the listener speaks " + listener.protocol + ", but cluster " + in_quotes(cluster.name);
+      if (entry.user) {
+        message += " is also used by listener " + in_quotes(entry.user->name) + ", which speaks " +
+                   std::string(entry.protocol) + "; give each protocol a cluster of its own";
+      } else {
+        message += " speaks " + cluster.protocol;
+      }
+      fail_at(context, field, &listener, std::move(message), listener.protocol);
+    }
+  }
+}
+
+void warn_unused(const Config& config, Context& context) {
+  std::unordered_set<std::string_view> tables;
+  std::unordered_set<std::string_view> clusters;
+  for (const Listener& listener : config.listeners) {
+    tables.insert(listener.routes);
+    clusters.insert(listener.cluster);
+  }
+  for (const RouteTable& table : config.routes) {
+    if (!tables.count(table.name)) warn_at(context, &table.name, &table, "no listener uses this route table");
+    for_each_route(table, [&](const Route& route) {
+      for (std::string_view name : route_clusters(route)) clusters.insert(name);
+    });
+  }
+  for (const Cluster& cluster : config.clusters) {
+    if (!clusters.count(cluster.name))
+      warn_at(context, &cluster.name, &cluster, "no listener and no route uses this cluster");
+  }
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
+}  // namespace
+
+void fail_at(Context& context, const void* field, const void* owner, std::string message, std::string found) {
+  context.error(context.where(field, owner), {.message = std::move(message), .found = std::move(found)});
+}
+
+void warn_at(Context& context, const void* field, const void* owner, std::string message) {
+  context.warn(context.where(field, owner), {.message = std::move(message)});
+}
+
+void check_reference(const std::string& name, const void* owner, std::string_view what, const Names& names,
+                     Context& context) {
+  if (names.has(name)) return;
+  Fault fault{.message = "there is no " + std::string(what) + " called " + in_quotes(name), .found = name};
+  // Looking for the nearest of many names takes long, and nobody will read so many faults.
+  if (context.errors() < kDiagnosticsMax) fault.nearest = nearest(name, names.list());
+  context.error(context.where(&name, owner), std::move(fault));
+}
+
+std::vector<std::string_view> route_clusters(const Route& route) {
+  std::vector<std::string_view> names;
+  if (!route.cluster.empty()) names.push_back(route.cluster);
+  for (const WeightedCluster& cluster : route.clusters) names.push_back(cluster.name);
+  return names;
+}
+
+void validate(const Config& config, Context& context) {
+  const Index index(config);
+  const Names clusters = names_of(config.clusters);
+  const Names tables = names_of(config.routes);
+  check_unique_names(config.listeners, "listener", context);
+  check_unique_names(config.routes, "route table", context);
+  check_unique_names(config.clusters, "cluster", context);
+
+  PortChecker ports(context);
+  if (config.admin.enabled)
+    ports.take(config.admin.address, &config.admin.address, &config.admin, "the admin port");
+  std::unordered_map<std::string_view, TableUsers> users;
+  for (const Listener& listener : config.listeners) {
+    check_listener(listener, tables, clusters, context);
+    ports.take(listener.address, &listener.address, &listener, "listener " + in_quotes(listener.name));
+    if (const Protocol* protocol = find_protocol(listener.protocol)) {
+      users[listener.routes].http |= protocol->http;
+      users[listener.routes].rpc |= protocol->framed;
+    }
+  }
+  for (const RouteTable& table : config.routes) validate_table(table, users[table.name], clusters, context);
+
+  const std::vector<ClusterProtocol> protocols = cluster_protocols(config, index);
+  check_protocols_meet(config, index, protocols, context);
+  for (size_t i = 0; i < config.clusters.size(); ++i) {
+    check_cluster(config.clusters[i], find_protocol(protocols[i].protocol), context);
+  }
+  check_globals(config, context);
+  if (!context.failed()) warn_unused(config, context);  // a mistyped name would look like an unused one
+}
+
+void complete(Config& config) {
+  const std::vector<ClusterProtocol> protocols = cluster_protocols(config, Index(config));
+  std::vector<std::string> names;
+  for (const ClusterProtocol& entry : protocols) names.emplace_back(entry.protocol);
+  for (size_t i = 0; i < names.size(); ++i) config.clusters[i].protocol = std::move(names[i]);
+  for (Listener& listener : config.listeners) {
+    for (std::string& token : listener.http.upgrade) token = lower_case(std::move(token));
+  }
+  for (RouteTable& table : config.routes) {
+    if (!table.routes.empty()) {
+      VirtualHost host;
+      host.pos = table.pos;
+      host.name = "default";
+      host.domains = {"*"};
+      host.routes = std::move(table.routes);
+      table.routes.clear();
+      table.virtual_hosts.push_back(std::move(host));
+    }
+    for (VirtualHost& host : table.virtual_hosts) {
+      for (std::string& domain : host.domains) domain = lower_case(std::move(domain));
+      for (size_t i = 0; i < host.routes.size(); ++i) {
+        std::string& name = host.routes[i].name;
+        if (name.empty()) name = table.name + "." + host.name + "." + std::to_string(i);
+      }
+    }
+  }
+}
+
+}  // namespace dragoman::config
