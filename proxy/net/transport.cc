@@ -2,8 +2,8 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <memory>
 
 #include "proxy/net/linger.h"
 #include "proxy/net/loop_impl.h"
