@@ -3,7 +3,6 @@
 
 #include <string_view>
 
-#include "proxy/base/result.h"
 #include "proxy/route/route_table.h"
 
 namespace dragoman {
@@ -26,10 +25,8 @@ inline size_t pick_cluster(const Route& route, uint64_t random) {
   return i;
 }
 
-/// Remove, set, add, in this order. Works on heads of every protocol.
+/// Remove, set, add, in this order; for heads of every protocol. On HTTP requests setting `host` sets the authority;
+/// other edits of `host` are ignored, because a request has exactly one.
 void apply_edits(const config::HeaderEdits& edits, Head& head);
-/// Refuses what would break the framing of a message: names that are no tokens (RFC 9110 section 5.6.2) or that belong to the
-/// connection (Content-Length, Transfer-Encoding, Connection, Host ...), and control characters in values.
-Result<void> check_edits(const config::HeaderEdits& edits);
 
 }  // namespace dragoman

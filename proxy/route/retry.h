@@ -22,7 +22,7 @@ struct RetryInput {
   uint32_t http_status = 0;            // of that answer; 0 for framed protocols
   bool method_idempotent = false;      // is_idempotent(request)
   bool request_sent = false;           // any byte of the request was given to a connection
-  bool answer_received = false;        // any byte of an answer went towards the client, or can't be taken back
+  bool answer_received = false;        // any byte of an answer arrived, except the one that `reason` speaks of
   bool replayable = false;             // the whole request is still here to be sent again
 };
 
@@ -32,9 +32,5 @@ bool may_retry(const RetryInput& input);
 /// Whether the policy asks for a repeat on an answer with this outcome (`http_status` 0: not HTTP). Says nothing about
 /// safety.
 bool retry_on_answer(const RetryPolicy& policy, Outcome outcome, uint32_t http_status);
-
-/// Full jitter: uniform in [1, min(backoff_ms * 2^(retry - 1), backoff_max_ms)], 0 when the policy has no back-off.
-/// `retry` counts from 1.
-int64_t retry_delay_ms(const RetryPolicy& policy, uint32_t retry, uint64_t random);
 
 }  // namespace dragoman

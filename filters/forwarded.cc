@@ -1,0 +1,98 @@
+#include "filters/builtin.h"
+
+namespace dragoman {
+namespace {
+
+constexpr std::string_view kForwardedFor = "x-forwarded-for";
+constexpr std::string_view kForwardedProto = "x-forwarded-proto";
+constexpr std::string_view kRequestId = "x-request-id";
+
+/// A random UUID (RFC 9562 section 5.4) as text, in memory of `arena`.
+std::string_view make_uuid(uint64_t high, uint64_t low, Arena& arena) {
+  constexpr size_t kLength = 36;
+  high = (high & ~uint64_t{0xf000}) | 0x4000;              // version 4
+  low = (low & ~(uint64_t{3} << 62)) | (uint64_t{2} << 62);  // variant 10
+  auto* text = arena.allocate_array<char>(kLength);
+  size_t at = 0;
+  for (int nibble = 0; nibble < 32; ++nibble) {
+    if (nibble == 8 || nibble == 12 || nibble == 16 || nibble == 20) text[at++] = '-';
+    uint64_t half = nibble < 16 ? high : low;
+    text[at++] = "0123456789abcdef"[half >> (60 - 4 * (nibble % 16)) & 15];
+  }
+  return {text, at};
+}
+
+Header* last(HeaderList& headers, HeaderId id) {
+  for (size_t i = headers.size(); i-- > 0;)
+    if (headers[i].id == id) return &headers[i];
+  return nullptr;
+}
+
+class ForwardedFilter final : public Filter {
+ public:
+  explicit ForwardedFilter(const config::ListenerHttp& settings)
+      : mode_(settings.x_forwarded),
+        request_id_(settings.request_id),
+        remove_server_(settings.server_header == config::ServerHeader::kRemove) {}
+
+  FilterVerdict on_request_head(FilterContext& ctx, Head& head, bool) override {
+    if (mode_ != config::XForwarded::kOff) forward(ctx, head);
+    if (request_id_) {
+      Header* id = last(head.headers, HeaderId::kXRequestId);
+      if (!id || id->value.empty()) {
+        uint64_t high = ctx.random();
+        std::string_view uuid = make_uuid(high, ctx.random(), head.arena);
+        if (id)
+          id->value = uuid;
+        else
+          head.headers.push(kRequestId, uuid, HeaderId::kXRequestId);
+      }
+    }
+    return FilterVerdict::kContinue;
+  }
+  void on_response_head(FilterContext&, Head& head, bool) override {
+    if (remove_server_) head.headers.remove(HeaderId::kServer);
+  }
+
+ private:
+  void forward(FilterContext& ctx, Head& head) {
+    HeaderList& headers = head.headers;
+    if (mode_ == config::XForwarded::kSet) {  // nothing the client says about itself is believed
+      headers.remove(HeaderId::kXForwardedFor);
+      headers.remove(HeaderId::kXForwardedProto);
+    }
+    std::string_view peer = ctx.peer_host();
+    Header* before = last(headers, HeaderId::kXForwardedFor);
+    if (before && !before->value.empty())
+      before->value = head.arena.concat(before->value, ", ", peer);
+    else if (before)
+      before->value = head.arena.copy(peer);
+    else
+      headers.push(kForwardedFor, head.arena.copy(peer), HeaderId::kXForwardedFor);
+    if (!headers.find(HeaderId::kXForwardedProto))
+      headers.push(kForwardedProto, ctx.downstream_tls() ? "https" : "http", HeaderId::kXForwardedProto);
+  }
+
+  const config::XForwarded mode_;
+  const bool request_id_;
+  const bool remove_server_;
+};
+
+class ForwardedFactory final : public FilterFactory {
+ public:
+  explicit ForwardedFactory(const config::ListenerHttp& settings) : filter_(settings) {}
+  std::string_view name() const override { return "forwarded"; }
+  Want wants() const override { return 0; }
+  Filter* create(Arena&) const override { return &filter_; }
+
+ private:
+  mutable ForwardedFilter filter_;  // has no state
+};
+
+}  // namespace
+
+std::unique_ptr<FilterFactory> make_forwarded_filter(const config::ListenerHttp& settings) {
+  return std::make_unique<ForwardedFactory>(settings);
+}
+
+}  // namespace dragoman

@@ -1,0 +1,38 @@
+#include "filters/builtin.h"
+#include "proxy/route/apply.h"
+
+namespace dragoman {
+namespace {
+
+class HeadersFilter final : public Filter {
+ public:
+  explicit HeadersFilter(const config::HeadersFilter& settings) : settings_(settings) {}
+
+  FilterVerdict on_request_head(FilterContext&, Head& head, bool) override {
+    apply_edits(settings_.request, head);
+    return FilterVerdict::kContinue;
+  }
+  void on_response_head(FilterContext&, Head& head, bool) override { apply_edits(settings_.response, head); }
+
+ private:
+  const config::HeadersFilter settings_;
+};
+
+class HeadersFactory final : public FilterFactory {
+ public:
+  explicit HeadersFactory(const config::HeadersFilter& settings) : filter_(settings) {}
+  std::string_view name() const override { return "headers"; }
+  Want wants() const override { return 0; }  // edits are recorded, not read
+  Filter* create(Arena&) const override { return &filter_; }
+
+ private:
+  mutable HeadersFilter filter_;  // has no state
+};
+
+}  // namespace
+
+std::unique_ptr<FilterFactory> make_headers_filter(const config::HeadersFilter& settings) {
+  return std::make_unique<HeadersFactory>(settings);
+}
+
+}  // namespace dragoman
