@@ -54,7 +54,8 @@ void TimerWheel::insert(Timer& timer) {
 }
 
 void TimerWheel::clear_if_empty(uint16_t slot) {
-  if (slots_[slot / kSlots][slot % kSlots].empty()) occupied_[slot / kSlots] &= ~(uint64_t{1} << (slot % kSlots));
+  if (slots_[slot / kSlots][slot % kSlots].empty())
+    occupied_[slot / kSlots] &= ~(uint64_t{1} << (slot % kSlots));
 }
 
 uint64_t TimerWheel::next_tick() const {

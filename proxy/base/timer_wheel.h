@@ -10,7 +10,8 @@ namespace dragoman {
 
 class TimerWheel;
 
-/// A deadline that is a member of what it ends. Destroying it stops it. The callback runs at most once per start.
+/// A deadline that is a member of what it ends. Destroying it stops it. The callback runs at most once per
+/// start.
 class Timer : public ListLink<Timer> {
  public:
   using Callback = void (*)(void*);
@@ -43,7 +44,7 @@ class Timer : public ListLink<Timer> {
 class TimerWheel {
  public:
   static constexpr uint64_t kTickMs = 8;
-  static constexpr int kLevels = 5;        // 64^5 ticks of 8 ms: about 99 days; longer delays are clamped
+  static constexpr int kLevels = 5;  // 64^5 ticks of 8 ms: about 99 days; longer delays are clamped
   static constexpr int kSlots = 64;
 
   explicit TimerWheel(uint64_t now_ms) : now_ms_(now_ms), tick_(now_ms / kTickMs) {}
@@ -55,10 +56,11 @@ class TimerWheel {
     if (now_ms > now_ms_) now_ms_ = now_ms;
     if (active_ == 0) tick_ = now_ms_ / kTickMs;
   }
-  /// Moves the clock (never backwards) and runs what is due, in tick order. Callbacks may start, stop and destroy
-  /// timers, their own included.
+  /// Moves the clock (never backwards) and runs what is due, in tick order. Callbacks may start, stop and
+  /// destroy timers, their own included.
   void advance(uint64_t now_ms);
-  /// Milliseconds until the wheel next needs advance(), an under-estimate is allowed; -1 when no timer is active.
+  /// Milliseconds until the wheel next needs advance(), an under-estimate is allowed; -1 when no timer is
+  /// active.
   int64_t next_delay_ms() const;
   uint64_t active() const { return active_; }
 

@@ -63,7 +63,8 @@ class TcpAcceptor final : public Acceptor {
     for (int i = 0; i < max; ++i) {
       sockaddr_storage storage;
       socklen_t length = sizeof(storage);
-      const int fd = ::accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd =
+          ::accept4(fd_, reinterpret_cast<sockaddr*>(&storage), &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) {
         ++loop_.impl().stats.accepts;
         events_.on_accept(fd, Address::from(reinterpret_cast<const sockaddr*>(&storage), length));

@@ -9,13 +9,16 @@
 namespace dragoman {
 
 Result<Address> Address::parse(std::string_view text) {
-  const auto fail = [&] { return unexpected("not an address of the form 1.2.3.4:80 or [::1]:80: '" + std::string(text) + "'"); };
+  const auto fail = [&] {
+    return unexpected("not an address of the form 1.2.3.4:80 or [::1]:80: '" + std::string(text) + "'");
+  };
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return fail();
   std::string_view host_text = text.substr(0, colon);
   const std::string_view port_text = text.substr(colon + 1);
   uint16_t port_number = 0;
-  const auto [end, error] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port_number);
+  const auto [end, error] =
+      std::from_chars(port_text.data(), port_text.data() + port_text.size(), port_number);
   if (port_text.empty() || error != std::errc() || end != port_text.data() + port_text.size()) return fail();
 
   Address address;

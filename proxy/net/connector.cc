@@ -13,7 +13,8 @@ namespace {
 
 class TcpConnector final : public Connector {
  public:
-  TcpConnector(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events) : events_(events), to_(to) {
+  TcpConnector(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events)
+      : events_(events), to_(to) {
     timer_.bind<&TcpConnector::on_timeout>(loop.timers(), this);
     error_ = begin(loop);
     if (error_ != EINPROGRESS) {
@@ -53,7 +54,8 @@ class TcpConnector final : public Connector {
   void on_timeout() { give_up(Reason::kConnectTimeout, ETIMEDOUT); }
 
   void finish() {
-    // A port of the ephemeral range that nobody listens on can be picked as our own: TCP then connects to itself.
+    // A port of the ephemeral range that nobody listens on can be picked as our own: TCP then connects to
+    // itself.
     if (error_ == 0 && bound_address(fd_) == to_) error_ = ECONNREFUSED;
     if (error_) {
       give_up(error_ == ETIMEDOUT ? Reason::kConnectTimeout : Reason::kConnectFailure, error_);
@@ -85,7 +87,8 @@ class TcpConnector final : public Connector {
 
 }  // namespace
 
-std::unique_ptr<Connector> Connector::create(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events) {
+std::unique_ptr<Connector> Connector::create(Loop& loop, const Address& to, uint64_t timeout_ms,
+                                             ConnectEvents& events) {
   return std::make_unique<TcpConnector>(loop, to, timeout_ms, events);
 }
 

@@ -7,8 +7,8 @@
 
 namespace dragoman {
 
-/// Flushes what a transport left behind, sends FIN, drops what the peer still sends, closes the fd. Owns itself; the
-/// loop keeps the list.
+/// Flushes what a transport left behind, sends FIN, drops what the peer still sends, closes the fd. Owns
+/// itself; the loop keeps the list.
 class Linger : public ListLink<Linger> {
  public:
   /// Takes over `fd`, its poll handle and its output. `eof`: the peer has sent FIN already.

@@ -21,18 +21,23 @@ void fatal(const char* what, int error) {
 
 }  // namespace
 
-Loop::Impl::Impl() : wheel(uv_hrtime() / 1'000'000), scratch(new uint8_t[kScratchHeadroom + kScratchBytes]), thread(std::this_thread::get_id()) {
+Loop::Impl::Impl()
+    : wheel(uv_hrtime() / 1'000'000),
+      scratch(new uint8_t[kScratchHeadroom + kScratchBytes]),
+      thread(std::this_thread::get_id()) {
   // Out of descriptors or memory before anything was served: there is nothing to go on with.
   if (int error = uv_loop_init(&uv)) fatal("event loop", error);
   uv.data = this;
-  if (int error = uv_async_init(&uv, &async, [](uv_async_t* h) { of(reinterpret_cast<uv_handle_t*>(h)).run_posts(); }))
+  if (int error = uv_async_init(&uv, &async,
+                                [](uv_async_t* h) { of(reinterpret_cast<uv_handle_t*>(h)).run_posts(); }))
     fatal("event loop wake-up", error);
   uv_timer_init(&uv, &timer);
   uv_check_init(&uv, &check);
   uv_prepare_init(&uv, &prepare);
   uv_check_start(&check, [](uv_check_t* h) {
     Impl& loop = of(reinterpret_cast<uv_handle_t*>(h));
-    loop.wheel.advance(loop.now_ms());  // after the I/O: an answer that made it in time wins over its deadline
+    loop.wheel.advance(
+        loop.now_ms());  // after the I/O: an answer that made it in time wins over its deadline
     loop.edge();
   });
   uv_prepare_start(&prepare, [](uv_prepare_t* h) {
@@ -84,7 +89,9 @@ void Loop::Impl::arm_timer() {
   armed_ms = due_ms;
   uv_timer_start(
       &timer,
-      [](uv_timer_t* h) { of(reinterpret_cast<uv_handle_t*>(h)).armed_ms = UINT64_MAX; },  // check does the work
+      [](uv_timer_t* h) {
+        of(reinterpret_cast<uv_handle_t*>(h)).armed_ms = UINT64_MAX;
+      },  // check does the work
       static_cast<uint64_t>(delay_ms), 0);
 }
 
@@ -164,7 +171,9 @@ void Loop::stop() {
   uv_async_send(&impl_->async);
 }
 
-bool Loop::on_own_thread() const { return impl_->thread.load(std::memory_order_relaxed) == std::this_thread::get_id(); }
+bool Loop::on_own_thread() const {
+  return impl_->thread.load(std::memory_order_relaxed) == std::this_thread::get_id();
+}
 size_t Loop::live_handles() const { return impl_->live_handles; }
 const LoopStats& Loop::stats() const { return impl_->stats; }
 uint8_t* Loop::scratch() { return impl_->scratch.get() + kScratchHeadroom; }

@@ -1,4 +1,5 @@
-// One event loop = one thread = one worker. Everything on it is confined to it; other threads may only post().
+// One event loop = one thread = one worker. Everything on it is confined to it; other threads may only
+// post().
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ struct LoopStats {
 class Loop {
  public:
   Loop();
-  /// Either run() never started, or it ran to completion: no open handles. Aborts in debug builds when something leaked.
+  /// Either run() never started, or it ran to completion: no open handles. Aborts in debug builds when
+  /// something leaked.
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -45,21 +47,23 @@ class Loop {
   /// All deadlines of this loop; advanced from one uv_timer.
   TimerWheel& timers();
 
-  /// Runs `work` on this loop's thread, in order; before run() it waits for it. Thread-safe. After stop() work is dropped.
+  /// Runs `work` on this loop's thread, in order; before run() it waits for it. Thread-safe. After stop()
+  /// work is dropped.
   void post(std::function<void()> work);
   /// Deletes `object` when the outermost callback has returned (before the loop blocks again). Twice is once.
   void retire(Retired* object);
   /// Runs the loop until stop() was called and every handle is closed. Call on the loop's own thread.
   void run();
-  /// One turn; `wait` blocks until something happens. For tests and tools that drive the loop by hand, before run().
+  /// One turn; `wait` blocks until something happens. For tests and tools that drive the loop by hand, before
+  /// run().
   void turn(bool wait);
-  /// Thread-safe. Stops taking posts after those already queued, lets run() return once all handles are closed: the owners must
-  /// have closed theirs (transports, acceptors); the loop closes its own.
+  /// Thread-safe. Stops taking posts after those already queued, lets run() return once all handles are
+  /// closed: the owners must have closed theirs (transports, acceptors); the loop closes its own.
   void stop();
   bool on_own_thread() const;
 
-  /// Open transports (lingering ones too), acceptors, connectors, resolves and watches on this loop (zero at the end
-  /// of a worker's life).
+  /// Open transports (lingering ones too), acceptors, connectors, resolves and watches on this loop (zero at
+  /// the end of a worker's life).
   size_t live_handles() const;
   const LoopStats& stats() const;
   /// 64 KiB read scratch preceded by ConnectionCodec::kHeadroom writable bytes.

@@ -15,8 +15,8 @@ namespace dragoman {
 
 class Linger;
 
-/// A call made at the edge of the turn, for results known at once that must not be told inside create(). Destroying it
-/// cancels.
+/// A call made at the edge of the turn, for results known at once that must not be told inside create().
+/// Destroying it cancels.
 class Deferred : public ListLink<Deferred> {
  public:
   using Callback = void (*)(void*);
@@ -38,8 +38,8 @@ struct Loop::Impl {
   void enter() { wheel.set_now(uv_now(&uv)); }
   uint64_t now_ms() const { return uv_now(&uv); }
 
-  /// The edge of a turn: deferred calls, one flush per dirty transport, then the retired objects; again while these
-  /// make new work, within bounds. True when nothing is left.
+  /// The edge of a turn: deferred calls, one flush per dirty transport, then the retired objects; again while
+  /// these make new work, within bounds. True when nothing is left.
   bool edge();
   void arm_timer();
   void run_posts();

@@ -7,9 +7,9 @@
 
 namespace dragoman {
 
-/// Polls one fd for its owner. The uv handle lives in a heap shell that is freed in its close callback, so closing and
-/// destroying are possible at any time, also inside the callback. Does not own the fd: close the handle first, then
-/// the fd.
+/// Polls one fd for its owner. The uv handle lives in a heap shell that is freed in its close callback, so
+/// closing and destroying are possible at any time, also inside the callback. Does not own the fd: close the
+/// handle first, then the fd.
 class PollHandle {
  public:
   /// `status` is 0, or negative when the fd has an error; then polling has stopped.
@@ -23,7 +23,8 @@ class PollHandle {
   /// Returns 0 or a negative uv error. Counts as a live handle of the loop until the shell is freed.
   int open(Loop::Impl& loop, int fd, void* owner, Callback callback);
   bool is_open() const { return shell_ != nullptr; }
-  /// Sets what to poll for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. Costs two epoll_ctl when it changes.
+  /// Sets what to poll for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. Costs two epoll_ctl when it
+  /// changes.
   void want(int events);
   void close();
   /// Takes over `other`'s handle for another owner.
@@ -44,11 +45,12 @@ class PollHandle {
     int events;
   };
 
-  /// Tells, after a callback into foreign code, whether the handle still belongs to the owner it had. Valid as long as
-  /// no libuv callback has returned in between, even when handle and owner are gone.
+  /// Tells, after a callback into foreign code, whether the handle still belongs to the owner it had. Valid
+  /// as long as no libuv callback has returned in between, even when handle and owner are gone.
   class Guard {
    public:
-    explicit Guard(const PollHandle& handle) : shell_(handle.shell_), owner_(shell_ ? shell_->poll.data : nullptr) {}
+    explicit Guard(const PollHandle& handle)
+        : shell_(handle.shell_), owner_(shell_ ? shell_->poll.data : nullptr) {}
     bool gone() const { return !owner_ || shell_->poll.data != owner_; }
 
    private:

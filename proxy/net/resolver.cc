@@ -12,7 +12,8 @@ namespace {
 
 class UvResolver final : public Resolver {
  public:
-  UvResolver(Loop& loop, std::string host, uint16_t port, Done done) : host_(std::move(host)), done_(std::move(done)) {
+  UvResolver(Loop& loop, std::string host, uint16_t port, Done done)
+      : host_(std::move(host)), done_(std::move(done)) {
     const std::string port_text = std::to_string(port);
     for (const std::string& literal : {host_ + ":" + port_text, "[" + host_ + "]:" + port_text}) {
       if (auto address = Address::parse(literal)) {
@@ -26,7 +27,8 @@ class UvResolver final : public Resolver {
     hints.ai_socktype = SOCK_STREAM;
     lookup_ = new Lookup;
     lookup_->owner = this;
-    const int error = uv_getaddrinfo(&loop.impl().uv, &lookup_->request, on_done, host_.c_str(), port_text.c_str(), &hints);
+    const int error =
+        uv_getaddrinfo(&loop.impl().uv, &lookup_->request, on_done, host_.c_str(), port_text.c_str(), &hints);
     if (error) {
       delete lookup_;
       lookup_ = nullptr;
@@ -39,7 +41,8 @@ class UvResolver final : public Resolver {
   ~UvResolver() override {
     if (!lookup_) return;
     lookup_->owner = nullptr;
-    uv_cancel(reinterpret_cast<uv_req_t*>(&lookup_->request));  // fails when a thread is at it: the result is dropped
+    uv_cancel(reinterpret_cast<uv_req_t*>(
+        &lookup_->request));  // fails when a thread is at it: the result is dropped
   }
 
  private:

@@ -16,7 +16,9 @@ constexpr int kIovecs = 64;
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
-void set_int(int fd, int level, int option, int value) { ::setsockopt(fd, level, option, &value, sizeof(value)); }
+void set_int(int fd, int level, int option, int value) {
+  ::setsockopt(fd, level, option, &value, sizeof(value));
+}
 
 }  // namespace
 

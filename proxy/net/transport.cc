@@ -290,8 +290,8 @@ void TcpTransport::write_failed() {
   out.clear();
   write_wait_ = false;
   failed_ = true;
-  // The peer may have answered before it hung up (an early refusal, say). The end that follows is no orderly one: once
-  // the send took the socket's error, a read only says 0, so on_eof would be a lie.
+  // The peer may have answered before it hung up (an early refusal, say). The end that follows is no orderly
+  // one: once the send took the socket's error, a read only says 0, so on_eof would be a lie.
   if (!eof_ && !paused_ && poll_.is_open() && read(kLastBytesMax, true) == ReadEnd::kGone) return;
   fail();
 }
@@ -341,7 +341,8 @@ void TcpTransport::fail() {
 
 }  // namespace
 
-std::unique_ptr<Transport> Transport::adopt(Loop& loop, int fd, TransportEvents& events, const TransportOptions& options) {
+std::unique_ptr<Transport> Transport::adopt(Loop& loop, int fd, TransportEvents& events,
+                                            const TransportOptions& options) {
   return std::make_unique<TcpTransport>(loop, fd, events, options);
 }
 

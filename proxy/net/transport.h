@@ -1,4 +1,4 @@
-// Byte pipes: TCP now; TLS wraps the same interface. The only users of sockets besides acceptor and connector.
+// Byte pipes: TCP now; TLS wraps the same interface. The only users of sockets but acceptor and connector.
 #pragma once
 
 #include <netinet/in.h>
@@ -32,18 +32,18 @@ struct Address {
   static Result<Address> parse(std::string_view text);
   /// Any other family gives an empty address (length 0).
   static Address from(const sockaddr* sa, socklen_t length);
-  std::string to_string() const;       // "1.2.3.4:80"
-  std::string host() const;            // "1.2.3.4"
+  std::string to_string() const;  // "1.2.3.4:80"
+  std::string host() const;       // "1.2.3.4"
   uint16_t port() const;
   bool operator==(const Address& other) const;
 };
 
 /// Why reading is paused; one bit each, never a count.
 enum PauseReason : uint8_t {
-  kPauseCodec = 1,        // the codec holds bytes it can't use yet (pipelining, paused exchange)
-  kPausePeerFull = 2,     // what was read has nowhere to go (the other side's output is over its watermark)
-  kPauseSelfFull = 4,     // our answers to this peer are over the watermark
-  kPauseEngine = 16,      // filter or tunnel
+  kPauseCodec = 1,     // the codec holds bytes it can't use yet (pipelining, paused exchange)
+  kPausePeerFull = 2,  // what was read has nowhere to go (the other side's output is over its watermark)
+  kPauseSelfFull = 4,  // our answers to this peer are over the watermark
+  kPauseEngine = 8,    // filter or tunnel
 };
 
 /// Not while reading is paused: on_data, on_eof. Any of them may close the transport.
@@ -53,8 +53,8 @@ class TransportEvents {
   virtual void on_data(uint8_t* data, size_t n) = 0;
   /// The peer finished sending; writing still works.
   virtual void on_eof() = 0;
-  /// The connection broke (reset, write error, ...): TransportOptions::broken. What the peer had sent before was
-  /// delivered first unless reading was paused. Last event; the transport is closed already.
+  /// The connection broke (reset, write error, ...): TransportOptions::broken. What the peer had sent before
+  /// was delivered first unless reading was paused. Last event; the transport is closed already.
   virtual void on_closed(Reason reason) = 0;
   /// Output went over the high watermark (true), or fell under the low one (false).
   virtual void on_write_blocked(bool blocked) = 0;
@@ -64,21 +64,21 @@ class TransportEvents {
 };
 
 struct TransportOptions {
-  uint32_t high_bytes = 256 * 1024;         // output watermarks
+  uint32_t high_bytes = 256 * 1024;  // output watermarks
   uint32_t low_bytes = 64 * 1024;
-  uint32_t read_budget_bytes = 256 * 1024;  // per loop turn; then the other connections have theirs
+  uint32_t read_budget_bytes = 256 * 1024;   // per loop turn; then the other connections have theirs
   Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
 };
 
-/// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check, right after
-/// polling, and in uv_prepare for what timers and posts wrote); large writes go to the socket at once when nothing is queued. Idle
-/// transports hold no buffers. Callbacks never run from inside a method called by the owner, except that write errors
-/// surface as on_closed at the flush. After close() no event comes. Must not be destroyed inside its own callbacks:
-/// owners retire themselves.
+/// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check, right
+/// after I/O, posts and timers); large writes go to the socket at once when nothing is queued. Idle transports
+/// hold no buffers. Callbacks never run from inside a method called by the owner: a write error surfaces as
+/// on_closed at the flush. After close() no event comes. Owners retire themselves rather than die in a callback.
 class Transport : public ByteSink, public ListLink<Transport> {
  public:
   /// Takes over a connected, non-blocking fd. Reading starts at once. TCP_NODELAY is set.
-  static std::unique_ptr<Transport> adopt(Loop& loop, int fd, TransportEvents& events, const TransportOptions& options);
+  static std::unique_ptr<Transport> adopt(Loop& loop, int fd, TransportEvents& events,
+                                          const TransportOptions& options);
   ~Transport() override = default;
 
   virtual void pause_read(PauseReason reason) = 0;
@@ -87,9 +87,9 @@ class Transport : public ByteSink, public ListLink<Transport> {
   virtual void finish() = 0;
   /// Closes now, dropping unsent output. `abort` = with RST.
   virtual void close(bool abort = false) = 0;
-  /// Detaches from the owner: flushes what is queued (giving up after 10 s without progress), sends FIN, then reads
-  /// and drops what the peer still sends (at most 256 KiB and `linger_ms`) so that a last answer isn't destroyed by a
-  /// reset, and closes. No more events. Once the loop stops, `linger_ms` bounds it all.
+  /// Detaches from the owner: flushes what is queued (giving up after 10 s without progress), sends FIN, then
+  /// reads and drops what the peer still sends (at most 256 KiB and `linger_ms`) so that a last answer isn't
+  /// destroyed by a reset, and closes. No more events. Once the loop stops, `linger_ms` bounds it all.
   virtual void close_after_flush(uint64_t linger_ms = 1000) = 0;
   virtual bool closed() const = 0;
 
@@ -113,9 +113,9 @@ class Transport : public ByteSink, public ListLink<Transport> {
   bool blocked_ = false;
 };
 
-/// Creates listening sockets (bound, listening, non-blocking, SO_REUSEADDR, SO_REUSEPORT when `reuse_port`; keep-alive
-/// probes, which accepted connections inherit). "[::]" takes IPv6 only. Returns the fd. With port 0 the kernel picks
-/// one: see bound_address().
+/// Creates listening sockets (bound, listening, non-blocking, SO_REUSEADDR, SO_REUSEPORT when `reuse_port`;
+/// keep-alive probes, which accepted connections inherit). "[::]" takes IPv6 only. Returns the fd. With port
+/// 0 the kernel picks one: see bound_address().
 Result<int> listen_socket(const Address& address, int backlog, bool reuse_port);
 Address bound_address(int fd);
 void close_fd(int fd);
@@ -131,13 +131,13 @@ class AcceptEvents {
   ~AcceptEvents() = default;
 };
 
-/// Accepts on one listening fd, at most `per_turn` connections per loop turn. Survives EMFILE/ENFILE/ENOMEM (pauses and retries) and
-/// ignores ECONNABORTED.
+/// Accepts on one listening fd, at most `per_turn` connections per loop turn. Survives EMFILE/ENFILE/ENOMEM
+/// (pauses and retries) and ignores ECONNABORTED.
 class Acceptor {
  public:
   /// Takes over `fd`.
   static std::unique_ptr<Acceptor> create(Loop& loop, int fd, AcceptEvents& events, int per_turn);
-  virtual ~Acceptor() = default;   // closes
+  virtual ~Acceptor() = default;  // closes
   /// Takes everything already queued in the kernel, then closes.
   virtual void drain_and_close() = 0;
   /// Stops and starts accepting without closing.
@@ -155,15 +155,17 @@ class ConnectEvents {
   ~ConnectEvents() = default;
 };
 
-/// One connect attempt; destroying it cancels. Events never run inside create(). `timeout_ms` 0 = the kernel's.
+/// One connect attempt; destroying it cancels. Events never run inside create(). `timeout_ms` 0 = the
+/// kernel's.
 class Connector {
  public:
-  static std::unique_ptr<Connector> create(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events);
+  static std::unique_ptr<Connector> create(Loop& loop, const Address& to, uint64_t timeout_ms,
+                                           ConnectEvents& events);
   virtual ~Connector() = default;
 };
 
-/// Asynchronous name lookup (A and AAAA, by the system's resolver in a thread of its own), off the data loops;
-/// destroying it cancels. A lookup under way holds up the end of its loop until the system gives up.
+/// Asynchronous name lookup (A and AAAA, by the system's resolver in a thread of its own), off the data
+/// loops; destroying it cancels. A lookup under way holds up the end of its loop until the system gives up.
 class Resolver {
  public:
   using Done = std::function<void(Result<std::vector<Address>>)>;
@@ -178,9 +180,10 @@ class SignalWatch {
   static std::unique_ptr<SignalWatch> create(Loop& loop, int signo, std::function<void()> fn);
   virtual ~SignalWatch() = default;
 };
-/// Calls `fn` (at most once per 200 ms) when the file at `path` changed, was replaced by rename, or its symlink target
-/// moved: its device, inode, size or mtime differ from the last call (or create()). Not when it vanishes. Changes the
-/// directory's watch can't see (targets elsewhere, network file systems) are found within 2 s.
+/// Calls `fn` (at most once per 200 ms) when the file at `path` changed, was replaced by rename, or its
+/// symlink target moved: its device, inode, size or mtime differ from the last call (or create()). Not when
+/// it vanishes. Changes the directory's watch can't see (targets elsewhere, network file systems) are found
+/// within 2 s.
 class FileWatch {
  public:
   static std::unique_ptr<FileWatch> create(Loop& loop, std::string path, std::function<void()> fn);

@@ -26,7 +26,8 @@ TEST(Reason, EveryRowIsCompleteAndLabelsAndFlagsAreUnique) {
 
 TEST(Reason, OutcomeNamesAreUnique) {
   std::set<std::string_view> names;
-  for (int i = 0; i < kOutcomeCount; ++i) EXPECT_TRUE(names.insert(outcome_name(static_cast<Outcome>(i))).second) << i;
+  for (int i = 0; i < kOutcomeCount; ++i)
+    EXPECT_TRUE(names.insert(outcome_name(static_cast<Outcome>(i))).second) << i;
   EXPECT_EQ(outcome_name(Outcome::kServerError), "server_error");
   EXPECT_EQ(outcome_name(Outcome::kRateLimited), "rate_limited");
   EXPECT_EQ(outcome_name(static_cast<Outcome>(200)), "unknown");

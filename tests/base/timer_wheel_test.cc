@@ -23,7 +23,8 @@ struct Probe {
 };
 
 TEST(TimerWheel, FiresAtTheFirstAdvanceAtOrAfterTheDeadline) {
-  for (uint64_t delay : {0, 1, 7, 8, 9, 500, 511, 512, 513, 4095, 32767, 32768, 32769, 2097151, 2097152, 2097160, 134217728}) {
+  for (uint64_t delay :
+       {0, 1, 7, 8, 9, 500, 511, 512, 513, 4095, 32767, 32768, 32769, 2097151, 2097152, 2097160, 134217728}) {
     for (uint64_t start : {0, 1, 8, 1000, 32760, 2097151}) {
       TimerWheel wheel(start);
       Probe probe(wheel);
@@ -262,12 +263,23 @@ class Model {
     due_.erase(i);
     const int other = static_cast<int>(random_() % kTimers);
     switch (random_() % 6) {
-      case 0: start(i); break;
-      case 1: start(other); break;
-      case 2: stop(other); break;
-      case 3: destroy(i); break;
-      case 4: destroy(other); break;
-      default: break;
+      case 0:
+        start(i);
+        break;
+      case 1:
+        start(other);
+        break;
+      case 2:
+        stop(other);
+        break;
+      case 3:
+        destroy(i);
+        break;
+      case 4:
+        destroy(other);
+        break;
+      default:
+        break;
     }
   }
   void check() {
@@ -293,10 +305,18 @@ class Model {
     switch (random_() % 8) {
       case 0:
       case 1:
-      case 2: start(i); break;
-      case 3: stop(i); break;
-      case 4: destroy(i); break;
-      case 5: wheel_.set_now(wheel_.now_ms() + random_() % 50); break;
+      case 2:
+        start(i);
+        break;
+      case 3:
+        stop(i);
+        break;
+      case 4:
+        destroy(i);
+        break;
+      case 5:
+        wheel_.set_now(wheel_.now_ms() + random_() % 50);
+        break;
       default: {
         const uint64_t now = wheel_.now_ms() + (random_() % 16 ? random_() % 100 : random_delay());
         last_due_ = 0;

@@ -147,7 +147,8 @@ TEST_F(AcceptTest, DestroyingTheAcceptorInItsCallback) {
 TEST_F(AcceptTest, SurvivesRunningOutOfDescriptors) {
   accept();
   dial(1);
-  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 1; }));  // (and the sanitizer has seen all types: it needs fds)
+  EXPECT_TRUE(run_until(
+      [&] { return listener.fds.size() == 1; }));  // (and the sanitizer has seen all types: it needs fds)
   dial(2);
   rlimit old;
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
@@ -205,7 +206,8 @@ TEST(ListenSocket, ReusePortShares) {
 TEST(ListenSocket, SixAndFourShareAPortNumber) {
   auto six = listen_socket(*Address::parse("[::]:0"), 8, false);
   if (!six) GTEST_SKIP() << "no IPv6 here: " << six.error();
-  auto four = listen_socket(*Address::parse("0.0.0.0:" + std::to_string(bound_address(*six).port())), 8, false);
+  auto four =
+      listen_socket(*Address::parse("0.0.0.0:" + std::to_string(bound_address(*six).port())), 8, false);
   EXPECT_TRUE(four);
   close_fd(*six);
   if (four) close_fd(*four);
@@ -223,7 +225,8 @@ TEST_F(ConnectTest, Connects) {
   connector.reset();
   int error = 0;
   socklen_t length = sizeof(error);
-  EXPECT_EQ(::getsockopt(caller.connected, SOL_SOCKET, SO_ERROR, &error, &length), 0) << "the fd died with the connector";
+  EXPECT_EQ(::getsockopt(caller.connected, SOL_SOCKET, SO_ERROR, &error, &length), 0)
+      << "the fd died with the connector";
 }
 
 TEST_F(ConnectTest, RefusedIsAFailureNotATimeout) {
@@ -312,7 +315,8 @@ TEST_F(ConnectTest, RetryingAtOnceForEverDoesNotHoldTheLoop) {
 using ResolveTest = NetTest;
 
 TEST_F(ResolveTest, LiteralsNeedNoLookup) {
-  for (const auto& [host, expected] : {std::pair{"127.0.0.1", "127.0.0.1:80"}, std::pair{"::1", "[::1]:80"}}) {
+  for (const auto& [host, expected] :
+       {std::pair{"127.0.0.1", "127.0.0.1:80"}, std::pair{"::1", "[::1]:80"}}) {
     std::string got;
     auto resolver = Resolver::create(*loop, host, 80, [&](Result<std::vector<Address>> answer) {
       ASSERT_TRUE(answer);

@@ -47,7 +47,9 @@ struct SocketPair {
     ::setsockopt(far, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     close_far();
   }
-  void send(std::string_view text) { ASSERT_EQ(::send(far, text.data(), text.size(), MSG_NOSIGNAL), ssize_t(text.size())); }
+  void send(std::string_view text) {
+    ASSERT_EQ(::send(far, text.data(), text.size(), MSG_NOSIGNAL), ssize_t(text.size()));
+  }
   /// Reads exactly n bytes, or less at the end of the stream.
   std::string receive(size_t n) {
     std::string text(n, '\0');

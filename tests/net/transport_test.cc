@@ -14,7 +14,9 @@ namespace {
 
 /// An owner that writes down what it is told.
 struct Owner final : TransportEvents, Retired {
-  void adopt(Loop& loop, int fd, TransportOptions options = {}) { transport = Transport::adopt(loop, fd, *this, options); }
+  void adopt(Loop& loop, int fd, TransportOptions options = {}) {
+    transport = Transport::adopt(loop, fd, *this, options);
+  }
   void on_data(uint8_t* bytes, size_t n) override {
     EXPECT_GT(n, 0u);
     last_data = bytes;
@@ -414,10 +416,18 @@ TEST_P(InCallback, ClosingAndRetiringOrDestroyingIsFine) {
     EXPECT_FALSE(done) << "told after its end";
     done = true;
     switch (how) {
-      case 0: raw->transport->close(); break;
-      case 1: raw->transport->close(true); break;
-      case 2: raw->transport->close_after_flush(50); break;
-      case 3: raw->transport.reset(); break;
+      case 0:
+        raw->transport->close();
+        break;
+      case 1:
+        raw->transport->close(true);
+        break;
+      case 2:
+        raw->transport->close_after_flush(50);
+        break;
+      case 3:
+        raw->transport.reset();
+        break;
     }
     loop->retire(owner.release());
   };
@@ -450,7 +460,8 @@ TEST_P(InCallback, ClosingAndRetiringOrDestroyingIsFine) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, InCallback,
-                         ::testing::Combine(::testing::Values(Event::kData, Event::kEof, Event::kClosed, Event::kBlocked),
+                         ::testing::Combine(::testing::Values(Event::kData, Event::kEof, Event::kClosed,
+                                                              Event::kBlocked),
                                             ::testing::Values(0, 1, 2, 3)));
 
 TEST_F(TransportTest, CloseAfterFlushDeliversEverythingThenFin) {
@@ -653,7 +664,8 @@ TEST_F(TransportTest, RelayedStreamsArriveWholeWithinBoundedMemoryWhileOthersBre
           return;
         }
         for (ssize_t at = 0; at < n;) {
-          const ssize_t k = ::send(stream->backend.far, buffer.data() + at, static_cast<size_t>(n - at), MSG_NOSIGNAL);
+          const ssize_t k =
+              ::send(stream->backend.far, buffer.data() + at, static_cast<size_t>(n - at), MSG_NOSIGNAL);
           if (k <= 0) return;
           at += k;
         }
