@@ -85,6 +85,7 @@ class AccessLogFormat {
   };
   AccessLogFormat() = default;
   void add(std::string_view literal, uint8_t field);
+  void finish(std::string_view literal);
 
   AccessLogKind kind_ = AccessLogKind::kText;
   std::string literals_;

@@ -1,4 +1,5 @@
 #include <array>
+#include <cstring>
 #include <span>
 
 #include "proxy/base/suggest.h"
@@ -94,6 +95,14 @@ size_t bytes_max(const FieldRow& row) {
   return row.shape == Shape::kString ? kValueTotalMax : kShortBytesMax;
 }
 
+/// Literals are copied in steps of a fixed size; both ends have room for that.
+constexpr size_t kLiteralStep = 16;
+
+char* append_literal(const char* literal, size_t length, char* out) {
+  for (size_t i = 0; i < length; i += kLiteralStep) std::memcpy(out + i, literal + i, kLiteralStep);
+  return out + length;
+}
+
 uint64_t number_of(const AccessRecord& record, uint8_t field) {
   switch (field) {
     case kDurationUs:
@@ -157,6 +166,12 @@ std::vector<std::string_view> access_log_fields() {
   return names;
 }
 
+void AccessLogFormat::finish(std::string_view literal) {
+  add(literal, kFieldNone);
+  literals_.append(kLiteralStep, ' ');
+  line_bytes_max_ += kLiteralStep;
+}
+
 void AccessLogFormat::add(std::string_view literal, uint8_t field) {
   ops_.push_back({field, static_cast<uint32_t>(literals_.size()), static_cast<uint32_t>(literal.size())});
   literals_ += literal;
@@ -177,7 +192,7 @@ Result<AccessLogFormat> AccessLogFormat::compile(AccessLogKind kind, std::string
       format.add(literal, field);
       literal.clear();
     }
-    format.add("}\n", kFieldNone);
+    format.finish("}\n");
     return format;
   }
 
@@ -217,7 +232,7 @@ Result<AccessLogFormat> AccessLogFormat::compile(AccessLogKind kind, std::string
     literal.clear();
   }
   literal += '\n';
-  format.add(literal, kFieldNone);
+  format.finish(literal);
   return format;
 }
 
@@ -225,7 +240,7 @@ char* AccessLogFormat::append(const AccessRecord& record, char* out, SecondCache
   using log_text::append_number;
   const bool json = kind_ == AccessLogKind::kJson;
   for (const Op& op : ops_) {
-    out = log_text::append({literals_.data() + op.offset, op.length}, out);
+    out = append_literal(literals_.data() + op.offset, op.length, out);
     if (op.field == kFieldNone) break;
     const FieldRow& row = kFields[op.field];
     switch (row.shape) {

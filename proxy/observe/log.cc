@@ -116,8 +116,8 @@ struct DiagnosticLog::State {
   LogFormat format;
   std::string path;
   std::shared_ptr<FileSink> sink;
-  std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::async_logger> logger;
+  std::shared_ptr<spdlog::details::thread_pool> pool;  // the last: joins its thread before the logger goes
   /// Guards `current`: a thread in the middle of a line keeps the state alive while the log is closed.
   static inline std::mutex mutex;
   static inline std::shared_ptr<State> current;

@@ -55,9 +55,10 @@ LogFile::~LogFile() { close(fd_); }
 
 bool LogFile::wait_writable(const std::atomic<int64_t>& deadline_ms) {
   for (;;) {
+    const bool late = monotonic_ms() >= deadline_ms.load(std::memory_order_relaxed);
     pollfd entry{fd_, POLLOUT, 0};
-    if (poll(&entry, 1, kPollMs) > 0) return true;  // errors too: the write reports them
-    if (monotonic_ms() >= deadline_ms.load(std::memory_order_relaxed)) return false;
+    if (poll(&entry, 1, late ? 0 : kPollMs) > 0) return true;  // errors too: the write reports them
+    if (late) return false;
   }
 }
 

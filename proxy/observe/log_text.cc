@@ -9,14 +9,45 @@ constexpr uint64_t kHighs = 0x8080808080808080;
 
 constexpr uint64_t has_zero_byte(uint64_t x) { return (x - kOnes) & ~x & kHighs; }
 
-/// True when all eight bytes are printable ASCII other than " and \.
-bool plain8(uint64_t x) {
+/// Not zero when one of the eight bytes is not printable ASCII, or is " or \.
+uint64_t special8(uint64_t x) {
   const uint64_t below_space = (x - kOnes * 0x20) & ~x & kHighs;
-  return ((x & kHighs) | below_space | has_zero_byte(x ^ (kOnes * '"')) | has_zero_byte(x ^ (kOnes * '\\')) |
-          has_zero_byte(x ^ (kOnes * 0x7f))) == 0;
+  return (x & kHighs) | below_space | has_zero_byte(x ^ (kOnes * '"')) | has_zero_byte(x ^ (kOnes * '\\')) |
+         has_zero_byte(x ^ (kOnes * 0x7f));
 }
 
 bool plain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
+template <class Word>
+Word copy_word(const char* from, char* to) {
+  Word word;
+  std::memcpy(&word, from, sizeof word);
+  std::memcpy(to, &word, sizeof word);
+  return word;
+}
+
+/// Copies `value` (the common case: nothing to escape) in steps that overlap at the end instead of a loop
+/// over the rest. False: something needs an escape, and what was written counts for nothing.
+bool copy_plain(std::string_view value, char* out) {
+  const char* const p = value.data();
+  const size_t n = value.size();
+  if (n >= 8) {
+    uint64_t special = special8(copy_word<uint64_t>(p + n - 8, out + n - 8));
+    for (size_t i = 0; i + 8 < n; i += 8) special |= special8(copy_word<uint64_t>(p + i, out + i));
+    return special == 0;
+  }
+  if (n >= 4) {
+    const uint64_t first = copy_word<uint32_t>(p, out);
+    const uint64_t last = copy_word<uint32_t>(p + n - 4, out + n - 4);
+    return special8(first | last << 32) == 0;
+  }
+  bool ok = true;
+  for (size_t i = 0; i < n; ++i) {
+    out[i] = p[i];
+    ok &= plain(p[i]);
+  }
+  return ok;
+}
 
 /// An escape, at most kJsonEscapeBytesMax bytes, and how many bytes of the value it stands for.
 struct Escape {
@@ -58,26 +89,19 @@ Escape json_escape(std::string_view rest) {
 
 template <class EscapeFn>
 char* append_escaped(std::string_view value, size_t max, char* out, EscapeFn escape) {
+  if (value.size() <= max && copy_plain(value, out)) return out + value.size();
   char* const limit = out + max;
-  const char* p = value.data();
-  const char* const end = p + value.size();
-  while (p < end) {
-    uint64_t chunk;
-    if (end - p >= 8 && limit - out >= 8 && (std::memcpy(&chunk, p, 8), plain8(chunk))) {
-      std::memcpy(out, &chunk, 8);
-      p += 8;
-      out += 8;
-      continue;
-    }
-    if (plain(*p)) {
+  while (!value.empty()) {
+    if (plain(value[0])) {
       if (out == limit) return append(kCut, out);
-      *out++ = *p++;
+      *out++ = value[0];
+      value.remove_prefix(1);
       continue;
     }
-    const Escape e = escape({p, static_cast<size_t>(end - p)});
+    const Escape e = escape(value);
     if (limit - out < e.length) return append(kCut, out);
     out = append({e.text, e.length}, out);
-    p += e.consumed;
+    value.remove_prefix(e.consumed);
   }
   return out;
 }

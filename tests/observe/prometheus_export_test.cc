@@ -40,8 +40,7 @@ TEST(PrometheusExport, TextIsWhatTheFormatSays) {
   const std::string text = Populated().render();
   const char* const lines[] = {
       "# TYPE dragoman_requests_total counter",
-      "dragoman_requests_total{listener=\"web\",route=\"r\",cluster=\"api\",protocol=\"http1\",outcome="
-      "\"ok\"} 41",
+      R"(dragoman_requests_total{listener="web",route="r",cluster="api",protocol="http1",outcome="ok"} 41)",
       "# TYPE dragoman_request_duration_seconds histogram",
       "dragoman_build_info{version=\"0.1.0\"} 1",
       "dragoman_log_lines_dropped_total 0",

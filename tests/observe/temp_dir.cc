@@ -1,6 +1,9 @@
 #include "tests/observe/temp_dir.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -19,6 +22,17 @@ TempDir::~TempDir() {
 }
 
 std::string TempDir::file(std::string_view name) const { return path_ + "/" + std::string(name); }
+
+int make_stuck_fifo(const std::string& path) {
+  if (mkfifo(path.c_str(), 0600) != 0) return -1;
+  const int reader = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  const int writer = open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+  const std::string filler(4096, '.');
+  while (write(writer, filler.data(), filler.size()) > 0) {
+  }
+  close(writer);
+  return reader;
+}
 
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
