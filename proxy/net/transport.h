@@ -70,10 +70,11 @@ struct TransportOptions {
   Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
 };
 
-/// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check, right
-/// after I/O, posts and timers); large writes go to the socket at once when nothing is queued. Idle transports
-/// hold no buffers. Callbacks never run from inside a method called by the owner: a write error surfaces as
-/// on_closed at the flush. After close() no event comes. Owners retire themselves rather than die in a callback.
+/// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check,
+/// right after I/O, posts and timers); large writes go to the socket at once when nothing is queued. Idle
+/// transports hold no buffers. Callbacks never run from inside a method called by the owner: a write error
+/// surfaces as on_closed at the flush. After close() no event comes. Owners retire themselves rather than die
+/// in a callback.
 class Transport : public ByteSink, public ListLink<Transport> {
  public:
   /// Takes over a connected, non-blocking fd. Reading starts at once. TCP_NODELAY is set.
