@@ -112,7 +112,7 @@ TEST(Bolt, ProbeVerdicts) {
     EXPECT_EQ(p.f.kind, row.kind) << row.what;
     bool end_known = row.verdict == DRAGOMAN_FRAME || row.skippable;
     EXPECT_EQ(p.f.total_len, end_known ? row.frame.bytes().size() : 0u) << row.what;
-    if (row.verdict != DRAGOMAN_FRAME) EXPECT_NE(p.f.reason, nullptr) << row.what;
+    EXPECT_EQ(p.f.reason == nullptr, row.verdict == DRAGOMAN_FRAME) << row.what;
     EXPECT_GE(p.f.head_len, 20u) << row.what;
   }
   EXPECT_EQ(probe(std::string("\x03\x01", 2)).verdict, DRAGOMAN_NOT_MINE);

@@ -168,8 +168,11 @@ class FakeConnection {
 
   /// Hands `bytes` to the codec as one read.
   void feed(std::string_view bytes) {
-    if (buffer_.size() < ConnectionCodec::kHeadroom + bytes.size()) buffer_.resize(ConnectionCodec::kHeadroom + bytes.size());
-    uint8_t* data = buffer_.data() + ConnectionCodec::kHeadroom;
+    if (capacity_ < bytes.size()) {
+      capacity_ = bytes.size();
+      buffer_.reset(new uint8_t[ConnectionCodec::kHeadroom + capacity_]);
+    }
+    uint8_t* data = buffer_.get() + ConnectionCodec::kHeadroom;
     if (bytes.empty()) return;
     std::memcpy(data, bytes.data(), bytes.size());
     codec->on_data(data, bytes.size());
@@ -185,7 +188,8 @@ class FakeConnection {
   size_t accepted() const { return events.accepted.size(); }
 
  private:
-  std::vector<uint8_t> buffer_;
+  std::unique_ptr<uint8_t[]> buffer_;
+  size_t capacity_ = 0;
 };
 
 }  // namespace dragoman::testing

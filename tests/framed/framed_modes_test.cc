@@ -1,0 +1,278 @@
+// Pool modes, server-initiated requests, and protocols unlike Bolt: no ids, text ids, own checksums, connection memory.
+#include <gtest/gtest.h>
+
+#include "protocols/bolt/bolt.h"
+#include "tests/framed/tiny_codecs.h"
+#include "tests/support/bolt_frames.h"
+#include "tests/support/framed_proxy.h"
+
+namespace dragoman::testing {
+namespace {
+
+std::span<const uint8_t> bytes_of(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+
+TEST(FramedBound, IdsAndOrderPassThroughInBothDirections) {
+  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  Hop requests(down, up);
+  Hop pushes(up, down);  // the server asks, the client answers
+  std::string stream = BoltFrame::request(10, "a").bytes() + BoltFrame::request(11, "b").bytes() + BoltFrame::request(10, "c").bytes();
+  down.feed_in_steps(stream, 17);
+  EXPECT_EQ(up.sink.take(), stream);
+
+  up.feed(BoltFrame::request(500, "push").bytes());
+  EXPECT_EQ(down.sink.take(), BoltFrame::request(500, "push").bytes());
+  down.feed(BoltFrame::response(500, "pushed").bytes());
+  EXPECT_EQ(up.sink.take(), BoltFrame::response(500, "pushed").bytes());
+
+  std::string answers = BoltFrame::response(11, "B").bytes() + BoltFrame::response(10, "A").bytes() + BoltFrame::response(10, "C").bytes();
+  up.feed(answers);
+  EXPECT_EQ(down.sink.take(), answers);
+  up.feed(BoltFrame::response(10).bytes());
+  EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
+  EXPECT_EQ(down.codec->open_exchanges() + up.codec->open_exchanges(), 0u);
+}
+
+TEST(FramedBound, RequestsStreamThrough) {
+  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  Hop hop(down, up);
+  std::string big = BoltFrame::request(1, std::string(50000, 'x')).bytes();
+  down.feed(big.substr(0, 20000));
+  EXPECT_EQ(up.sink.peek().size(), 20000u);
+  // Other frames wait for its end.
+  up.feed(BoltFrame::heartbeat(7).bytes());
+  EXPECT_TRUE(up.codec->heartbeat());
+  EXPECT_EQ(up.sink.peek().size(), 20000u);
+  down.feed(big.substr(20000));
+  std::string out = up.sink.take();
+  EXPECT_EQ(out.substr(0, big.size()), big);
+  EXPECT_EQ(out.size(), big.size() + 20 + 22);
+  EXPECT_EQ(bolt_id(out.substr(big.size())), 7u);
+}
+
+TEST(FramedBound, TwoStreamingAtOnceDoNotMix) {
+  FramedConnection d1(bolt_codec(), Role::kServer), d2(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  Hop h1(d1, up), h2(d2, up);
+  std::string a = BoltFrame::request(1, std::string(30000, 'a')).bytes(), b = BoltFrame::request(2, std::string(30000, 'b')).bytes();
+  std::string c = BoltFrame::request(3, "").bytes();
+  d1.feed(a.substr(0, 10000));
+  d2.feed(b.substr(0, 10000));
+  d2.feed(b.substr(10000) + c);
+  EXPECT_EQ(up.sink.take(), a.substr(0, 10000));
+  d1.feed(a.substr(10000));
+  EXPECT_EQ(up.sink.take(), a.substr(10000) + b + c);
+}
+
+TEST(FramedBound, ACutFrameBreaksTheConnection) {
+  for (bool dead_peer : {false, true}) {
+    FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+    Hop hop(down, up);
+    std::string big = BoltFrame::request(1, std::string(50000, 'x')).bytes();
+    down.feed(BoltFrame::request(9).bytes() + big.substr(0, 20000));
+    if (dead_peer)
+      down.codec->on_transport_closed(Reason::kDownstreamReset);
+    else
+      down.at(1).then_reset(Reason::kInternal);  // the hop gives up
+    EXPECT_EQ(up.events.broken, 1);
+    EXPECT_EQ(up.codec->open_exchanges(), 0u);
+  }
+}
+
+TEST(FramedBound, PausesTheConnection) {
+  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  down.feed(BoltFrame::request(1).bytes());
+  FakeMessageSink answer;
+  answer.exchange = up.codec->open(answer);
+  answer.exchange->send_head(*down.at(0).head, false);
+  answer.exchange->pause_reading();
+  EXPECT_TRUE(up.events.paused);
+  answer.release();
+  EXPECT_FALSE(up.events.paused);
+}
+
+TEST(FramedMultiplex, AServersRequestThatNobodyTakesIsAnswered) {
+  FramedConnection up(bolt_codec(), Role::kClient);
+  up.events.refuse = true;
+  up.feed(BoltFrame::request(77).bytes());
+  BoltFrame reply;
+  reply.type = 0, reply.command = 2, reply.id = 77, reply.status = 6;
+  EXPECT_EQ(up.sink.take(), reply.bytes());
+  EXPECT_EQ(up.events.broken, 0);
+}
+
+TEST(FramedPingPong, OneAtATime) {
+  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+  EXPECT_EQ(up.codec->capacity(), 1u);
+  {
+    Hop hop(down, up);
+    down.feed(BoltFrame::request(6, "x").bytes());
+    EXPECT_EQ(up.codec->capacity(), 0u);
+    EXPECT_EQ(up.sink.take(), BoltFrame::request(6, "x").bytes());
+    up.feed(BoltFrame::response(5).bytes());
+    EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
+    up.feed(BoltFrame::response(6, "y").bytes());
+    EXPECT_EQ(down.sink.take(), BoltFrame::response(6, "y").bytes());
+    EXPECT_EQ(up.codec->capacity(), 1u);
+    EXPECT_EQ(up.events.capacity_calls, 1);
+    // Giving up a sent request costs the connection: the next answer could not be told apart.
+    down.feed(BoltFrame::request(7, "x").bytes());
+    down.at(1).then_reset(Reason::kUpstreamTimeout);
+    EXPECT_EQ(up.events.broken, 1);
+    EXPECT_EQ(up.codec->capacity(), 0u);
+  }
+}
+
+TEST(FramedPingPong, AnAnswerMayComeBeforeTheRequestEnds) {
+  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+  std::string big = BoltFrame::request(1, std::string(50000, 'x')).bytes();
+  down.feed(big.substr(0, 20000));
+  FakeMessageSink answer;
+  answer.exchange = up.codec->open(answer);
+  ASSERT_EQ(answer.exchange->send_head(*down.at(0).head, false), Reason::kNone);
+  answer.exchange->send_body(bytes_of(down.at(0).body), false);
+  up.feed(BoltFrame::response(1, "early").bytes());
+  EXPECT_EQ(answer.body, "early");
+  EXPECT_TRUE(answer.ended);
+  EXPECT_EQ(up.codec->open_exchanges(), 1u);
+  // Ended early by the holder: half a request is on the wire.
+  answer.release();
+  EXPECT_EQ(up.events.broken, 1);
+  EXPECT_EQ(up.codec->open_exchanges(), 0u);
+  down.at(0).release();
+  EXPECT_EQ(down.events.broken, 0);
+  down.feed(big.substr(20000) + BoltFrame::request(2).bytes());
+  EXPECT_EQ(down.accepted(), 2u) << "the rest of the given-up request is skipped";
+}
+
+TEST(FramedNoIds, AnswersKeepTheOrderOfRequests) {
+  FramedConnection c(codec_table<NoId>(), Role::kServer);
+  ASSERT_TRUE(check_codec(*codec_table<NoId>()).has_value());
+  c.feed(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b") + NoId::frame(DRAGOMAN_ONEWAY, "o") + NoId::frame(DRAGOMAN_REQUEST, "c"));
+  ASSERT_EQ(c.accepted(), 4u);
+  LocalReply reply;
+  reply.reason = Reason::kNoRoute;
+  reply.text = "C";
+  c.at(3).exchange->send_reply(*c.at(3).head, reply);
+  c.at(3).release();  // before it was written
+  reply.text = "B";
+  c.at(1).exchange->send_reply(*c.at(1).head, reply);
+  EXPECT_EQ(c.sink.take(), "");
+  reply.text = "A";
+  c.at(0).exchange->send_reply(*c.at(0).head, reply);
+  auto answer = [](const char* text) { return NoId::frame(DRAGOMAN_RESPONSE, std::string("6") + text); };
+  EXPECT_EQ(c.sink.take(), answer("A") + answer("B") + answer("C"));
+  EXPECT_EQ(c.events.broken, 0);
+}
+
+TEST(FramedNoIds, TurnedAwayRequestsKeepTheirPlace) {
+  CodecOptions small = framed_options();
+  small.framed.streams_max = 1;
+  FramedConnection c(codec_table<NoId>(), Role::kServer, small);
+  c.feed(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b"));
+  EXPECT_EQ(c.events.count(CodecEvent::kStreamsOverflow), 1u);
+  EXPECT_EQ(c.sink.take(), "");
+  c.at(0).exchange->send_reply(*c.at(0).head, {});
+  EXPECT_EQ(c.sink.take(), NoId::frame(DRAGOMAN_RESPONSE, "2") + NoId::frame(DRAGOMAN_RESPONSE, "3"));
+  c.feed(NoId::frame(DRAGOMAN_REQUEST, "c"));
+}
+
+TEST(FramedNoIds, ASkippedAnswerBreaks) {
+  FramedConnection c(codec_table<NoId>(), Role::kServer);
+  c.feed(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b"));
+  c.at(1).exchange->send_reply(*c.at(1).head, {});
+  c.at(1).release();
+  c.at(0).release();
+  EXPECT_EQ(c.events.broken, 1);
+  EXPECT_EQ(c.sink.take(), "");
+}
+
+TEST(FramedNoIds, PingPongAndNotMultiplex) {
+  FramedConnection down(codec_table<NoId>(), Role::kServer);
+  FramedConnection shared(codec_table<NoId>(), Role::kClient);
+  FramedConnection pingpong(codec_table<NoId>(), Role::kClient, framed_options(PoolMode::kPingPong));
+  down.feed(NoId::frame(DRAGOMAN_REQUEST, "a"));
+  FakeMessageSink one, two;
+  one.exchange = shared.codec->open(one);
+  EXPECT_EQ(one.exchange->send_head(*down.at(0).head, false), Reason::kUnsupported);
+  one.release();
+  two.exchange = pingpong.codec->open(two);
+  ASSERT_EQ(two.exchange->send_head(*down.at(0).head, false), Reason::kNone);
+  two.exchange->send_body(bytes_of("a"), true);
+  EXPECT_EQ(pingpong.sink.take(), NoId::frame(DRAGOMAN_REQUEST, "a"));
+  pingpong.feed(NoId::frame(DRAGOMAN_RESPONSE, "b"));
+  EXPECT_EQ(two.body, "b");
+  ASSERT_EQ(down.at(0).exchange->send_head(*two.head, false), Reason::kNone);
+  down.at(0).exchange->send_body(bytes_of("b"), true);
+  EXPECT_EQ(down.sink.take(), NoId::frame(DRAGOMAN_RESPONSE, "b"));
+  two.release();
+  EXPECT_EQ(pingpong.events.broken, 0);
+}
+
+TEST(FramedTextIds, AreRewrittenAndRestored) {
+  ASSERT_TRUE(check_codec(*codec_table<TextId>()).has_value());
+  for (std::string id : {std::string("x"), std::string("a-longer-id-than-sixteen-bytes"), std::string(16, 'u')}) {
+    FramedConnection down(codec_table<TextId>(), Role::kServer), up(codec_table<TextId>(), Role::kClient);
+    Hop hop(down, up);
+    down.feed(TextId::frame(DRAGOMAN_REQUEST, id, "one") + TextId::frame(DRAGOMAN_REQUEST, id, "two"));
+    std::string sent = up.sink.take();
+    size_t length = std::max<size_t>(id.size(), 16);
+    ASSERT_EQ(sent.size(), 2 * (5 + length + 3));
+    std::string first = sent.substr(5, length), second = sent.substr(5 + length + 3 + 5, length);
+    EXPECT_NE(first, second);
+    up.feed(TextId::frame(DRAGOMAN_RESPONSE, second, "TWO") + TextId::frame(DRAGOMAN_RESPONSE, first, "ONE"));
+    EXPECT_EQ(down.sink.take(), TextId::frame(DRAGOMAN_RESPONSE, id, "TWO") + TextId::frame(DRAGOMAN_RESPONSE, id, "ONE"));
+    for (std::string odd : {first, std::string("y"), std::string(16, 'z'), first + "x"})
+      up.feed(TextId::frame(DRAGOMAN_RESPONSE, odd, "?"));
+    EXPECT_EQ(up.events.count(CodecEvent::kLateAnswer), 1u);
+    EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 3u);
+    EXPECT_EQ(up.events.broken, 0);
+  }
+}
+
+TEST(FramedTextIds, PassThroughWhenBound) {
+  FramedConnection down(codec_table<TextId>(), Role::kServer), up(codec_table<TextId>(), Role::kClient, framed_options(PoolMode::kBound));
+  Hop hop(down, up);
+  down.feed(TextId::frame(DRAGOMAN_REQUEST, "p", "1") + TextId::frame(DRAGOMAN_REQUEST, "q", "2"));
+  EXPECT_EQ(up.sink.take(), TextId::frame(DRAGOMAN_REQUEST, "p", "1") + TextId::frame(DRAGOMAN_REQUEST, "q", "2"));
+  up.feed(TextId::frame(DRAGOMAN_RESPONSE, "q", "Q") + TextId::frame(DRAGOMAN_RESPONSE, "p", "P"));
+  EXPECT_EQ(down.sink.take(), TextId::frame(DRAGOMAN_RESPONSE, "q", "Q") + TextId::frame(DRAGOMAN_RESPONSE, "p", "P"));
+}
+
+TEST(FramedCustomChecksum, IsVerifiedAndRewritten) {
+  ASSERT_TRUE(check_codec(*codec_table<Summed>()).has_value());
+  FramedConnection down(codec_table<Summed>(), Role::kServer), up(codec_table<Summed>(), Role::kClient);
+  Hop hop(down, up);
+  down.feed_in_steps(Summed::frame(DRAGOMAN_REQUEST, 0xabc, "q"), 1);
+  std::string sent = up.sink.take();
+  ASSERT_EQ(sent.size(), 7u);
+  uint16_t id = static_cast<uint16_t>(static_cast<uint8_t>(sent[2]) | static_cast<uint8_t>(sent[3]) << 8);
+  EXPECT_EQ(sent, Summed::frame(DRAGOMAN_REQUEST, id, "q"));
+  up.feed(Summed::frame(DRAGOMAN_RESPONSE, id, "a"));
+  EXPECT_EQ(down.sink.take(), Summed::frame(DRAGOMAN_RESPONSE, 0xabc, "a"));
+  std::string bad = Summed::frame(DRAGOMAN_REQUEST, 5, "q");
+  bad.back() ^= 1;
+  down.feed(bad);
+  EXPECT_EQ(down.events.broken_reason, Reason::kChecksum);
+  EXPECT_EQ(down.sink.take(), Summed::frame(DRAGOMAN_RESPONSE, 5, "R"));
+}
+
+TEST(FramedConnectionMemory, IsPerConnectionAndZeroed) {
+  // Summed understands three heads a connection.
+  for (int round = 0; round < 2; ++round) {
+    FramedConnection c(codec_table<Summed>(), Role::kServer);
+    for (uint16_t i = 0; i < 3; ++i) c.feed(Summed::frame(DRAGOMAN_REQUEST, i, "q"));
+    EXPECT_EQ(c.events.broken, 0);
+    EXPECT_EQ(c.at(0).head->method, "q");
+    c.feed(Summed::frame(DRAGOMAN_REQUEST, 9, "q"));
+    EXPECT_EQ(c.accepted(), 3u);
+    EXPECT_EQ(c.events.broken_reason, Reason::kMalformed);
+    EXPECT_EQ(c.sink.take(), Summed::frame(DRAGOMAN_RESPONSE, 9, "R"));
+  }
+}
+
+TEST(FramedSmallIds, SixteenBitIdsLimitTheCapacity) {
+  FramedConnection c(codec_table<Summed>(), Role::kClient);
+  EXPECT_EQ(c.codec->capacity(), 1022u);
+}
+
+}  // namespace
+}  // namespace dragoman::testing

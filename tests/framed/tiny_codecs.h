@@ -1,0 +1,127 @@
+// Small protocols, each with something that Bolt has not: no ids, text ids, a checksum of its own, memory of a connection.
+#pragma once
+
+#include <numeric>
+#include <string>
+
+#include "protocols/codec.hpp"
+
+namespace dragoman::testing {
+
+/// 'N' kind u16 length, body. No ids: answers come in order.
+struct NoId {
+  static constexpr const char* kName = "noid";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = 4;
+  static constexpr uint32_t kDetectBytesMax = 1;
+
+  int probe(std::span<const uint8_t> b, codec::Frame& f) {
+    if (b[0] != 'N') return codec::not_mine();
+    if (b.size() < 4) return codec::need(f, 4);
+    f.kind = b[1];
+    f.head_len = 4;
+    f.total_len = 4 + load_be<uint16_t>(&b[2]);
+    return codec::found(f);
+  }
+  bool view(const codec::Message&, uint32_t, codec::View&) { return true; }
+  uint32_t outcome(const codec::Message&) { return DRAGOMAN_OUTCOME_OK; }
+  bool reply(const codec::Message&, uint32_t outcome, std::string_view text, ByteWriter& out) {
+    out.text(std::string{'N', DRAGOMAN_RESPONSE, 0, static_cast<char>(1 + text.size())});
+    out.u8(static_cast<uint8_t>('0' + outcome));
+    out.text(text);
+    return true;
+  }
+  static std::string frame(uint32_t kind, std::string_view body) {
+    return std::string{'N', static_cast<char>(kind), static_cast<char>(body.size() >> 8), static_cast<char>(body.size())} +
+           std::string(body);
+  }
+};
+
+/// 'S' kind u8 id length, u16 body length, id, body. Ids are text of any length.
+struct TextId {
+  static constexpr const char* kName = "textid";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = 300;
+  static constexpr uint32_t kDetectBytesMax = 1;
+
+  int probe(std::span<const uint8_t> b, codec::Frame& f) {
+    if (b[0] != 'S') return codec::not_mine();
+    if (b.size() < 5) return codec::need(f, 5);
+    f.kind = b[1];
+    f.head_len = 5u + b[2];
+    f.total_len = f.head_len + load_be<uint16_t>(&b[3]);
+    f.id_type = DRAGOMAN_ID_BYTES;
+    f.id_offset = 5;
+    f.id_len = b[2];
+    return codec::found(f);
+  }
+  bool view(const codec::Message&, uint32_t, codec::View&) { return true; }
+  uint32_t outcome(const codec::Message&) { return DRAGOMAN_OUTCOME_OK; }
+  bool reply(const codec::Message& m, uint32_t, std::string_view, ByteWriter& out) {
+    out.u8('S');
+    out.u8(DRAGOMAN_RESPONSE);
+    out.u8(static_cast<uint8_t>(m.frame.id_len));
+    out.be<uint16_t>(0);
+    out.bytes(m.head.subspan(5, m.frame.id_len));
+    return true;
+  }
+  bool set_id(const codec::Message& m, std::span<const uint8_t> id, ByteWriter& out) {
+    if (id.size() > 255) return false;
+    out.bytes(m.head.first(2));
+    out.u8(static_cast<uint8_t>(id.size()));
+    out.bytes(m.head.subspan(3, 2));
+    out.bytes(id);
+    return true;
+  }
+  static std::string frame(uint32_t kind, std::string_view id, std::string_view body) {
+    return std::string{'S', static_cast<char>(kind), static_cast<char>(id.size()), static_cast<char>(body.size() >> 8),
+                       static_cast<char>(body.size())} +
+           std::string(id) + std::string(body);
+  }
+};
+
+/// 'C' kind u16le id, u8 body length, body, u8 sum of all before it. Remembers how many heads it was shown.
+struct Summed {
+  static constexpr const char* kName = "summed";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = 300;
+  static constexpr uint32_t kDetectBytesMax = 1;
+  static constexpr uint32_t kIdLen = 2;
+
+  uint32_t heads_seen;
+
+  int probe(std::span<const uint8_t> b, codec::Frame& f) {
+    if (b[0] != 'C') return codec::not_mine();
+    if (b.size() < 5) return codec::need(f, 5);
+    f.kind = b[1];
+    f.total_len = f.head_len = 6u + b[4];
+    f.id_type = DRAGOMAN_ID_LE;
+    f.id_offset = 2;
+    f.id_len = 2;
+    f.id = load_le<uint16_t>(&b[2]);
+    f.checksum = DRAGOMAN_CHECKSUM_CUSTOM;
+    return codec::found(f);
+  }
+  bool view(const codec::Message& m, uint32_t, codec::View& v) {
+    ++heads_seen;
+    v.method({reinterpret_cast<const char*>(m.head.data()) + 5, m.head.size() - 6});
+    return heads_seen <= 3;  // for the test of its memory
+  }
+  uint32_t outcome(const codec::Message&) { return DRAGOMAN_OUTCOME_OK; }
+  bool reply(const codec::Message& m, uint32_t, std::string_view, ByteWriter& out) {
+    out.text(frame(DRAGOMAN_RESPONSE, static_cast<uint16_t>(m.frame.id), "R"));
+    return true;
+  }
+  bool checksum(std::span<uint8_t> b, const codec::Message&, bool fix) {
+    auto sum = static_cast<uint8_t>(std::accumulate(b.begin(), b.end() - 1, 0));
+    if (fix) b.back() = sum;
+    return b.back() == sum;
+  }
+  static std::string frame(uint32_t kind, uint16_t id, std::string_view body) {
+    std::string out{'C', static_cast<char>(kind), static_cast<char>(id), static_cast<char>(id >> 8), static_cast<char>(body.size())};
+    out += body;
+    return out + static_cast<char>(std::accumulate(out.begin(), out.end(), 0, [](int a, char c) { return a + static_cast<uint8_t>(c); }));
+  }
+};
+
+}  // namespace dragoman::testing
