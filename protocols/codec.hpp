@@ -54,7 +54,7 @@ class View {
   void header(std::string_view name, std::string_view value) {
     if (raw_.header) raw_.header(raw_.ctx, as_bytes(name), as_bytes(value));
   }
-  /// This head has no header section that can be read or edited.
+  /// This head has no header section that can be read or edited; headers already given are forgotten.
   void opaque() { raw_.flags |= DRAGOMAN_VIEW_OPAQUE; }
 
  private:

@@ -590,6 +590,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   if (collector.inside(v.service)) h.service = text_of(v.service);
   if (collector.inside(v.method)) h.method = text_of(v.method);
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
+  if (h.opaque) h.headers.clear();
   honest = collector.honest;
   return honest ? nullptr : "codec: view outside the head";
 }

@@ -114,7 +114,8 @@ enum {
 
 /* Bits of view.flags */
 enum {
-  DRAGOMAN_VIEW_OPAQUE = 1   /* this head has no header section that could be read or edited */
+  DRAGOMAN_VIEW_OPAQUE = 1   /* this head has no header section that could be read or edited; headers already given
+                                (before that was known) are forgotten */
 };
 
 typedef struct dragoman_view {

@@ -220,6 +220,7 @@ struct Bolt {
     std::string_view service, target, method;
     bool sofa = parts.is_sofa() && walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
       if (null) return;
+      if (want & DRAGOMAN_WANT_HEADERS) v.header(key, value);
       // The last of several wins, as in the peers.
       if (key == kService)
         service = value;
@@ -236,10 +237,6 @@ struct Bolt {
     }
     v.service(service.empty() ? target : service);
     v.method(method);
-    if (want & DRAGOMAN_WANT_HEADERS)
-      walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
-        if (!null) v.header(key, value);
-      });
     return true;
   }
 

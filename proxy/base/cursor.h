@@ -1,6 +1,7 @@
 // Bounds-checked reading and writing of wire bytes.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,30 +11,37 @@
 
 namespace dragoman {
 
-/// Unaligned big- and little-endian integers of 1, 2, 4 or 8 bytes. The caller guarantees the bounds.
+static_assert(std::endian::native == std::endian::little, "wire integers are swapped for little-endian machines");
+
 template <class T>
-inline T load_be(const uint8_t* p) {
-  static_assert(std::is_unsigned_v<T>);
-  T v = 0;
-  for (size_t i = 0; i < sizeof(T); ++i) v = static_cast<T>(v << (sizeof(T) > 1 ? 8 : 0) | p[i]);
-  return v;
+inline T swap_bytes(T v) {
+  static_assert(std::is_unsigned_v<T> && sizeof(T) <= 8);
+  if constexpr (sizeof(T) == 1) return v;
+  if constexpr (sizeof(T) == 2) return __builtin_bswap16(v);
+  if constexpr (sizeof(T) == 4) return __builtin_bswap32(v);
+  if constexpr (sizeof(T) == 8) return __builtin_bswap64(v);
 }
+
+/// Unaligned big- and little-endian unsigned integers. The caller guarantees the bounds.
 template <class T>
 inline T load_le(const uint8_t* p) {
   static_assert(std::is_unsigned_v<T>);
-  T v = 0;
-  for (size_t i = sizeof(T); i-- > 0;) v = static_cast<T>(v << (sizeof(T) > 1 ? 8 : 0) | p[i]);
+  T v;
+  std::memcpy(&v, p, sizeof v);
   return v;
 }
 template <class T>
-inline void store_be(uint8_t* p, T v) {
-  static_assert(std::is_unsigned_v<T>);
-  for (size_t i = 0; i < sizeof(T); ++i) p[i] = static_cast<uint8_t>(v >> (8 * (sizeof(T) - 1 - i)));
+inline T load_be(const uint8_t* p) {
+  return swap_bytes(load_le<T>(p));
 }
 template <class T>
 inline void store_le(uint8_t* p, T v) {
   static_assert(std::is_unsigned_v<T>);
-  for (size_t i = 0; i < sizeof(T); ++i) p[i] = static_cast<uint8_t>(v >> (8 * i));
+  std::memcpy(p, &v, sizeof v);
+}
+template <class T>
+inline void store_be(uint8_t* p, T v) {
+  store_le(p, swap_bytes(v));
 }
 
 /// Reads from a span. A read past the end gives zero (or an empty span), moves nothing, and makes ok() false for good.

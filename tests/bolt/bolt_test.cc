@@ -44,6 +44,7 @@ Viewed view(const std::string& bytes, uint32_t want = 7) {
   out.service = text(v.service);
   out.method = text(v.method);
   out.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
+  if (out.opaque) out.headers.clear();
   return out;
 }
 
