@@ -1,0 +1,49 @@
+#include "tests/filters/filter_support.h"
+
+namespace dragoman::test {
+namespace {
+
+config::HeadersFilter settings() {
+  config::HeadersFilter s;
+  s.request.remove = {"x-c"};
+  s.request.set = {{"x-a", "b"}};
+  s.request.add = {{"x-a", "c"}};
+  s.response.set = {{"x-served-by", "me"}};
+  return s;
+}
+
+TEST(HeadersFilter, EditsRequestAndResponseOfHttp) {
+  auto factory = only(settings());
+  EXPECT_EQ(factory->name(), "headers");
+  EXPECT_EQ(factory->wants(), 0u);
+  auto request = http_head({{"X-C", "1"}, {"X-A", "1"}, {"y", "2"}});
+  FakeContext ctx(*request);
+  Filter* filter = factory->create(request->arena);
+  EXPECT_EQ(filter->on_request_head(ctx, *request, true), FilterVerdict::kContinue);
+  EXPECT_EQ(text(request->headers), "X-A=b;y=2;x-a=c;");
+  auto response = http_head({{"X-C", "1"}});
+  response->is_request = false;
+  filter->on_response_head(ctx, *response, true);
+  EXPECT_EQ(text(response->headers), "X-C=1;x-served-by=me;");
+  filter->on_stream_end(ctx);
+  EXPECT_FALSE(ctx.answered);
+}
+
+TEST(HeadersFilter, RecordsEditsOfFramedHeads) {
+  auto factory = only(settings());
+  Head request;
+  FakeContext ctx(request);
+  factory->create(request.arena)->on_request_head(ctx, request, true);
+  std::string recorded;
+  for (const HeaderEdit* e = request.edits; e; e = e->next) recorded += "sa-"[static_cast<int>(e->op)] + std::string(e->name) + ";";
+  EXPECT_EQ(recorded, "-x-c;sx-a;ax-a;");
+}
+
+TEST(HeadersFilter, HasNoStatePerExchange) {
+  auto factory = only(settings());
+  Arena a, b;
+  EXPECT_EQ(factory->create(a), factory->create(b));
+}
+
+}  // namespace
+}  // namespace dragoman::test

@@ -1,0 +1,23 @@
+#include "tests/route/allocation_count.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+std::atomic<size_t> count{0};
+}  // namespace
+
+void* operator new(size_t n) {
+  ++count;
+  if (void* p = std::malloc(n)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+
+namespace dragoman::test {
+
+size_t allocation_count() { return count; }
+
+}  // namespace dragoman::test
