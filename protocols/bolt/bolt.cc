@@ -305,8 +305,10 @@ struct Bolt {
         status = kCodecException;
         break;
     }
+    // In the request's form, but a valid frame even where the request's versions were not.
     const Fixed h(m.head.data());
-    write_bare(out, h.proto, h.ver1, kResponse, kRpcResponse, h.ver2, h.id, h.codec, status);
+    uint8_t ver1 = h.ver1 == 2 ? 2 : 1;
+    write_bare(out, h.proto, ver1, kResponse, kRpcResponse, kCommandVersion, h.id, h.codec, status);
     return true;
   }
 
@@ -349,7 +351,7 @@ struct Bolt {
   }
   bool heartbeat_reply(const Message& m, ByteWriter& out) {
     const Fixed h(m.head.data());
-    write_bare(out, h.proto, h.ver1, kResponse, kHeartbeat, h.ver2, h.id, h.codec, kSuccess);
+    write_bare(out, h.proto, h.ver1, kResponse, kHeartbeat, kCommandVersion, h.id, h.codec, kSuccess);
     return true;
   }
   /// Not part of SOFA Bolt: MOSN's. sofa-bolt peers close the connection on it.

@@ -285,6 +285,25 @@ TEST(Bolt, RepliesNeverLeaveTheEnumNorSaySuccess) {
   }
 }
 
+TEST(Bolt, RepliesAreValidFramesWhateverVersionsTheRequestHad) {
+  for (uint8_t proto : {1, 2}) {
+    for (uint8_t ver1 : {0, 1, 2, 3, 255}) {
+      for (uint8_t ver2 : {0, 1, 254}) {
+        BoltFrame f = BoltFrame::request(5);
+        f.proto = proto, f.ver1 = ver1, f.ver2 = ver2, f.flags = 0x80;
+        FramedConnection c(bolt_codec(), Role::kServer);
+        c.feed(f.bytes());
+        std::string reply = c.sink.take();
+        if (c.accepted()) continue;
+        Probed r = probe(reply);
+        EXPECT_EQ(r.verdict, DRAGOMAN_FRAME) << int{proto} << " " << int{ver1} << " " << int{ver2};
+        EXPECT_EQ(r.f.total_len, reply.size());
+        EXPECT_EQ(r.f.id, 5u);
+      }
+    }
+  }
+}
+
 TEST(Bolt, Edits) {
   const std::string before = kv("a", "1") + kv("b", "2") + kv("A", "3");
   const std::string null_pair = be(1, 4) + "n" + be(UINT32_MAX, 4);

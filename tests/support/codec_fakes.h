@@ -172,7 +172,8 @@ class FakeConnection {
       capacity_ = bytes.size();
       buffer_.reset(new uint8_t[ConnectionCodec::kHeadroom + capacity_]);
     }
-    uint8_t* data = buffer_.get() + ConnectionCodec::kHeadroom;
+    // At the very end of the buffer, so that sanitizers notice reading past it.
+    uint8_t* data = buffer_.get() + ConnectionCodec::kHeadroom + capacity_ - bytes.size();
     if (bytes.empty()) return;
     std::memcpy(data, bytes.data(), bytes.size());
     codec->on_data(data, bytes.size());
