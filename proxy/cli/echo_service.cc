@@ -140,7 +140,7 @@ class BoltEcho final : public EchoConnection {
     uint8_t small[64];
     if (f.kind == DRAGOMAN_HEARTBEAT) {
       int64_t len = codec.heartbeat_reply(state_.data(), bytes, &f, small, sizeof small);
-      if (len > 0) transport_->write(small, static_cast<size_t>(len));
+      if (len > 0 && len <= static_cast<int64_t>(sizeof small)) transport_->write(small, static_cast<size_t>(len));
     }
     if (f.kind != DRAGOMAN_REQUEST) return;
     served_.fetch_add(1, std::memory_order_relaxed);

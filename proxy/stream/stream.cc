@@ -456,9 +456,11 @@ void Stream::try_failed(Reason reason) {
     cluster.metrics().retries.inc();
     avoid_ = endpoint_;
   }
-  int64_t delay = race ? 0 : retry_delay_ms(route_->retry, attempts_, random());
-  if (delay <= 0) return start_try();
-  try_timer_.start(static_cast<uint64_t>(delay));
+  if (race || route_->retry.backoff_ms <= 0) return start_try();
+  // Full jitter: uniform in [1, min(backoff * 2^(retry - 1), max)].
+  auto ceiling = static_cast<uint64_t>(route_->retry.backoff_ms) << std::min<uint32_t>(attempts_ - 1u, 16);
+  if (route_->retry.backoff_max_ms > 0) ceiling = std::min(ceiling, static_cast<uint64_t>(route_->retry.backoff_max_ms));
+  try_timer_.start(1 + random() % ceiling);
 }
 
 void Stream::on_try_timer() {

@@ -34,6 +34,7 @@ void UpstreamConnection::on_connected(int fd) {
   options.high_bytes = static_cast<uint32_t>(settings.buffer.high_bytes);
   options.low_bytes = static_cast<uint32_t>(settings.buffer.low_bytes);
   options.read_budget_bytes = static_cast<uint32_t>(settings.buffer.read_budget_bytes);
+  options.broken = Reason::kUpstreamReset;
   transport_ = Transport::adopt(cluster_->worker().loop, fd, *this, options);
 
   CodecOptions codec;
