@@ -1,0 +1,290 @@
+#include "protocols/http1/encoder.h"
+
+#include <charconv>
+#include <cstring>
+
+namespace dragoman::http1 {
+namespace {
+
+constexpr uint64_t kOnes = 0x0101010101010101;
+constexpr uint64_t kHighs = 0x8080808080808080;
+
+constexpr uint64_t any_less(uint64_t x, uint64_t n) { return (x - kOnes * n) & ~x & kHighs; }
+
+// Whether `test` holds for any 8 bytes of `text`; short rests are filled up with 'x'.
+template <class Test>
+bool any_word(std::string_view text, Test test) {
+  const char* p = text.data();
+  size_t n = text.size();
+  uint64_t word;
+  for (; n >= 8; p += 8, n -= 8) {
+    std::memcpy(&word, p, 8);
+    if (test(word)) return true;
+  }
+  word = kOnes * 'x';
+  for (size_t i = 0; i < n; ++i) reinterpret_cast<char*>(&word)[i] = p[i];
+  return test(word);
+}
+
+// No control characters but TAB: nothing that could end a line.
+bool clean_value(std::string_view text) {
+  if (!any_word(text, [](uint64_t w) { return any_less(w, 0x20) != 0; })) return true;
+  for (char c : text)
+    if (static_cast<uint8_t>(c) < 0x20 && c != '\t') return false;
+  return true;
+}
+
+// A field name, method, target or host: no space, control character or colon-like surprise at a token's end.
+bool clean_token(std::string_view text) {
+  return !text.empty() && !any_word(text, [](uint64_t w) { return any_less(w, 0x21) != 0; });
+}
+
+bool clean_name(std::string_view text) {
+  return !text.empty() && !any_word(text, [](uint64_t w) {
+    return (any_less(w, 0x21) | any_less(w ^ (kOnes * ':'), 1) | (w & kHighs)) != 0;
+  });
+}
+
+constexpr uint32_t bit(HeaderId id) { return 1u << static_cast<uint32_t>(id); }
+// Ours to write, or not ours to pass on.
+constexpr uint32_t kConnectionFields =
+    bit(HeaderId::kConnection) | bit(HeaderId::kContentLength) | bit(HeaderId::kTransferEncoding) | bit(HeaderId::kTe) |
+    bit(HeaderId::kTrailer) | bit(HeaderId::kUpgrade) | bit(HeaderId::kKeepAlive) | bit(HeaderId::kProxyConnection) |
+    bit(HeaderId::kExpect) | bit(HeaderId::kHttp2Settings) | bit(HeaderId::kHost);
+static_assert(static_cast<uint32_t>(HeaderId::kGrpcStatus) < 32);
+
+bool skipped(const Header& h) { return (kConnectionFields & bit(h.id)) != 0; }
+
+/// Bytes the fields take, or 0 when one can't be encoded. (An empty list takes 1, for simplicity.)
+size_t check_fields(const HeaderList& headers) {
+  size_t size = 1;
+  for (const Header& h : headers) {
+    if (skipped(h)) continue;
+    if (!clean_name(h.name) || !clean_value(h.value)) return 0;
+    size += h.name.size() + h.value.size() + 4;
+  }
+  return size;
+}
+
+// Heads that fit one contiguous piece are written through a plain pointer, longer ones piece by piece.
+struct Cursor {
+  uint8_t* at;
+  void put(std::string_view text) {
+    std::memcpy(at, text.data(), text.size());
+    at += text.size();
+  }
+};
+struct Pieces {
+  ByteChain& out;
+  void put(std::string_view text) { out.append(text); }
+};
+
+constexpr size_t kContiguous = 8192;
+constexpr size_t kOwnLines = 256;  // status line without the phrase, our own fields, empty line
+
+template <class Write>
+void with_writer(size_t size, ByteChain& out, Write&& write) {
+  if (size <= kContiguous) {
+    uint8_t* start = out.reserve(size);
+    Cursor cursor{start};
+    write(cursor);
+    out.commit(static_cast<size_t>(cursor.at - start));
+  } else {
+    Pieces pieces{out};
+    write(pieces);
+  }
+}
+
+template <class Writer>
+void put_number(Writer& w, uint64_t value) {
+  char digits[20];
+  auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+  w.put({digits, static_cast<size_t>(end - digits)});
+}
+
+template <class Writer>
+void put_field(Writer& w, std::string_view name, std::string_view value) {
+  w.put(name);
+  w.put(": ");
+  w.put(value);
+  w.put("\r\n");
+}
+
+template <class Writer>
+void put_fields(Writer& w, const HeaderList& headers) {
+  for (const Header& h : headers)
+    if (!skipped(h)) put_field(w, h.name, h.value);
+}
+
+template <class Writer>
+void put_framing(Writer& w, const Lines& lines) {
+  if (lines.chunked) {
+    w.put("transfer-encoding: chunked\r\n");
+  } else if (lines.content_length >= 0) {
+    w.put("content-length: ");
+    put_number(w, static_cast<uint64_t>(lines.content_length));
+    w.put("\r\n");
+  }
+}
+
+template <class Writer>
+void put_connection(Writer& w, Lines::Connection connection) {
+  if (connection == Lines::Connection::kClose)
+    w.put("connection: close\r\n");
+  else if (connection == Lines::Connection::kKeepAlive)
+    w.put("connection: keep-alive\r\n");
+}
+
+template <class Writer>
+void put_status_line(Writer& w, uint32_t status, std::string_view phrase) {
+  w.put("HTTP/1.1 ");
+  put_number(w, status);
+  w.put(" ");
+  w.put(phrase);
+  w.put("\r\n");
+}
+
+}  // namespace
+
+Reason encode_request_head(const Head& head, const Lines& lines, ByteChain& out) {
+  size_t fields = check_fields(head.headers);
+  bool target = clean_token(head.path) && (head.path[0] == '/' || head.path == "*");
+  bool host = head.authority.empty() || clean_token(head.authority);
+  bool upgrade = lines.connection == Lines::Connection::kUpgrade;
+  if (!fields || !target || !host || !clean_name(head.method) || (upgrade && !clean_token(head.upgrade_token)))
+    return Reason::kEditFailed;
+  size_t size = fields + head.method.size() + head.path.size() + head.authority.size() + head.upgrade_token.size();
+  with_writer(size + kOwnLines, out, [&](auto& w) {
+    w.put(head.method);
+    w.put(" ");
+    w.put(head.path);
+    w.put(" HTTP/1.1\r\n");
+    put_field(w, "host", head.authority);
+    put_fields(w, head.headers);
+    put_framing(w, lines);
+    if (head.expect_continue) w.put("expect: 100-continue\r\n");
+    if (upgrade) {
+      w.put("connection: upgrade\r\n");
+      put_field(w, "upgrade", head.upgrade_token);
+    } else if (head.te_trailers) {
+      w.put("te: trailers\r\nconnection: te\r\n");
+    }
+    w.put("\r\n");
+  });
+  return Reason::kNone;
+}
+
+Reason encode_response_head(const Head& head, const Lines& lines, ByteChain& out) {
+  size_t fields = check_fields(head.headers);
+  bool upgrade = lines.connection == Lines::Connection::kUpgrade;
+  if (!fields || head.status < 100 || head.status > 999 || !clean_value(head.status_text) ||
+      (upgrade && !clean_token(head.upgrade_token)))
+    return Reason::kEditFailed;
+  std::string_view phrase = head.status_text.empty() ? status_phrase(head.status) : head.status_text;
+  with_writer(fields + phrase.size() + head.upgrade_token.size() + kOwnLines, out, [&](auto& w) {
+    put_status_line(w, head.status, phrase);
+    put_fields(w, head.headers);
+    put_framing(w, lines);
+    if (upgrade) {
+      w.put("connection: upgrade\r\n");
+      put_field(w, "upgrade", head.upgrade_token);
+    } else {
+      put_connection(w, lines.connection);
+    }
+    w.put("\r\n");
+  });
+  return Reason::kNone;
+}
+
+void encode_reply(uint32_t status, const LocalReply& reply, Lines::Connection connection, bool body, ByteChain& out) {
+  bool no_content = status == 204 || status == 304;
+  std::string_view type = reply.content_type.empty() || !clean_value(reply.content_type) ? "text/plain" : reply.content_type;
+  Pieces w{out};
+  put_status_line(w, status, status_phrase(status));
+  for (const Header& h : reply.headers)
+    if (!skipped(h) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
+  if (!no_content) {
+    if (!reply.text.empty()) put_field(w, "content-type", type);
+    Lines lines;
+    lines.content_length = static_cast<int64_t>(reply.text.size());
+    put_framing(w, lines);
+  }
+  put_connection(w, connection);
+  w.put("\r\n");
+  if (body && !no_content) w.put(reply.text);
+}
+
+void encode_chunk(std::span<const uint8_t> data, bool end, ByteSink& out) {
+  static constexpr std::string_view kEnd = "\r\n0\r\n\r\n";
+  std::string_view tail = kEnd.substr(data.empty() ? 2 : 0, end ? std::string_view::npos : 2);
+  if (data.empty()) {
+    if (end) out.write(tail);
+    return;
+  }
+  char line[18];
+  char* p = std::to_chars(line, line + 16, data.size(), 16).ptr;
+  *p++ = '\r';
+  *p++ = '\n';
+  out.out.append(line, static_cast<size_t>(p - line));
+  out.write(data.data(), data.size());
+  out.write(tail);
+}
+
+void encode_trailers(const HeaderList& trailers, ByteChain& out) {
+  Pieces w{out};
+  w.put("0\r\n");
+  for (const Header& h : trailers)
+    if (!skipped(h) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
+  w.put("\r\n");
+}
+
+std::string_view status_phrase(uint32_t status) {
+  switch (status) {
+    case 100: return "Continue";
+    case 101: return "Switching Protocols";
+    case 103: return "Early Hints";
+    case 200: return "OK";
+    case 201: return "Created";
+    case 202: return "Accepted";
+    case 204: return "No Content";
+    case 206: return "Partial Content";
+    case 301: return "Moved Permanently";
+    case 302: return "Found";
+    case 303: return "See Other";
+    case 304: return "Not Modified";
+    case 307: return "Temporary Redirect";
+    case 308: return "Permanent Redirect";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 411: return "Length Required";
+    case 412: return "Precondition Failed";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 416: return "Range Not Satisfiable";
+    case 417: return "Expectation Failed";
+    case 421: return "Misdirected Request";
+    case 422: return "Unprocessable Content";
+    case 425: return "Too Early";
+    case 426: return "Upgrade Required";
+    case 428: return "Precondition Required";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 451: return "Unavailable For Legal Reasons";
+    case 499: return "Client Closed Request";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 502: return "Bad Gateway";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    case 505: return "HTTP Version Not Supported";
+    default: return {};
+  }
+}
+
+}  // namespace dragoman::http1
