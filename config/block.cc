@@ -110,9 +110,9 @@ void Block::read(Context& context, const Node& node, const Place& place, void* o
   }
   for (const Field& field : fields_) {
     if (!field.required || node.find(field.key)) continue;
-    context.error(
-        place, node.pos,
-        {.message = "the key \"" + std::string(field.key) + "\" is missing: " + field.value->allowed()});
+    context.error(place, node.pos,
+                  {.message = "the key \"" + std::string(field.key) + "\" is missing (" +
+                              field.value->allowed() + ")"});
   }
   check_groups(context, node, place);
 }
@@ -239,8 +239,8 @@ void Block::group_schema(JsonWriter& json) const {
 }
 
 std::string Block::allowed() const {
-  if (options_.shorthand.empty()) return "a block of keys: " + join(keys_);
-  return find(options_.shorthand)->value->allowed() + "; or a block of keys: " + join(keys_);
+  const std::string keys = "a block of keys";
+  return options_.shorthand.empty() ? keys : find(options_.shorthand)->value->allowed() + ", or " + keys;
 }
 
 void TypedBlockValue::read(Context& context, const Node& node, const Place& place, void* out) const {
@@ -249,7 +249,7 @@ void TypedBlockValue::read(Context& context, const Node& node, const Place& plac
   for (const Alternative& alternative : alternatives_) types.push_back(alternative.block->type());
   const Node* type = node.find("type");
   if (!type) {
-    return context.error(place, node.pos, {.message = "the key \"type\" is missing: " + join(types)});
+    return context.error(place, node.pos, {.message = "the key \"type\" is missing (" + join(types) + ")"});
   }
   if (type->broken) return;
   const Place at{.parent = &place, .key = "type", .pos = type->pos};
@@ -280,7 +280,7 @@ void TypedBlockValue::schema(JsonWriter& json) const {
 std::string TypedBlockValue::allowed() const {
   std::string out;
   for (const Alternative& alternative : alternatives_) {
-    out += (out.empty() ? "a block of keys with \"type\": " : ", ") + std::string(alternative.block->type());
+    out += (out.empty() ? "a block of keys with type " : " or ") + std::string(alternative.block->type());
   }
   return out;
 }

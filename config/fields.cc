@@ -80,9 +80,8 @@ constexpr TextFormat kHost{.what = "a host",
                            .detail = "a name or address, with or without a port"};
 constexpr TextFormat kDomain{
     .what = "a domain",
-    .pattern =
-        R"(^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.\*)"
-        R"(|\[[0-9A-Fa-f:.]+\])$)",
+    .pattern = R"(^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.\*)"
+               R"(|\[[0-9A-Fa-f:.]+\])$)",
     .detail = "a host without port, \"*.suffix\", \"prefix.*\", or \"*\""};
 
 std::vector<std::string_view> protocol_names() {

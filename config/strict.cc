@@ -76,7 +76,8 @@ class Checker {
 
   std::string_view line_text(size_t line) const {
     size_t begin = 0;
-    for (; line > 0 && begin < text_.size(); --line) begin = std::min(text_.find('\n', begin), text_.size() - 1) + 1;
+    for (; line > 0 && begin < text_.size(); --line)
+      begin = std::min(text_.find('\n', begin), text_.size() - 1) + 1;
     return text_.substr(begin, text_.find('\n', begin) - begin);
   }
 

@@ -153,12 +153,15 @@ void check_buffer(const Buffer& buffer, Context& context) {
 }
 
 /// A block that only some protocols have was written for another.
-void check_block_fits(bool fits, const void* block, const void* owner, std::string_view key,
-                      std::string_view protocol, std::string_view what, Context& context) {
+void check_block_fits(bool fits, const void* block, const void* owner, std::string_view what,
+                      std::string_view protocol, Context& context) {
   if (fits || !context.find(block)) return;
   fail_at(context, block, owner,
-          in_quotes(key) + " settings are not for a " + std::string(protocol) + " " + std::string(what));
+          "these settings are for " + std::string(what) + ", not for " + std::string(protocol));
 }
+
+constexpr std::string_view kHttpProtocols = "HTTP protocols";
+constexpr std::string_view kFramedProtocols = "framed RPC protocols";
 
 void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
   check_buffer(listener.buffer, context);
@@ -167,19 +170,19 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
 
   const Protocol* protocol = find_protocol(listener.protocol);
   if (!protocol) return;
-  check_block_fits(protocol->http, &listener.http, &listener, "http", protocol->name, "listener", context);
-  check_block_fits(protocol->framed, &listener.rpc, &listener, "rpc", protocol->name, "listener", context);
+  check_block_fits(protocol->http, &listener.http, &listener, kHttpProtocols, protocol->name, context);
+  check_block_fits(protocol->framed, &listener.rpc, &listener, kFramedProtocols, protocol->name, context);
   if (!protocol->routes) {
     const std::string reason =
-        "a " + std::string(protocol->name) + " listener relays bytes it does not look into: ";
+        "protocol " + std::string(protocol->name) + " relays bytes it does not look into: ";
     if (context.find(&listener.routes))
       fail_at(context, &listener.routes, &listener, reason + "give it a \"cluster\", not \"routes\"");
     if (!listener.filters.empty())
-      fail_at(context, &listener.filters, &listener, reason + "it can't have filters");
+      fail_at(context, &listener.filters, &listener, reason + "there is nothing to filter");
   }
   if (protocol->framed) {
-    check_block_fits(protocol->name == "bolt", &listener.rpc.bolt, &listener, "bolt", protocol->name,
-                     "listener", context);
+    check_block_fits(protocol->name == "bolt", &listener.rpc.bolt, &listener, "protocol bolt", protocol->name,
+                     context);
     if (listener.rpc.goaway && !protocol->goaway) {
       fail_at(context, &listener.rpc.goaway, &listener.rpc,
               std::string(protocol->name) + " has no way to announce the end of a connection");
@@ -210,7 +213,7 @@ void check_health_check(const HealthCheck& check, const Protocol* protocol, cons
   }
   if (protocol && http && protocol->framed) {
     fail_at(context, &check.type, &cluster.health_check,
-            "a " + std::string(protocol->name) + " cluster does not answer HTTP; use type tcp" +
+            "protocol " + std::string(protocol->name) + " does not answer HTTP; use type tcp" +
                 (protocol->heartbeats ? " or heartbeat" : ""));
   }
   if (check.timeout_ms > check.interval_ms) {
@@ -235,17 +238,17 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
   }
   if (cluster.health_check) check_health_check(*cluster.health_check, protocol, cluster, context);
   if (!protocol) return;
-  check_block_fits(protocol->http, &cluster.http, &cluster, "http", protocol->name, "cluster", context);
-  check_block_fits(protocol->framed, &cluster.rpc, &cluster, "rpc", protocol->name, "cluster", context);
+  check_block_fits(protocol->http, &cluster.http, &cluster, kHttpProtocols, protocol->name, context);
+  check_block_fits(protocol->framed, &cluster.rpc, &cluster, kFramedProtocols, protocol->name, context);
   const PoolMode mode = cluster.pool.mode;
   if (!protocol->framed && (mode == PoolMode::kMultiplex || mode == PoolMode::kBound)) {
     fail_at(context, &cluster.pool.mode, &cluster.pool,
-            "connections of a " + std::string(protocol->name) + " cluster can't be " +
+            std::string(protocol->name) + " connections can't be " +
                 (mode == PoolMode::kBound ? "bound" : "multiplexed") + "; use auto");
   }
   if (!protocol->routes && mode == PoolMode::kPingPong) {
     fail_at(context, &cluster.pool.mode, &cluster.pool,
-            "a " + std::string(protocol->name) + " cluster does not reuse connections; use auto");
+            std::string(protocol->name) + " connections are not used again; use auto");
   }
 }
 
@@ -364,7 +367,10 @@ void validate(const Config& config, Context& context) {
     check_cluster(config.clusters[i], find_protocol(protocols[i].protocol), context);
   }
   check_globals(config, context);
-  if (!context.failed()) warn_unused(config, context);  // a mistyped name would look like an unused one
+  // What is missing because of a fault would look unused or as if it took every request.
+  if (context.failed()) return;
+  for (const RouteTable& table : config.routes) warn_useless_routes(table, users[table.name], context);
+  warn_unused(config, context);
 }
 
 void complete(Config& config) {

@@ -46,6 +46,9 @@ class Names {
 /// The rules of one route table.
 void validate_table(const RouteTable& table, TableUsers users, const Names& clusters, Context& context);
 
+/// Warns of routes that no request can reach.
+void warn_useless_routes(const RouteTable& table, TableUsers users, Context& context);
+
 /// Edits of `host` do nothing where the protocol keeps the host apart.
 void validate_http_edits(const HeaderEdits& edits, Context& context);
 

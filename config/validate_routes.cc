@@ -160,15 +160,20 @@ void validate_table(const RouteTable& table, TableUsers users, const Names& clus
     check_targets(route, clusters, context);
     check_rewrites(route, users, context);
     check_times(route, context);
-    warn_never_matches(route, users, context);
     if (users.http) validate_http_edits(route.request_headers, context);
   });
-  const auto check_order = [&](const std::vector<Route>& routes) {
-    ShadowChecker checker(context);
-    for (const Route& route : routes) checker.visit(route);
+}
+
+void warn_useless_routes(const RouteTable& table, TableUsers users, Context& context) {
+  const auto check_list = [&](const std::vector<Route>& routes) {
+    ShadowChecker shadows(context);
+    for (const Route& route : routes) {
+      shadows.visit(route);
+      warn_never_matches(route, users, context);
+    }
   };
-  check_order(table.routes);
-  for (const VirtualHost& host : table.virtual_hosts) check_order(host.routes);
+  check_list(table.routes);
+  for (const VirtualHost& host : table.virtual_hosts) check_list(host.routes);
 }
 
 }  // namespace dragoman::config

@@ -357,9 +357,7 @@ class TextValue final : public Value {
     }
     std::string problem = format_.check ? format_.check(text) : "";
     if (problem.empty()) return true;
-    context.error(place, {.message = std::move(problem),
-                          .found = format_.secret ? "" : printable(text),
-                          .allowed = std::string(format_.detail)});
+    context.error(place, {.message = std::move(problem), .found = format_.secret ? "" : printable(text)});
     return false;
   }
   void dump(JsonWriter& json, const void* value) const override {
@@ -496,7 +494,10 @@ class BitsValue final : public Value {
     for (const auto& row : rows_) words_.push_back(row.first);
   }
   void read(Context& context, const Node& node, const Place& place, void* out) const override {
-    if (!node.is_sequence() || node.items.empty()) return wrong_type(context, node, place, *this);
+    if (!node.is_sequence()) return wrong_type(context, node, place, *this);
+    if (node.items.empty()) {
+      return context.error(place, {.message = "the list is empty", .found = "[]", .allowed = allowed()});
+    }
     uint32_t bits = 0;
     for (size_t i = 0; i < node.items.size(); ++i) {
       const Node& item = node.items[i];
@@ -530,7 +531,7 @@ class BitsValue final : public Value {
     substitutable(json, [&] { enum_schema(json, words_); });
     json.end_object();
   }
-  std::string allowed() const override { return "a list of: " + join(words_); }
+  std::string allowed() const override { return "a list of " + join(words_); }
 
  private:
   std::vector<std::pair<std::string_view, uint32_t>> rows_;

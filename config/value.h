@@ -115,7 +115,7 @@ class ListValue : public Value {
   void read(Context& context, const Node& node, const Place& place, void* out) const override;
   void dump(JsonWriter& json, const void* value) const override;
   void schema(JsonWriter& json) const override;
-  std::string allowed() const override { return "a list of: " + item_->allowed(); }
+  std::string allowed() const override { return "a list, each item " + item_->allowed(); }
   bool absent(const void* value) const override { return count(value) == 0; }
   void visit_blocks(const std::string& path, const BlockVisitor& visit) const override {
     item_->visit_blocks(path + "[]", visit);

@@ -8,6 +8,11 @@ namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
+/// Whether `part`, not too short to mean something, is how `word` begins.
+bool is_beginning(std::string_view part, std::string_view word) {
+  return part.size() >= 3 && word.substr(0, part.size()) == part;
+}
+
 }  // namespace
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -36,9 +41,10 @@ std::string_view nearest(std::string_view word, std::span<const std::string_view
   size_t best_distance = 0;
   for (std::string_view candidate : candidates) {
     if (candidate.size() > 2 * kWordMax) continue;
-    const size_t allowed = std::max<size_t>(1, std::max(word.size(), candidate.size()) / 3);
+    const size_t longer = std::max(word.size(), candidate.size());
     const size_t distance = edit_distance(word, candidate);
-    if (distance > allowed || distance >= std::max(word.size(), candidate.size())) continue;
+    const bool typo = distance <= std::max<size_t>(1, longer / 3) && distance < longer;
+    if (!typo && !is_beginning(word, candidate) && !is_beginning(candidate, word)) continue;
     if (best.empty() || distance < best_distance) {
       best = candidate;
       best_distance = distance;
