@@ -1,19 +1,21 @@
-// The C++ face of plugin.h. A codec is a struct with a few member functions; codec_table<C>() turns it into the table of
-// functions the host calls. What a codec can do follows from the functions it has: a missing required function is a
-// compile error, an optional one that is missing simply sets no ability bit.
+// The C++ face of plugin.h. A codec is a struct with a few member functions; codec_table<C>() turns it into
+// the table of functions the host calls. What a codec can do follows from the functions it has: a missing
+// required function is a compile error, an optional one that is missing simply sets no ability bit.
 //
 //   struct Echo {
 //     static constexpr const char* kName = "echo";
 //     static constexpr const char* kVersion = "1";
 //     static constexpr uint32_t kHeadBytesMax = 1024;    // no head is longer
 //     static constexpr uint32_t kDetectBytesMax = 8;     // bytes that tell mine from not mine
-//     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id; > 0 allows multiplexing
+//     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id, for multiplexing
 //
-//     int probe(std::span<const uint8_t> bytes, Frame& frame);             // required
-//     bool view(const Message& message, uint32_t want, View& view);        // required
-//     uint32_t outcome(const Message& response);                           // required
-//     bool reply(const Message& request, uint32_t outcome, std::string_view text, ByteWriter& out);  // required
+//     // Required:
+//     int probe(std::span<const uint8_t> bytes, Frame& frame);
+//     bool view(const Message& message, uint32_t want, View& view);
+//     uint32_t outcome(const Message& response);
+//     bool reply(const Message& request, uint32_t outcome, std::string_view text, ByteWriter& out);
 //
+//     // Optional:
 //     bool edit(const Message& message, std::span<const dragoman_edit> edits, ByteWriter& out);
 //     bool heartbeat(uint32_t variant, uint64_t id, ByteWriter& out);      // with heartbeat_reply
 //     bool heartbeat_reply(const Message& heartbeat, ByteWriter& out);
@@ -22,9 +24,9 @@
 //     bool checksum(std::span<uint8_t> frame_bytes, const Message& message, bool fix);
 //   };
 //
-// Data members of the struct are its memory of one connection: the host keeps one zeroed object a connection (at most
-// 256 bytes, no constructor, no destructor). A struct without members costs nothing. Functions return false when they
-// can't do what was asked. Exceptions are caught here and mean the same.
+// Data members of the struct are its memory of one connection: the host keeps one zeroed object a connection
+// (at most 256 bytes, no constructor, no destructor). A struct without members costs nothing. Functions
+// return false when they can't do what was asked. Exceptions are caught here and mean the same.
 #pragma once
 
 #include <concepts>
@@ -144,7 +146,8 @@ template <class C>
 dragoman_codec make_table() {
   static_assert(std::is_trivially_copyable_v<C> && std::is_trivially_destructible_v<C>,
                 "a codec's members are plain memory of one connection");
-  static_assert(std::is_empty_v<C> || (sizeof(C) <= 256 && alignof(C) <= 16), "connection state is at most 256 bytes");
+  static_assert(std::is_empty_v<C> || (sizeof(C) <= 256 && alignof(C) <= 16),
+                "connection state is at most 256 bytes");
   static_assert(CanHeartbeat<C> == CanAnswerHeartbeat<C>, "heartbeat and heartbeat_reply come together");
 
   dragoman_codec t{};
@@ -181,16 +184,16 @@ dragoman_codec make_table() {
       return DRAGOMAN_OUTCOME_UNKNOWN;
     }
   };
-  t.reply = [](void* conn, const uint8_t* head, const Frame* frame, uint32_t outcome, dragoman_bytes text, uint8_t* out,
-               uint64_t cap) -> int64_t {
+  t.reply = [](void* conn, const uint8_t* head, const Frame* frame, uint32_t outcome, dragoman_bytes text,
+               uint8_t* out, uint64_t cap) -> int64_t {
     return written(out, cap, [&](ByteWriter& w) {
       return self<C>(conn).reply(message(head, frame), outcome, text_of(text), w);
     });
   };
   if constexpr (CanEdit<C>) {
     t.abilities |= DRAGOMAN_CAN_EDIT;
-    t.edit = [](void* conn, const uint8_t* head, const Frame* frame, const dragoman_edit* edits, uint32_t count,
-                uint8_t* out, uint64_t cap) -> int64_t {
+    t.edit = [](void* conn, const uint8_t* head, const Frame* frame, const dragoman_edit* edits,
+                uint32_t count, uint8_t* out, uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) {
         return self<C>(conn).edit(message(head, frame), std::span<const dragoman_edit>(edits, count), w);
       });
@@ -201,8 +204,10 @@ dragoman_codec make_table() {
     t.heartbeat = [](void* conn, uint32_t variant, uint64_t id, uint8_t* out, uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).heartbeat(variant, id, w); });
     };
-    t.heartbeat_reply = [](void* conn, const uint8_t* head, const Frame* frame, uint8_t* out, uint64_t cap) -> int64_t {
-      return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).heartbeat_reply(message(head, frame), w); });
+    t.heartbeat_reply = [](void* conn, const uint8_t* head, const Frame* frame, uint8_t* out,
+                           uint64_t cap) -> int64_t {
+      return written(out, cap,
+                     [&](ByteWriter& w) { return self<C>(conn).heartbeat_reply(message(head, frame), w); });
     };
   }
   if constexpr (CanGoAway<C>) {
@@ -215,7 +220,8 @@ dragoman_codec make_table() {
     t.set_id = [](void* conn, const uint8_t* head, const Frame* frame, dragoman_bytes id, uint8_t* out,
                   uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) {
-        return self<C>(conn).set_id(message(head, frame), std::span<const uint8_t>(id.data, static_cast<size_t>(id.len)), w);
+        return self<C>(conn).set_id(message(head, frame),
+                                    std::span<const uint8_t>(id.data, static_cast<size_t>(id.len)), w);
       });
     };
   }

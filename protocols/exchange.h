@@ -108,6 +108,8 @@ class ConnectionEvents {
   virtual void on_broken(Reason reason, std::string_view detail) = 0;
   /// Everything the protocol wanted to say is said (last answer of a closing connection): close after flushing.
   virtual void on_finished() = 0;
+  /// Nothing more will be written, but reading goes on (a half-closed tunnel): send FIN after flushing.
+  virtual void on_output_end() {}
   /// An exchange ended and capacity() may have grown.
   virtual void on_capacity() = 0;
   /// Bidirectional pause of the transport's reading, by reason bit (kPauseCodec is the codec's own).

@@ -1,29 +1,34 @@
-// The host of every framed RPC codec: turns a table of pure functions (plugin.h) into a ConnectionCodec, in both roles.
-// It owns framing, limits, ids, checksums, heartbeats and the exchanges; the table only explains bytes.
+// The host of every framed RPC codec: turns a table of pure functions (plugin.h) into a ConnectionCodec, in
+// both roles. It owns framing, limits, ids, checksums, heartbeats and the exchanges; the table only explains
+// bytes.
 //
-// Reading. A frame's head is kept until it is complete; limits are checked from the first bytes that tell the length.
-// Then the exchange is made and the rest of the frame streams as body chunks without being kept. Frames for nobody are
-// skipped. What the table returns is checked: a length that can't be true breaks the connection with kInternal.
+// Reading. A frame's head is kept until it is complete; limits are checked from the first bytes that tell the
+// length. Then the exchange is made and the rest of the frame streams as body chunks without being kept.
+// Frames for nobody are skipped. What the table returns is checked: a length that can't be true breaks the
+// connection with kInternal.
 //
-// Writing. In multiplex mode and for every answer, a frame is collected in its exchange until its end and written
-// whole, so frames never interleave and a sender that dies half-way harms nobody. In ping-pong and bound mode requests
-// stream through; other frames wait for the end of a streaming one; if it is cut, the connection breaks.
-// Edits, ids and CRC-32 are fixed in the written copy; the CRC changes by a mask over its four bytes, whatever the
-// length of the body. A head's edits need DRAGOMAN_CAN_EDIT, else send_head() returns kEditFailed.
+// Writing. In multiplex mode and for every answer, a frame is collected in its exchange until its end and
+// written whole, so frames never interleave and a sender that dies half-way harms nobody. In ping-pong and
+// bound mode requests stream through; other frames wait for the end of a streaming one; if it is cut, the
+// connection breaks. Edits, ids and CRC-32 are fixed in the written copy; the CRC changes by a mask over its
+// four bytes, whatever the length of the body. A head's edits need DRAGOMAN_CAN_EDIT, else send_head()
+// returns kEditFailed.
 //
-// Ids. Multiplex: own ids from an IdTable; the answer to a request that was given up is dropped (kLateAnswer), as are
-// answers to one-way requests (kOneWayAnswered) and answers nobody waits for (kUnknownId). Ping-pong and bound: ids
-// pass through and answers find the oldest unanswered request with their id; giving up a request in ping-pong mode, or
-// without ids, breaks the connection because its answer could not be told from the next. Answers to the peer's requests
-// carry the id the peer gave, also when it used one twice. Protocols without ids get their answers in request order.
+// Ids. Multiplex: own ids from an IdTable; the answer to a request that was given up is dropped
+// (kLateAnswer), as are answers to one-way requests (kOneWayAnswered) and answers nobody waits for
+// (kUnknownId). Ping-pong and bound: ids pass through and answers find the oldest unanswered request with
+// their id; giving up a request in ping-pong mode, or without ids, breaks the connection because its answer
+// could not be told from the next. Answers to the peer's requests carry the id the peer gave, also when it
+// used one twice. Protocols without ids get their answers in request order.
 //
-// Flow control. Server role, ping-pong and bound: any paused exchange pauses the connection's reading; what one read
-// brought is still delivered. Client role in multiplex mode: pause_reading() does nothing, since one slow reader must
-// not stop the others; what it still gets is at most the frames of its own requests.
+// Flow control. Server role, ping-pong and bound: any paused exchange pauses the connection's reading; what
+// one read brought is still delivered. Client role in multiplex mode: pause_reading() does nothing, since one
+// slow reader must not stop the others; what it still gets is at most the frames of its own requests.
 //
-// Draining. drain() sends goaway when the options and the protocol have it; exchanges go on, new ones too in the server
-// role. on_finished() is called each time no exchange is open any more; the owner decides how long to wait for silence.
-// The same after the peer's FIN (exchanges being served are still answered) and, in the client role, after its goaway.
+// Draining. drain() sends goaway when the options and the protocol have it; exchanges go on, new ones too in
+// the server role. on_finished() is called each time no exchange is open any more; the owner decides how long
+// to wait for silence. The same after the peer's FIN (exchanges being served are still answered) and, in the
+// client role, after its goaway.
 #pragma once
 
 #include <memory>
@@ -33,8 +38,9 @@
 
 namespace dragoman {
 
-/// Whether a table keeps the rules of plugin.h that can be seen from outside: ABI version, required functions, abilities
-/// and functions in pairs, limits. The error names what is wrong and both versions where that is it.
+/// Whether a table keeps the rules of plugin.h that can be seen from outside: ABI version, required
+/// functions, abilities and functions in pairs, limits. The error names what is wrong and both versions where
+/// that is it.
 Result<void> check_codec(const dragoman_codec& table);
 
 /// `protocol.table` must have passed check_codec() and outlive the codec.

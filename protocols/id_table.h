@@ -7,11 +7,11 @@
 
 namespace dragoman {
 
-/// Maps wire ids to values of type T*. An id is a slot number with a generation above it, so that an answer to an
-/// earlier user of the slot is recognised: `generation << slot_bits | slot`. Slots are re-used in first-out order.
-/// The slot of a request given up without an answer stays in quarantine until the late answer came or kQuarantineMs
-/// passed, so that a generation that wrapped around can't meet it.
-/// Two slot numbers are set apart: ids of one-way requests and of heartbeats only count up.
+/// Maps wire ids to values of type T*. An id is a slot number with a generation above it, so that an answer
+/// to an earlier user of the slot is recognised: `generation << slot_bits | slot`. Slots are re-used in
+/// first-out order. The slot of a request given up without an answer stays in quarantine until the late
+/// answer came or kQuarantineMs passed, so that a generation that wrapped around can't meet it. Two slot
+/// numbers are set apart: ids of one-way requests and of heartbeats only count up.
 template <class T>
 class IdTable {
  public:
@@ -19,14 +19,14 @@ class IdTable {
 
   enum class Match : uint8_t {
     kLive,
-    kLate,       // its request was given up, or is of an earlier generation
+    kLate,  // its request was given up, or is of an earlier generation
     kOneWay,
     kHeartbeat,
-    kUnknown     // never used
+    kUnknown  // never used
   };
   struct Found {
     Match match;
-    T* value;    // kLive
+    T* value;  // kLive
   };
 
   /// Sets the width of ids and how many may be live or in quarantine at once. Before any other call.
@@ -134,8 +134,12 @@ class IdTable {
     uint32_t tail = kNil;
   };
 
-  uint32_t index_of(uint64_t id) const { return static_cast<uint32_t>(id & ((uint64_t{1} << slot_bits_) - 1)); }
-  uint64_t compose(uint32_t generation, uint32_t slot) const { return uint64_t{generation} << slot_bits_ | slot; }
+  uint32_t index_of(uint64_t id) const {
+    return static_cast<uint32_t>(id & ((uint64_t{1} << slot_bits_) - 1));
+  }
+  uint64_t compose(uint32_t generation, uint32_t slot) const {
+    return uint64_t{generation} << slot_bits_ | slot;
+  }
   uint32_t next_generation(uint32_t generation) const {
     return generation == generation_mask() ? 1 : generation + 1;  // 0 means never used
   }

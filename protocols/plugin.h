@@ -1,12 +1,13 @@
 /* THE codec contract: the C table of functions every framed RPC codec implements, built in or loaded.
  *
- * A codec is a set of pure functions over bytes. It holds no thread, socket, timer or memory of its own; if a protocol
- * needs memory of a connection, it declares conn_state_size bytes that the host owns, zeroes and frees. The host keeps
- * the bytes, enforces every limit, remaps ids, and checks everything returned here before using it: a length or span
- * that can't be true closes the connection the lie was told on, nothing else.
+ * A codec is a set of pure functions over bytes. It holds no thread, socket, timer or memory of its own; if a
+ * protocol needs memory of a connection, it declares conn_state_size bytes that the host owns, zeroes and
+ * frees. The host keeps the bytes, enforces every limit, remaps ids, and checks everything returned here
+ * before using it: a length or span that can't be true closes the connection the lie was told on, nothing
+ * else.
  *
- * ABI rules: append only; every struct starts with its size as the caller knows it; a reader must not look beyond
- * that size. abi_major must match; a higher abi_minor only adds.
+ * ABI rules: append only; every struct starts with its size as the caller knows it; a reader must not look
+ * beyond that size. abi_major must match; a higher abi_minor only adds.
  */
 #ifndef DRAGOMAN_PLUGIN_H
 #define DRAGOMAN_PLUGIN_H
@@ -27,46 +28,46 @@ typedef struct dragoman_bytes {
 
 /* What probe() says of a prefix of the byte stream.
  *
- * With MALFORMED, TOO_BIG and UNSUPPORTED, frame.reason is a literal that says why. If kind is DRAGOMAN_REQUEST and
- * 0 < head_len <= len, the host answers the sender through reply(), which then may look at head_len bytes.
- * The connection can't go on, with one exception: UNSUPPORTED with a filled frame (total_len > 0) is answered, skipped,
- * and the connection goes on.
+ * With MALFORMED, TOO_BIG and UNSUPPORTED, frame.reason is a literal that says why. If kind is
+ * DRAGOMAN_REQUEST and 0 < head_len <= len, the host answers the sender through reply(), which then may look
+ * at head_len bytes. The connection can't go on, with one exception: UNSUPPORTED with a filled frame
+ * (total_len > 0) is answered, skipped, and the connection goes on.
  *
- * Protocol detection asks the same question of a connection's first bytes: FRAME is mine, NEED is undecided, everything
- * else is not mine. */
+ * Protocol detection asks the same question of a connection's first bytes: FRAME is mine, NEED is undecided,
+ * everything else is not mine. */
 enum {
-  DRAGOMAN_FRAME = 0,       /* one frame; dragoman_frame is filled. Its bytes need not all be there yet */
-  DRAGOMAN_NEED = 1,        /* can't tell before frame.need bytes are there; len < need <= head_bytes_max */
-  DRAGOMAN_NOT_MINE = 2,    /* not this protocol */
-  DRAGOMAN_MALFORMED = 3,   /* this protocol, but broken */
-  DRAGOMAN_TOO_BIG = 4,     /* over a limit of the protocol itself */
-  DRAGOMAN_UNSUPPORTED = 5  /* an unknown version, command or codec */
+  DRAGOMAN_FRAME = 0,      /* one frame; dragoman_frame is filled. Its bytes need not all be there yet */
+  DRAGOMAN_NEED = 1,       /* can't tell before frame.need bytes are there; len < need <= head_bytes_max */
+  DRAGOMAN_NOT_MINE = 2,   /* not this protocol */
+  DRAGOMAN_MALFORMED = 3,  /* this protocol, but broken */
+  DRAGOMAN_TOO_BIG = 4,    /* over a limit of the protocol itself */
+  DRAGOMAN_UNSUPPORTED = 5 /* an unknown version, command or codec */
 };
 
 enum {
   DRAGOMAN_REQUEST = 1,
-  DRAGOMAN_ONEWAY = 2,       /* a request that gets no answer */
+  DRAGOMAN_ONEWAY = 2, /* a request that gets no answer */
   DRAGOMAN_RESPONSE = 3,
-  DRAGOMAN_HEARTBEAT = 4,    /* answered by the host, hop by hop; never routed */
+  DRAGOMAN_HEARTBEAT = 4, /* answered by the host, hop by hop; never routed */
   DRAGOMAN_HEARTBEAT_ACK = 5,
-  DRAGOMAN_GOAWAY = 6,       /* the sender takes no more requests */
-  DRAGOMAN_STREAM_DATA = 7,  /* reserved for streaming protocols */
+  DRAGOMAN_GOAWAY = 6,      /* the sender takes no more requests */
+  DRAGOMAN_STREAM_DATA = 7, /* reserved for streaming protocols */
   DRAGOMAN_STREAM_END = 8,
   DRAGOMAN_STREAM_CANCEL = 9
 };
 
 enum {
-  DRAGOMAN_ID_NONE = 0,      /* no id on the wire: ping-pong or bound pools only */
-  DRAGOMAN_ID_BE = 1,        /* unsigned big-endian, id_len 1, 2, 4 or 8 */
+  DRAGOMAN_ID_NONE = 0, /* no id on the wire: ping-pong or bound pools only */
+  DRAGOMAN_ID_BE = 1,   /* unsigned big-endian, id_len 1, 2, 4 or 8 */
   DRAGOMAN_ID_LE = 2,
-  DRAGOMAN_ID_BYTES = 3      /* id_len opaque bytes, rewritten through set_id; the host writes 16 lower-case hex
-                                digits (padded with '0' to the old length when that is longer) */
+  DRAGOMAN_ID_BYTES = 3 /* id_len opaque bytes, rewritten through set_id; the host writes 16 lower-case hex
+                           digits (padded with '0' to the old length when that is longer) */
 };
 
 enum {
   DRAGOMAN_CHECKSUM_NONE = 0,
-  DRAGOMAN_CHECKSUM_CRC32 = 1,   /* zlib polynomial, 4 bytes big-endian, over the frame up to checksum_offset */
-  DRAGOMAN_CHECKSUM_CUSTOM = 2   /* through checksum(); such frames must be all head (head_len == total_len) */
+  DRAGOMAN_CHECKSUM_CRC32 = 1, /* zlib polynomial, 4 bytes big-endian, over the frame up to checksum_offset */
+  DRAGOMAN_CHECKSUM_CUSTOM = 2 /* through checksum(); such frames must be all head (head_len == total_len) */
 };
 
 enum {
@@ -86,42 +87,39 @@ enum {
 };
 
 typedef struct dragoman_frame {
-  uint32_t size;             /* sizeof of this struct as the host knows it */
-  uint32_t kind;             /* DRAGOMAN_REQUEST ... */
-  uint64_t total_len;        /* whole frame in bytes, > 0 */
-  uint64_t need;             /* with DRAGOMAN_NEED: bytes that must be there before asking again */
-  uint32_t head_len;         /* bytes from the frame's start that must be contiguous for view/edit/outcome;
-                                0 < head_len <= total_len and <= head_bytes_max */
-  uint32_t id_offset;        /* id_offset + id_len <= head_len */
+  uint32_t size;      /* sizeof of this struct as the host knows it */
+  uint32_t kind;      /* DRAGOMAN_REQUEST ... */
+  uint64_t total_len; /* whole frame in bytes, > 0 */
+  uint64_t need;      /* with DRAGOMAN_NEED: bytes that must be there before asking again */
+  uint32_t head_len;  /* bytes from the frame's start that must be contiguous for view/edit/outcome;
+                         0 < head_len <= total_len and <= head_bytes_max */
+  uint32_t id_offset; /* id_offset + id_len <= head_len */
   uint32_t id_len;
-  uint32_t id_type;          /* DRAGOMAN_ID_* */
-  uint64_t id;               /* integer ids, as an unsigned number */
-  int64_t timeout_ms;        /* requests: the caller's deadline; <= 0 = none */
-  int32_t status;            /* responses: native status */
-  uint32_t variant;          /* requests of different variants never share an upstream connection */
-  uint32_t checksum;         /* DRAGOMAN_CHECKSUM_* */
-  uint32_t flags;            /* reserved, 0 */
-  uint64_t checksum_offset;  /* CRC32: where the field starts, >= head_len; it is the last field of the frame */
-  const char* reason;        /* literal, with MALFORMED / TOO_BIG / UNSUPPORTED */
+  uint32_t id_type;   /* DRAGOMAN_ID_* */
+  uint64_t id;        /* integer ids, as an unsigned number */
+  int64_t timeout_ms; /* requests: the caller's deadline; <= 0 = none */
+  int32_t status;     /* responses: native status */
+  uint32_t variant;   /* requests of different variants never share an upstream connection */
+  uint32_t checksum;  /* DRAGOMAN_CHECKSUM_* */
+  uint32_t flags;     /* reserved, 0 */
+  uint64_t
+      checksum_offset; /* CRC32: where the field starts, >= head_len; it is the last field of the frame */
+  const char* reason;  /* literal, with MALFORMED / TOO_BIG / UNSUPPORTED */
 } dragoman_frame;
 
 /* Bits of `want`: what view() should give. A codec may give more, never less. */
-enum {
-  DRAGOMAN_WANT_SERVICE = 1,
-  DRAGOMAN_WANT_METHOD = 2,
-  DRAGOMAN_WANT_HEADERS = 4
-};
+enum { DRAGOMAN_WANT_SERVICE = 1, DRAGOMAN_WANT_METHOD = 2, DRAGOMAN_WANT_HEADERS = 4 };
 
 /* Bits of view.flags */
 enum {
-  DRAGOMAN_VIEW_OPAQUE = 1   /* this head has no header section that could be read or edited; headers already given
-                                (before that was known) are forgotten */
+  DRAGOMAN_VIEW_OPAQUE = 1 /* this head has no header section that could be read or edited; headers already
+                              given (before that was known) are forgotten */
 };
 
 typedef struct dragoman_view {
   uint32_t size;
-  uint32_t flags;            /* DRAGOMAN_VIEW_* */
-  dragoman_bytes service;    /* spans into the head; empty when absent */
+  uint32_t flags;         /* DRAGOMAN_VIEW_* */
+  dragoman_bytes service; /* spans into the head; empty when absent */
   dragoman_bytes method;
   /* Called once per header when DRAGOMAN_WANT_HEADERS is set; spans into the head. */
   void (*header)(void* ctx, dragoman_bytes name, dragoman_bytes value);
@@ -142,51 +140,55 @@ enum {
   DRAGOMAN_CAN_HEARTBEAT = 1,
   DRAGOMAN_CAN_GOAWAY = 2,
   DRAGOMAN_CAN_EDIT = 4,
-  DRAGOMAN_CAN_MULTIPLEX = 8,   /* ids tell answers apart */
-  DRAGOMAN_CAN_CHECKSUM = 16    /* custom checksums */
+  DRAGOMAN_CAN_MULTIPLEX = 8, /* ids tell answers apart */
+  DRAGOMAN_CAN_CHECKSUM = 16  /* custom checksums */
 };
 
-/* Functions that produce bytes write at most `cap` bytes to `out` and return the length they need (the host grows the
- * buffer and asks again when that is more than cap), or -1 when it can't be done. `head` is frame->head_len readable
- * bytes; for reply() after a refused frame head_len may be cut to what is there, but never below what probe() looked
- * at. `conn` is conn_state_size zeroed bytes per connection (null when 0), aligned to 16, that the codec may read and
- * write; probe() may see one frame several times, so what it writes there must not depend on how often it is asked.
- * Apart from `conn`, the same input gives the same output. */
+/* Functions that produce bytes write at most `cap` bytes to `out` and return the length they need (the host
+ * grows the buffer and asks again when that is more than cap), or -1 when it can't be done. `head` is
+ * frame->head_len readable bytes; for reply() after a refused frame head_len may be cut to what is there, but
+ * never below what probe() looked at. `conn` is conn_state_size zeroed bytes per connection (null when 0),
+ * aligned to 16, that the codec may read and write; probe() may see one frame several times, so what it
+ * writes there must not depend on how often it is asked. Apart from `conn`, the same input gives the same
+ * output. */
 typedef struct dragoman_codec {
   uint32_t size;
   uint16_t abi_major;
   uint16_t abi_minor;
-  const char* name;             /* [a-z0-9_]{1,32} */
+  const char* name; /* [a-z0-9_]{1,32} */
   const char* version;
   uint64_t abilities;
-  uint32_t conn_state_size;     /* <= 256 */
-  uint32_t head_bytes_max;      /* no head of this protocol is longer; <= 128 KiB */
-  uint32_t detect_bytes_max;    /* with this many bytes probe() can tell mine from not mine */
-  uint32_t id_len;              /* bytes of the integer id every frame carries; 0 = none, or opaque ids */
+  uint32_t conn_state_size;  /* <= 256 */
+  uint32_t head_bytes_max;   /* no head of this protocol is longer; <= 128 KiB */
+  uint32_t detect_bytes_max; /* with this many bytes probe() can tell mine from not mine */
+  uint32_t id_len;           /* bytes of the integer id every frame carries; 0 = none, or opaque ids */
 
   /* required */
   int (*probe)(void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out);
-  int (*view)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t want,
-              dragoman_view* out);      /* of a request or response, once each; 0, or -1: not understood (malformed) */
+  int (*view)(
+      void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t want,
+      dragoman_view* out); /* of a request or response, once each; 0, or -1: not understood (malformed) */
   uint32_t (*outcome)(void* conn, const uint8_t* head, const dragoman_frame* frame); /* of a response */
   /* A complete answer to the request `head` that means `outcome`. `text` is a hint for humans. */
-  int64_t (*reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t outcome, dragoman_bytes text,
-                   uint8_t* out, uint64_t cap);
+  int64_t (*reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t outcome,
+                   dragoman_bytes text, uint8_t* out, uint64_t cap);
 
   /* by ability */
-  /* CAN_EDIT: the whole head with the edits applied in order, every length inside it fixed (not the checksum). */
+  /* CAN_EDIT: the whole head with the edits applied in order, every length inside it fixed (not the
+   * checksum). */
   int64_t (*edit)(void* conn, const uint8_t* head, const dragoman_frame* frame, const dragoman_edit* edits,
                   uint32_t count, uint8_t* out, uint64_t cap);
   /* CAN_HEARTBEAT: a heartbeat with that id, and the answer to the peer's. */
   int64_t (*heartbeat)(void* conn, uint32_t variant, uint64_t id, uint8_t* out, uint64_t cap);
-  int64_t (*heartbeat_reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint8_t* out, uint64_t cap);
+  int64_t (*heartbeat_reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint8_t* out,
+                             uint64_t cap);
   /* CAN_GOAWAY */
   int64_t (*goaway)(void* conn, uint32_t variant, uint8_t* out, uint64_t cap);
   /* CAN_MULTIPLEX with ID_BYTES: the whole head with another id. */
-  int64_t (*set_id)(void* conn, const uint8_t* head, const dragoman_frame* frame, dragoman_bytes id, uint8_t* out,
-                    uint64_t cap);
-  /* CAN_CHECKSUM: `bytes` is the whole frame. fix = 0: 1 when its checksum is right, else 0. fix = 1: writes the right
-   * one into `bytes` and returns 1, or 0 when it can't. */
+  int64_t (*set_id)(void* conn, const uint8_t* head, const dragoman_frame* frame, dragoman_bytes id,
+                    uint8_t* out, uint64_t cap);
+  /* CAN_CHECKSUM: `bytes` is the whole frame. fix = 0: 1 when its checksum is right, else 0. fix = 1: writes
+   * the right one into `bytes` and returns 1, or 0 when it can't. */
   int (*checksum)(void* conn, uint8_t* bytes, const dragoman_frame* frame, int fix);
 } dragoman_codec;
 

@@ -87,13 +87,14 @@ struct Fixed {
     size = at + kLengthsBytes;
   }
   size_t id_offset() const { return proto == 2 ? 6 : 5; }
-  /// A checksum follows the frame only if both say so: Java clients set the switch with ver1 = 1 as well, and send none.
+  /// A checksum follows the frame only if both say so: Java clients set the switch with ver1 = 1 as well, and
+  /// send none.
   bool has_crc() const { return ver1 == 2 && (flags & kSwitchCrc); }
 };
 
 /// Writes the fixed header of a frame without sections. `rest` is timeout_ms, or the status of a response.
-void write_bare(ByteWriter& out, uint8_t proto, uint8_t ver1, uint8_t type, uint16_t command, uint8_t ver2, uint32_t id,
-                uint8_t codec_byte, uint32_t rest) {
+void write_bare(ByteWriter& out, uint8_t proto, uint8_t ver1, uint8_t type, uint16_t command, uint8_t ver2,
+                uint32_t id, uint8_t codec_byte, uint32_t rest) {
   out.u8(proto);
   if (proto == 2) out.u8(ver1);
   out.u8(type);
@@ -109,8 +110,8 @@ void write_bare(ByteWriter& out, uint8_t proto, uint8_t ver1, uint8_t type, uint
   out.be<uint64_t>(0);
 }
 
-/// Calls pair(key, value, whole pair) for every pair of a key-value section. False, at any point, when it is none.
-/// Pairs with a null key or value are reported with `null` set.
+/// Calls pair(key, value, whole pair) for every pair of a key-value section. False, at any point, when it is
+/// none. Pairs with a null key or value are reported with `null` set.
 template <class F>
 bool walk(std::span<const uint8_t> section, F&& pair) {
   ByteReader in(section);
@@ -167,7 +168,8 @@ struct Bolt {
     if (bytes.size() <= type_at) return codec::need(f, type_at + 1);
     uint8_t type = bytes[type_at];
     if (type > kOneWay) return codec::refuse(f, DRAGOMAN_MALFORMED, "bolt: unknown type");
-    // Responses are two bytes shorter, and may be the last bytes for a long time: never wait for a request's length.
+    // Responses are two bytes shorter, and may be the last bytes for a long time: never wait for a request's
+    // length.
     size_t fixed_len = fixed_bytes(proto, type);
     if (bytes.size() < fixed_len) return codec::need(f, fixed_len);
 
@@ -184,9 +186,12 @@ struct Bolt {
     if (proto == 2 && h.ver1 != 1 && h.ver1 != 2)  // a Java peer would wait for ever
       return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "bolt: unknown ver1");
     if (h.flags & kSwitchSign) return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "bolt: unknown switch");
-    if (h.class_len > kSectionBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "bolt: class name over 32767 bytes");
-    if (h.header_len > kSectionBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "bolt: header over 32767 bytes");
-    if (h.content_len > kContentBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "bolt: content over 2^31-1 bytes");
+    if (h.class_len > kSectionBytesMax)
+      return codec::refuse(f, DRAGOMAN_TOO_BIG, "bolt: class name over 32767 bytes");
+    if (h.header_len > kSectionBytesMax)
+      return codec::refuse(f, DRAGOMAN_TOO_BIG, "bolt: header over 32767 bytes");
+    if (h.content_len > kContentBytesMax)
+      return codec::refuse(f, DRAGOMAN_TOO_BIG, "bolt: content over 2^31-1 bytes");
 
     f.head_len += h.class_len + h.header_len;
     f.total_len = uint64_t{f.head_len} + h.content_len;
@@ -195,7 +200,8 @@ struct Bolt {
       f.checksum_offset = f.total_len;
       f.total_len += 4;
     }
-    if (h.ver2 != kCommandVersion) return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "bolt: unknown command version");
+    if (h.ver2 != kCommandVersion)
+      return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "bolt: unknown command version");
     switch (h.command) {
       case kRpcRequest:
         if (type != kResponse) return codec::found(f);
@@ -218,17 +224,18 @@ struct Bolt {
   bool view(const Message& m, uint32_t want, View& v) {
     const Parts parts(m);
     std::string_view service, target, method;
-    bool sofa = parts.is_sofa() && walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
-      if (null) return;
-      if (want & DRAGOMAN_WANT_HEADERS) v.header(key, value);
-      // The last of several wins, as in the peers.
-      if (key == kService)
-        service = value;
-      else if (key == kTargetService)
-        target = value;
-      else if (key == kMethod)
-        method = value;
-    });
+    bool sofa = parts.is_sofa() &&
+                walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
+                  if (null) return;
+                  if (want & DRAGOMAN_WANT_HEADERS) v.header(key, value);
+                  // The last of several wins, as in the peers.
+                  if (key == kService)
+                    service = value;
+                  else if (key == kTargetService)
+                    target = value;
+                  else if (key == kMethod)
+                    method = value;
+                });
     if (!sofa) {
       v.opaque();
       v.service(parts.class_name);
@@ -246,9 +253,10 @@ struct Bolt {
         // SOFARPC reports business errors, and "no such service", with status 0 and this header only.
         const Parts parts(m);
         std::string_view error;
-        bool sofa = parts.is_sofa() && walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
-          if (!null && key == kResponseError) error = value;
-        });
+        bool sofa = parts.is_sofa() &&
+                    walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
+                      if (!null && key == kResponseError) error = value;
+                    });
         return sofa && error == "true" ? DRAGOMAN_OUTCOME_SERVER_ERROR : DRAGOMAN_OUTCOME_OK;
       }
       case kError:
@@ -275,8 +283,9 @@ struct Bolt {
     }
   }
 
-  /// Header-only responses, which every client takes. Only statuses of the enum: a Java client closes the connection on
-  /// any other. Never SUCCESS: without a body a Java client returns null and a Node client closes.
+  /// Header-only responses, which every client takes. Only statuses of the enum: a Java client closes the
+  /// connection on any other. Never SUCCESS: without a body a Java client returns null and a Node client
+  /// closes.
   bool reply(const Message& m, uint32_t outcome, std::string_view, ByteWriter& out) {
     uint16_t status = kUnknown;
     switch (outcome) {
@@ -324,9 +333,10 @@ struct Bolt {
     };
     size_t fixed_and_class = parts.fixed.size + parts.fixed.class_len;
     out.bytes(m.head.first(fixed_and_class));
-    bool valid = walk(parts.section, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
-      if (!replaced_after(key, 0)) out.bytes(whole);
-    });
+    bool valid = walk(parts.section,
+                      [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
+                        if (!replaced_after(key, 0)) out.bytes(whole);
+                      });
     if (!valid) return false;
     for (size_t i = 0; i < edits.size(); ++i) {
       std::string_view name = codec::text_of(edits[i].name);
@@ -356,7 +366,8 @@ struct Bolt {
   }
   /// Not part of SOFA Bolt: MOSN's. sofa-bolt peers close the connection on it.
   bool goaway(uint32_t variant, ByteWriter& out) {
-    write_bare(out, proto_of(variant), static_cast<uint8_t>(variant), kRequest, kGoAway, kCommandVersion, 0, kHessian2, 0);
+    write_bare(out, proto_of(variant), static_cast<uint8_t>(variant), kRequest, kGoAway, kCommandVersion, 0,
+               kHessian2, 0);
     return true;
   }
 

@@ -82,6 +82,7 @@ class Http1Exchange final : public Exchange {
 
 class Http1Codec : public ConnectionCodec {
  public:
+  static constexpr uint64_t kDrainBytes = 64 * 1024;  // of an unwanted request body
   static constexpr uint32_t kTrailerBytesMax = 8 * 1024;
 
   ~Http1Codec() override;
@@ -103,15 +104,16 @@ class Http1Codec : public ConnectionCodec {
   size_t buffered_bytes() const { return out_.out.size(); }
 
  protected:
-  Http1Codec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
-      : out_(out), events_(events), options_(options.http1) {}
+  Http1Codec(Role role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
+      : out_(out), events_(events), options_(options.http1), role_(role) {}
 
-  /// Keeps freed exchanges alive until no method of this codec is on the stack.
+  /// Around everything that may call out: released exchanges stay in memory, and the pause of the transport is
+  /// settled, until no method of this codec is on the stack.
   class Scope {
    public:
     explicit Scope(Http1Codec& codec) : codec_(codec) { ++codec_.depth_; }
     ~Scope() {
-      if (--codec_.depth_ == 0) codec_.reap();
+      if (--codec_.depth_ == 0) codec_.settle();
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -143,9 +145,12 @@ class Http1Codec : public ConnectionCodec {
   void finish();
   /// Consumes what is kept as far as possible.
   void pump();
-  void update_pause();
-  /// Decides how the message after the head is read; true = it has no body.
+  /// Sets how the body after the head is read; true = there is none.
   bool set_reading(Http1Exchange& x, const Framing& framing, bool no_body);
+  /// Makes x ready to collect another block of lines.
+  void start_block(Http1Exchange& x);
+  /// The peer's message is complete; `more` bytes have already come after it.
+  void end_message(Http1Exchange& x, bool more);
   Http1Exchange* create_exchange();
   void announce(Http1Exchange& x, MessageSink* sink) {
     x.sink = sink;
@@ -153,14 +158,15 @@ class Http1Codec : public ConnectionCodec {
   }
   /// Takes the current exchange out of use; it is freed when the stack is unwound.
   void retire(Http1Exchange& x);
-  /// Whether this message's output is complete after `n` more bytes with or without `end`.
-  void message_written(Http1Exchange& x);
+  /// Whether anything of the current message's head or body has come.
+  bool received(const Http1Exchange& x) const { return x.block || x.interim || x.reading != Reading::kHead; }
   bool is_current(const Http1Exchange& x) const { return current_ == &x && !x.dead; }
   static constexpr uint32_t kStartLineSlack = 64;  // method, spaces and version beside the target
 
   ByteSink& out_;
   ConnectionEvents& events_;
   const Http1Options options_;
+  const Role role_;
   Http1Exchange* current_ = nullptr;
   ByteChain stash_;         // bytes that can't be used yet
   uint32_t open_ = 0;
@@ -176,13 +182,14 @@ class Http1Codec : public ConnectionCodec {
   void read_body(Http1Exchange& x, Bytes in, size_t& used);
   void read_chunked(Http1Exchange& x, Bytes in, size_t& used);
   void on_trailer_block(Http1Exchange& x, size_t size, bool more);
-  /// Passes body bytes on within the body limit; false when the connection was given up for it.
-  bool deliver(Http1Exchange& x, Bytes chunk, bool end);
+  /// Passes body bytes on, within the body limit.
+  void deliver(Http1Exchange& x, Bytes chunk, bool end, bool more);
+  void settle();
   void reap();
 
   Http1Exchange* retired_ = nullptr;
   size_t after_ = 0;        // bytes kept behind the piece being consumed
-  uint32_t depth_ = 0;
+  uint32_t depth_ = 0;      // of Scopes
   bool consuming_ = false;
   bool paused_ = false;     // our pause of the transport
 };

@@ -1,20 +1,40 @@
-#include "protocols/http1/http1_codec.h"
+#include "protocols/http1/codec.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "protocols/http1/codec.h"
+#include "protocols/http1/http1_codec.h"
 #include "proxy/base/object_pool.h"
 
-namespace dragoman {
-namespace http1 {
+namespace dragoman::http1 {
 namespace {
 
 using Exchanges = ObjectPool<Http1Exchange>;
 
+constexpr uint32_t kFirstBlockBytes = 512;  // of a head that comes in pieces
+
+Refusal refusal_of(LineScanner::Verdict verdict) {
+  switch (verdict) {
+    case LineScanner::Verdict::kBareLf:
+      return {Reason::kMalformed, 0, "line not ended by CRLF"};
+    case LineScanner::Verdict::kFolded:
+      return {Reason::kMalformed, 0, "folded field line"};
+    case LineScanner::Verdict::kStartLineTooLong:
+      return {Reason::kUriTooLong, 0, "start line too long"};
+    case LineScanner::Verdict::kFieldsTooLong:
+      return {Reason::kHeadTooLarge, 0, "header fields too large"};
+    case LineScanner::Verdict::kTooManyFields:
+      return {Reason::kHeadTooLarge, 0, "too many header fields"};
+    case LineScanner::Verdict::kMore:
+    case LineScanner::Verdict::kEnd:
+      break;
+  }
+  return {};
+}
+
 }  // namespace
 
-// --- The exchange passes on ---------------------------------------------------------------------------------------
+// --- Exchange --------------------------------------------------------------------------------------------------------
 
 Reason Http1Exchange::send_head(Head& message, bool end) {
   return codec && !dead ? codec->send_head(*this, message, end) : Reason::kNone;
@@ -41,268 +61,82 @@ void Http1Exchange::release() {
   if (codec)
     codec->release(*this);
   else
-    Exchanges::destroy(this);
+    Exchanges::destroy(this);  // outlived its connection
 }
 size_t Http1Exchange::buffered_bytes() const { return codec ? codec->buffered_bytes() : 0; }
 
-// --- Input --------------------------------------------------------------------------------------------------------
+// --- Life ------------------------------------------------------------------------------------------------------------
 
 Http1Codec::~Http1Codec() {
-  if (current_) {
-    if (current_->sink)
-      current_->codec = nullptr;  // its holder's release() frees it
-    else
-      Exchanges::destroy(current_);
-  }
   reap();
+  if (!current_) return;
+  current_->codec = nullptr;
+  if (!current_->sink) Exchanges::destroy(current_);
 }
 
-void Http1Codec::on_data(uint8_t* data, size_t n) {
-  if (broken_ || finished_) return;
-  Scope scope(*this);
-  if (!stash_.empty() || consuming_) {
-    stash_.append(data, n);
-    if (!consuming_) pump();
-    return;
+Http1Exchange* Http1Codec::create_exchange() { return current_ = Exchanges::create(*this); }
+
+void Http1Codec::retire(Http1Exchange& x) {
+  current_ = nullptr;
+  if (x.sink) --open_;
+  x.codec = nullptr;
+  x.next = retired_;
+  retired_ = &x;
+}
+
+void Http1Codec::reap() {
+  while (Http1Exchange* x = retired_) {
+    retired_ = x->next;
+    Exchanges::destroy(x);
   }
-  size_t used = consume({data, n}, 0);
-  if (used < n && !broken_ && !finished_) stash_.append(data + used, n - used);
-  update_pause();
 }
 
-size_t Http1Codec::consume(Bytes in, size_t after) {
-  consuming_ = true;
-  size_t at = 0;
-  while (at < in.size() && !broken_ && !finished_) {
-    Bytes rest = in.subspan(at);
-    size_t used = 0;
-    after_ = after;
-    bool go;
-    if (!current_) {
-      go = begin(rest, used);
-    } else if (current_->reading == Reading::kDone || current_->reading == Reading::kHeld) {
-      go = after_message(*current_, rest, used);
-    } else if (current_->paused && current_->reading != Reading::kHead) {
-      go = false;
-    } else {
-      go = read(*current_, rest, used);
-    }
-    at += used;
-    if (!go) break;
+void Http1Codec::settle() {
+  reap();
+  if (broken_ || finished_) {
+    stash_.clear();
+    return;  // the owner closes; no more pausing
   }
-  consuming_ = false;
-  return at;
-}
-
-void Http1Codec::pump() {
-  if (consuming_) return;
-  Scope scope(*this);
-  while (!stash_.empty() && !broken_ && !finished_) {
-    Bytes piece = stash_.front();
-    size_t used = consume(piece, stash_.size() - piece.size());
-    stash_.consume(used);
-    if (used < piece.size()) break;
-  }
-  if (broken_ || finished_) stash_.clear();
-  if (eof_ && stash_.empty() && !broken_ && !finished_) at_eof();
-  update_pause();
-}
-
-void Http1Codec::update_pause() {
-  if (broken_ || finished_) return;
-  bool want = !stash_.empty() || (current_ && current_->paused && !current_->dead);
-  if (want == paused_) return;
-  paused_ = want;
-  if (want)
+  bool pause = !stash_.empty() || (current_ && current_->paused && current_->reading != Reading::kDone);
+  if (pause == paused_) return;
+  paused_ = pause;
+  if (pause)
     events_.pause_reading();
   else
     events_.resume_reading();
 }
 
-bool Http1Codec::read(Http1Exchange& x, Bytes in, size_t& used) {
-  switch (x.reading) {
-    case Reading::kHead:
-    case Reading::kTrailers:
-      return read_block(x, in, used);
-    case Reading::kLength:
-    case Reading::kUntilClose:
-    case Reading::kTunnel:
-      read_body(x, in, used);
-      return true;
-    case Reading::kChunked:
-      read_chunked(x, in, used);
-      return true;
-    case Reading::kHeld:
-    case Reading::kDone:
-      break;
-  }
-  return false;
-}
-
-bool Http1Codec::read_block(Http1Exchange& x, Bytes in, size_t& used) {
-  const bool trailers = x.reading == Reading::kTrailers;
-  BlockLimits limits{trailers ? 0 : options_.uri_bytes_max + kStartLineSlack,
-                     trailers ? kTrailerBytesMax : options_.header_bytes_max, options_.headers_max};
-  // Usually the whole block is here: look at it in place and copy exactly that. Otherwise collect it in small steps,
-  // so that what follows the block is never copied twice.
-  const bool fresh = x.block_size == 0;
-  size_t step = fresh ? in.size() : std::min<size_t>(in.size(), 1024);
-  auto keep = [&x](const uint8_t* p, size_t n) {
-    if (x.block_capacity - x.block_size < n) {
-      uint32_t capacity = std::max<uint32_t>(x.block_capacity * 2, static_cast<uint32_t>(x.block_size + n));
-      char* bigger = static_cast<char*>(x.head.arena.allocate(capacity));
-      if (x.block_size) std::memcpy(bigger, x.block, x.block_size);
-      x.block = bigger;
-      x.block_capacity = capacity;
-    }
-    std::memcpy(x.block + x.block_size, p, n);
-    x.block_size += static_cast<uint32_t>(n);
-  };
-  LineScanner::Verdict verdict;
-  if (fresh) {
-    verdict = x.scanner.scan(in.data(), step, limits);
-  } else {
-    keep(in.data(), step);
-    verdict = x.scanner.scan(reinterpret_cast<const uint8_t*>(x.block), x.block_size, limits);
-  }
-  switch (verdict) {
-    case LineScanner::Verdict::kMore:
-      if (fresh) keep(in.data(), step);
-      used = step;
-      return true;
-    case LineScanner::Verdict::kEnd: {
-      size_t size = x.scanner.size();
-      if (fresh) {
-        keep(in.data(), size);
-        used = size;
-      } else {
-        used = step - (x.block_size - size);
-      }
-      x.block_size = 0;
-      x.scanner = {};
-      bool more = in.size() > used || after_ > 0;
-      if (trailers)
-        on_trailer_block(x, size, more);
-      else
-        on_head_block(x, size, more);
-      return true;
-    }
-    case LineScanner::Verdict::kBareLf:
-      refuse({Reason::kMalformed, 0, "a line does not end with CRLF"});
-      return false;
-    case LineScanner::Verdict::kFolded:
-      refuse({Reason::kMalformed, 0, "folded header line"});
-      return false;
-    case LineScanner::Verdict::kStartLineTooLong:
-      refuse({Reason::kUriTooLong, 0, "request line too long"});
-      return false;
-    case LineScanner::Verdict::kFieldsTooLong:
-      refuse({Reason::kHeadTooLarge, 0, "header fields too long"});
-      return false;
-    case LineScanner::Verdict::kTooManyFields:
-      refuse({Reason::kHeadTooLarge, 0, "too many header fields"});
-      return false;
-  }
-  return false;
-}
-
-void Http1Codec::on_trailer_block(Http1Exchange& x, size_t size, bool) {
-  x.trailers.clear();
-  if (Refusal refusal = parse_trailers(x.block, size, x.trailers)) return refuse(refusal);
-  x.reading = Reading::kDone;
-  if (!x.sink || x.dead) return;
-  if (x.trailers.empty())
-    x.sink->on_body({}, true);
-  else
-    x.sink->on_trailers(x.trailers);
-}
-
-void Http1Codec::read_body(Http1Exchange& x, Bytes in, size_t& used) {
-  if (x.reading != Reading::kLength) {
-    used = in.size();
-    deliver(x, in, false);
-    return;
-  }
-  used = static_cast<size_t>(std::min<uint64_t>(x.read_left, in.size()));
-  x.read_left -= used;
-  bool end = x.read_left == 0;
-  if (end) x.reading = Reading::kDone;
-  deliver(x, in.first(used), end);
-}
-
-void Http1Codec::read_chunked(Http1Exchange& x, Bytes in, size_t& used) {
-  while (used < in.size()) {
-    size_t n = 0;
-    Bytes data;
-    ChunkDecoder::Verdict verdict = x.chunks.decode(in.subspan(used), n, data);
-    used += n;
-    switch (verdict) {
-      case ChunkDecoder::Verdict::kMore:
-        return;
-      case ChunkDecoder::Verdict::kBad:
-        return refuse({Reason::kMalformed, 0, "bad chunk"});
-      case ChunkDecoder::Verdict::kLast:
-        x.reading = Reading::kTrailers;
-        x.block = nullptr;
-        x.block_size = x.block_capacity = 0;
-        return;
-      case ChunkDecoder::Verdict::kData:
-        if (!deliver(x, data, false) || !is_current(x) || x.paused) return;
-        break;
-    }
-  }
-}
-
-bool Http1Codec::deliver(Http1Exchange& x, Bytes chunk, bool end) {
-  x.body_bytes += chunk.size();
-  if (options_.body_bytes_max != 0 && x.reading != Reading::kTunnel && x.body_bytes > options_.body_bytes_max) {
-    refuse({Reason::kBodyTooLarge, 0, "body too large"});
-    return false;
-  }
-  if (x.sink && !x.dead) x.sink->on_body(chunk, end);
-  return true;
-}
-
-bool Http1Codec::set_reading(Http1Exchange& x, const Framing& framing, bool no_body) {
-  x.reading = Reading::kDone;
-  if (no_body) return true;
-  if (framing.chunked) {
-    x.reading = Reading::kChunked;
-    return false;
-  }
-  if (x.head.content_length < 0) {
-    x.reading = Reading::kUntilClose;
-    x.keep_alive = false;
-    return false;
-  }
-  x.read_left = static_cast<uint64_t>(x.head.content_length);
-  if (x.read_left == 0) return true;
-  x.reading = Reading::kLength;
-  return false;
-}
-
-void Http1Codec::on_eof() {
+void Http1Codec::break_connection(Reason reason, std::string_view text) {
   if (broken_ || finished_) return;
-  Scope scope(*this);
-  eof_ = true;
-  if (current_) current_->keep_alive = false;
-  if (stash_.empty()) at_eof();
+  broken_ = true;
+  if (Http1Exchange* x = current_) {
+    bool tell = x->sink && !x->dead && !(x->reading == Reading::kDone && x->writing == Writing::kDone);
+    x->dead = true;
+    if (!x->sink) retire(*x);
+    if (tell) x->sink->on_reset(reason);
+  }
+  events_.on_broken(reason, text);
+}
+
+void Http1Codec::finish() {
+  if (broken_ || finished_) return;
+  finished_ = true;
+  events_.on_finished();
 }
 
 void Http1Codec::on_transport_closed(Reason reason) {
+  if (broken_) return;
   Scope scope(*this);
   broken_ = true;
-  stash_.clear();
-  if (!current_) return;
-  Http1Exchange& x = *current_;
-  if (!x.sink) {
-    current_ = nullptr;
-    retire(x);
-    return;
-  }
-  if (x.dead) return;
-  x.dead = true;
-  x.sink->on_reset(reason);
+  Http1Exchange* x = current_;
+  if (!x) return;
+  bool tell = x->sink && !x->dead && !(x->reading == Reading::kDone && x->writing == Writing::kDone);
+  bool cut = received(*x) && x->reading != Reading::kDone && x->reading != Reading::kHeld && x->reading != Reading::kTunnel;
+  if (cut && reason == Reason::kDownstreamReset) reason = Reason::kDownstreamTruncated;
+  if (cut && reason == Reason::kUpstreamReset) reason = Reason::kUpstreamTruncated;
+  x->dead = true;
+  if (!x->sink) retire(*x);
+  if (tell) x->sink->on_reset(reason);
 }
 
 void Http1Codec::on_write_blocked(bool blocked) {
@@ -311,10 +145,10 @@ void Http1Codec::on_write_blocked(bool blocked) {
 }
 
 ReadPhase Http1Codec::phase() const {
-  if (!current_) return ReadPhase::kIdle;
+  if (!current_ || broken_ || finished_) return ReadPhase::kIdle;
   switch (current_->reading) {
     case Reading::kHead:
-      return ReadPhase::kHead;
+      return received(*current_) ? ReadPhase::kHead : ReadPhase::kIdle;
     case Reading::kLength:
     case Reading::kChunked:
     case Reading::kTrailers:
@@ -328,121 +162,266 @@ ReadPhase Http1Codec::phase() const {
   return ReadPhase::kIdle;
 }
 
-// --- Output -------------------------------------------------------------------------------------------------------
+// --- Input -----------------------------------------------------------------------------------------------------------
 
-void Http1Codec::send_body(Http1Exchange& x, Bytes chunk, bool end) {
+void Http1Codec::on_data(uint8_t* data, size_t n) {
+  if (broken_ || finished_) return;
+  Scope scope(*this);
+  if (!stash_.empty()) {
+    stash_.append(data, n);
+    return pump();
+  }
+  consuming_ = true;
+  size_t used = consume({data, n}, 0);
+  consuming_ = false;
+  stash_.append(data + used, n - used);
+}
+
+void Http1Codec::on_eof() {
+  if (broken_ || finished_ || eof_) return;
+  Scope scope(*this);
+  eof_ = true;
+  pump();
+}
+
+void Http1Codec::pump() {
+  if (consuming_) return;
+  consuming_ = true;
+  while (!stash_.empty()) {
+    Bytes piece = stash_.front();
+    size_t used = consume(piece, stash_.size() - piece.size());
+    stash_.consume(used);
+    if (used < piece.size()) break;
+  }
+  consuming_ = false;
+  if (eof_ && stash_.empty() && !broken_ && !finished_) at_eof();
+}
+
+// Returns how many bytes were used; all of them when nobody will want them any more.
+size_t Http1Codec::consume(Bytes in, size_t after) {
+  size_t used = 0;
+  while (used < in.size() && !broken_ && !finished_) {
+    if (depth_ == 1) reap();  // nothing below us on the stack holds one
+    after_ = after;
+    size_t taken = 0;
+    Bytes rest = in.subspan(used);
+    bool go_on = current_ ? read(*current_, rest, taken) : begin(rest, taken);
+    used += taken;
+    if (!go_on) break;
+  }
+  return broken_ || finished_ ? in.size() : used;
+}
+
+bool Http1Codec::read(Http1Exchange& x, Bytes in, size_t& used) {
+  if (x.paused && x.reading != Reading::kDone) return false;
+  switch (x.reading) {
+    case Reading::kHead:
+    case Reading::kTrailers:
+      return read_block(x, in, used);
+    case Reading::kChunked:
+      read_chunked(x, in, used);
+      return true;
+    case Reading::kLength:
+    case Reading::kUntilClose:
+    case Reading::kTunnel:
+      read_body(x, in, used);
+      return true;
+    case Reading::kHeld:
+      return false;
+    case Reading::kDone:
+      return after_message(x, in, used);
+  }
+  return false;
+}
+
+void Http1Codec::start_block(Http1Exchange& x) {
+  x.scanner = {};
+  x.block = nullptr;
+  x.block_size = x.block_capacity = 0;
+}
+
+// Collects a block of lines. One that is complete in this read is copied once; pieces are kept in a growing buffer.
+bool Http1Codec::read_block(Http1Exchange& x, Bytes in, size_t& used) {
+  bool is_head = x.reading == Reading::kHead;
+  BlockLimits limits{is_head ? options_.uri_bytes_max + kStartLineSlack : 0,
+                     is_head ? options_.header_bytes_max : kTrailerBytesMax, options_.headers_max};
+  if (role_ == Role::kClient && is_head && !x.block && (in[0] != 'H' || x.writing == Writing::kHead)) {
+    refuse({Reason::kMalformed, 0, x.writing == Writing::kHead ? "answer without a request" : "not an HTTP answer"});
+    return false;
+  }
+  LineScanner::Verdict verdict;
+  if (!x.block) {
+    verdict = x.scanner.scan(in.data(), in.size(), limits);
+    bool whole = verdict == LineScanner::Verdict::kEnd;
+    if (whole || verdict == LineScanner::Verdict::kMore) {
+      used = whole ? x.scanner.size() : in.size();
+      x.block_capacity = static_cast<uint32_t>(whole ? used : std::max<size_t>(2 * used, kFirstBlockBytes));
+      x.block = x.head.arena.allocate_array<char>(x.block_capacity);
+      std::memcpy(x.block, in.data(), used);
+      x.block_size = static_cast<uint32_t>(used);
+    }
+  } else {
+    // No more than it takes for the scanner to see that a limit is passed.
+    size_t most = size_t{limits.start_line_bytes} + limits.fields_bytes + 1;
+    size_t n = std::min(in.size(), most - x.block_size);
+    if (x.block_size + n > x.block_capacity) {
+      x.block_capacity = std::max<uint32_t>(2 * x.block_capacity, static_cast<uint32_t>(x.block_size + n));
+      char* larger = x.head.arena.allocate_array<char>(x.block_capacity);
+      std::memcpy(larger, x.block, x.block_size);
+      x.block = larger;
+    }
+    std::memcpy(x.block + x.block_size, in.data(), n);
+    verdict = x.scanner.scan(reinterpret_cast<const uint8_t*>(x.block), x.block_size + n, limits);
+    used = verdict == LineScanner::Verdict::kEnd ? x.scanner.size() - x.block_size : n;
+    x.block_size += static_cast<uint32_t>(used);
+  }
+  if (verdict == LineScanner::Verdict::kMore) return true;
+  if (verdict != LineScanner::Verdict::kEnd) {
+    refuse(refusal_of(verdict));
+    return false;
+  }
+  bool more = used < in.size() || after_ > 0;
+  if (is_head)
+    on_head_block(x, x.block_size, more);
+  else
+    on_trailer_block(x, x.block_size, more);
+  return true;
+}
+
+void Http1Codec::on_trailer_block(Http1Exchange& x, size_t size, bool more) {
+  if (size > 2) {
+    if (Refusal refusal = parse_trailers(x.block, size, x.trailers)) return refuse(refusal);
+  }
+  if (x.trailers.empty()) return deliver(x, {}, true, more);
+  end_message(x, more);
+  x.sink->on_trailers(x.trailers);
+}
+
+bool Http1Codec::set_reading(Http1Exchange& x, const Framing& framing, bool no_body) {
+  if (no_body || (!framing.chunked && x.head.content_length == 0)) {
+    x.reading = Reading::kDone;
+  } else if (framing.chunked) {
+    x.reading = Reading::kChunked;
+  } else if (x.head.content_length > 0) {
+    x.reading = Reading::kLength;
+    x.read_left = static_cast<uint64_t>(x.head.content_length);
+  } else {
+    x.reading = Reading::kUntilClose;
+  }
+  return x.reading == Reading::kDone;
+}
+
+void Http1Codec::read_body(Http1Exchange& x, Bytes in, size_t& used) {
+  if (x.reading != Reading::kLength) {
+    used = in.size();
+    return deliver(x, in, false, false);
+  }
+  used = std::min<uint64_t>(in.size(), x.read_left);
+  x.read_left -= used;
+  deliver(x, in.first(used), x.read_left == 0, used < in.size() || after_ > 0);
+}
+
+void Http1Codec::read_chunked(Http1Exchange& x, Bytes in, size_t& used) {
+  Bytes data;
+  switch (x.chunks.decode(in, used, data)) {
+    case ChunkDecoder::Verdict::kMore:
+      return;
+    case ChunkDecoder::Verdict::kData:
+      return deliver(x, data, false, false);
+    case ChunkDecoder::Verdict::kLast:
+      x.reading = Reading::kTrailers;
+      return start_block(x);
+    case ChunkDecoder::Verdict::kBad:
+      return refuse({Reason::kMalformed, 0, "bad chunk"});
+  }
+}
+
+void Http1Codec::deliver(Http1Exchange& x, Bytes chunk, bool end, bool more) {
+  uint64_t max = x.reading == Reading::kTunnel ? 0 : options_.body_bytes_max;
+  if (max && chunk.size() > max - x.body_bytes) {
+    Bytes within = chunk.first(max - x.body_bytes);
+    x.body_bytes = max;
+    if (!within.empty()) x.sink->on_body(within, false);
+    if (is_current(x)) refuse({Reason::kBodyTooLarge, 0, "body too large"});
+    return;
+  }
+  x.body_bytes += chunk.size();
+  if (end) end_message(x, more);
+  x.sink->on_body(chunk, end);
+}
+
+void Http1Codec::end_message(Http1Exchange& x, bool more) {
+  x.reading = Reading::kDone;
+  // Bytes that nobody asked for must not become the answer to the next request.
+  if (more && role_ == Role::kClient) x.keep_alive = false;
+}
+
+// --- Output ----------------------------------------------------------------------------------------------------------
+
+void Http1Codec::send_body(Http1Exchange& x, std::span<const uint8_t> chunk, bool end) {
   Scope scope(*this);
   switch (x.writing) {
     case Writing::kLength: {
-      size_t n = static_cast<size_t>(std::min<uint64_t>(chunk.size(), x.write_left));
-      if (n < chunk.size()) x.keep_alive = false;  // more than was announced: the rest has no place
-      if (n > 0) out_.write(chunk.data(), n);
-      x.write_left -= n;
-      if (!end) return;
-      if (x.write_left > 0) return break_connection(Reason::kInternal, "body shorter than its length");
+      bool fits = chunk.size() <= x.write_left;
+      if (!fits) chunk = chunk.first(x.write_left);
+      if (!chunk.empty()) out_.write(chunk.data(), chunk.size());
+      x.write_left -= chunk.size();
+      if (!fits || (end && x.write_left)) return break_connection(Reason::kInternal, "body differs from its Content-Length");
       break;
     }
     case Writing::kChunked:
       encode_chunk(chunk, end, out_);
-      out_.wrote();
       break;
     case Writing::kUntilClose:
     case Writing::kTunnel:
       if (!chunk.empty()) out_.write(chunk.data(), chunk.size());
       break;
     case Writing::kDropped:
-    case Writing::kHeld:
       break;
     case Writing::kHead:
+    case Writing::kHeld:
+      return break_connection(Reason::kInternal, "body before it may be sent");
     case Writing::kDone:
       return;
   }
-  if (end) message_written(x);
+  if (!end) return;
+  bool half_closed = x.writing == Writing::kTunnel && x.reading != Reading::kDone;
+  x.writing = Writing::kDone;
+  if (half_closed) events_.on_output_end();
 }
 
 void Http1Codec::send_trailers(Http1Exchange& x, const HeaderList& trailers) {
   if (x.writing != Writing::kChunked || !x.te_trailers) return send_body(x, {}, true);
   encode_trailers(trailers, out_.out);
   out_.wrote();
-  message_written(x);
-}
-
-void Http1Codec::message_written(Http1Exchange& x) {
-  const bool tunnel = x.writing == Writing::kTunnel;
   x.writing = Writing::kDone;
-  if (tunnel) finish();  // one side of the tunnel is over: flush and close, the other side follows
 }
 
 void Http1Codec::reset(Http1Exchange& x, Reason reason) {
+  // A complete answer stands, and a request that was never begun leaves no trace.
+  if (role_ == Role::kServer && x.writing == Writing::kDone) return;
+  if (role_ == Role::kClient && x.reading == Reading::kDone && x.writing == Writing::kDone) return;
+  if (role_ == Role::kClient && x.writing == Writing::kHead && !received(x)) return;
   Scope scope(*this);
   x.dead = true;
-  if (&x == current_) break_connection(reason, "exchange aborted");
+  break_connection(reason, "exchange given up");
 }
 
 void Http1Codec::set_paused(Http1Exchange& x, bool paused) {
   Scope scope(*this);
   x.paused = paused;
-  if (!paused && &x == current_) pump();
-  update_pause();
+  if (!paused) pump();
 }
 
 void Http1Codec::release(Http1Exchange& x) {
   Scope scope(*this);
-  --open_;
-  if (&x != current_) return retire(x);
-  current_ = nullptr;
   retire(x);
-  if (broken_) return;
-  after_release(x);
-  pump();
+  if (!broken_ && !finished_) after_release(x);
 }
 
-void Http1Codec::break_connection(Reason reason, std::string_view text) {
-  if (broken_) return;
-  Scope scope(*this);
-  broken_ = true;
-  if (current_) {
-    Http1Exchange& x = *current_;
-    if (!x.sink) {
-      current_ = nullptr;
-      retire(x);
-    } else if (!x.dead) {
-      x.dead = true;
-      x.sink->on_reset(reason);
-    }
-  }
-  events_.on_broken(reason, text);
-}
+}  // namespace dragoman::http1
 
-void Http1Codec::finish() {
-  if (finished_ || broken_) return;
-  finished_ = true;
-  events_.on_finished();
-}
-
-Http1Exchange* Http1Codec::create_exchange() {
-  current_ = Exchanges::create(*this);
-  current_->head.is_http = true;
-  return current_;
-}
-
-void Http1Codec::retire(Http1Exchange& x) {
-  x.sink = nullptr;
-  x.dead = true;
-  x.codec = nullptr;
-  x.next = retired_;
-  retired_ = &x;
-}
-
-void Http1Codec::reap() {
-  while (retired_) {
-    Http1Exchange* x = retired_;
-    retired_ = x->next;
-    Exchanges::destroy(x);
-  }
-}
-
-}  // namespace http1
+namespace dragoman {
 
 std::unique_ptr<ConnectionCodec> make_http1_codec(const Protocol&, Role role, ByteSink& out, ConnectionEvents& events,
                                                   const CodecOptions& options) {

@@ -10,12 +10,13 @@
 // else the connection is not used again.
 //
 // Connection fields and framing of what we write are always our own choice. The answer to a request whose body has not
-// come completely when the answer begins says "connection: close". A message that was begun and can't be finished breaks the connection without a clean end.
+// come completely says "connection: close", unless at most 64 KiB of it are still to come: those are read and dropped.
+// A message that was begun and can't be finished breaks the connection without a clean end.
 //
 // Upgrade (websocket only). Request heads come with upgrade = true and end = false. Nothing is read until the answer:
-// 101 makes both directions a byte tunnel, starting with what had already arrived; its first end closes it;
-// any other answer makes it an ordinary request without a body, and no further call says so. phase() of a tunnel is
-// kIdle.
+// 101 makes both directions a byte tunnel, starting with what had already arrived, in which an end is a half-close
+// (ours is told by on_output_end); any other answer makes it an ordinary request without a body, and no further call
+// says so. phase() of a tunnel is kIdle.
 #pragma once
 
 #include <memory>

@@ -341,7 +341,6 @@ bool finish_request(const llhttp_t& parser, Parse& parse, char* block, const Htt
   head.upgrade = options.allow_websocket && parse.connection_upgrade && !head.http10 && !body &&
                  parse.method == "GET" && equals_ignore_case(parse.upgrade, "websocket");
   if (head.upgrade) head.upgrade_token = "websocket";
-  if (!framing.chunked && head.content_length < 0 && !head.upgrade) head.content_length = 0;
   return true;
 }
 

@@ -1,178 +1,224 @@
-// HTTP/1.1 facing a client.
+// The side that faces a client: reads requests, writes answers.
+#include <algorithm>
+
 #include "protocols/http1/codec.h"
 
 namespace dragoman::http1 {
 namespace {
 
-constexpr uint32_t kLeadingLineEnds = 4;  // bytes of CRLF before a request line that are forgiven (RFC 9112 2.2)
-
-class Server final : public Http1Codec {
+class ServerCodec final : public Http1Codec {
  public:
-  Server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) : Http1Codec(out, events, options) {}
+  ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
+      : Http1Codec(Role::kServer, out, events, options) {}
 
   Exchange* open(MessageSink&) override { return nullptr; }
   uint32_t capacity() const override { return 0; }
-  void drain() override { draining_ = true; }
-
-  void fail(Reason reason) override {
-    Scope scope(*this);
-    refuse({reason, 0, "timed out"});
-  }
-
-  Reason send_head(Http1Exchange& x, Head& message, bool end) override {
-    if (x.writing != Writing::kHead) return Reason::kInternal;
-    Scope scope(*this);
-    Lines lines;
-    if (message.status < 200 && message.status != 101) {
-      if (x.head.http10) return Reason::kNone;
-      Reason interim = encode_response_head(message, lines, out_.out);
-      out_.wrote();
-      return interim;
-    }
-    if (message.status == 101) {
-      if (!x.upgrade) return Reason::kUpstreamProtocolError;
-      lines.connection = Lines::Connection::kUpgrade;
-      Reason reason = encode_response_head(message, lines, out_.out);
-      if (reason != Reason::kNone) return reason;
-      out_.wrote();
-      x.writing = Writing::kTunnel;
-      x.reading = Reading::kTunnel;
-      pump();
-      return Reason::kNone;
-    }
-    if (x.reading == Reading::kHeld) x.reading = Reading::kDone;
-    const bool no_content = message.status == 204 || message.status == 304;
-    Writing writing;
-    if (x.to_head || no_content) {
-      if (x.to_head || message.status == 304) lines.content_length = message.content_length;
-      writing = Writing::kDropped;
-    } else if (end || message.content_length >= 0) {
-      lines.content_length = end ? 0 : message.content_length;
-      writing = Writing::kLength;
-    } else if (!x.head.http10) {
-      lines.chunked = true;
-      writing = Writing::kChunked;
-    } else {
-      x.keep_alive = false;
-      writing = Writing::kUntilClose;
-    }
-    x.close_after = !may_keep(x);
-    lines.connection = connection_line(x);
-    Reason reason = encode_response_head(message, lines, out_.out);
-    if (reason != Reason::kNone) {
-      x.close_after = false;
-      return reason;
-    }
-    out_.wrote();
-    x.writing = writing;
-    x.write_left = lines.content_length > 0 ? static_cast<uint64_t>(lines.content_length) : 0;
-    if (end) message_written(x);
-    return Reason::kNone;
-  }
-
-  void send_reply(Http1Exchange& x, const LocalReply& reply) override {
-    if (x.writing != Writing::kHead) return reset(x, reply.reason);
-    Scope scope(*this);
-    if (x.reading == Reading::kHeld) x.reading = Reading::kDone;
-    x.close_after = reply.close || !may_keep(x);
-    uint32_t status = reply.http_status != 0 ? reply.http_status : reason_row(reply.reason).http_status;
-    encode_reply(status, reply, connection_line(x), !x.to_head, out_.out);
-    out_.wrote();
-    x.writing = Writing::kDone;
-  }
+  void fail(Reason reason) override;
+  void drain() override;
+  Reason send_head(Http1Exchange& x, Head& message, bool end) override;
+  void send_reply(Http1Exchange& x, const LocalReply& reply) override;
 
  private:
-  bool may_keep(const Http1Exchange& x) const {
-    return x.keep_alive && !draining_ && !eof_ && x.reading == Reading::kDone;
-  }
-  static Lines::Connection connection_line(const Http1Exchange& x) {
-    if (x.close_after) return Lines::Connection::kClose;
-    return x.head.http10 ? Lines::Connection::kKeepAlive : Lines::Connection::kNone;
-  }
+  bool begin(Bytes in, size_t& used) override;
+  bool after_message(Http1Exchange&, Bytes, size_t&) override { return false; }  // until it was answered and released
+  void on_head_block(Http1Exchange& x, size_t size, bool more) override;
+  void refuse(const Refusal& refusal) override;
+  void at_eof() override;
+  void after_release(Http1Exchange& x) override;
 
-  bool begin(Bytes in, size_t& used) override {
-    if ((in[0] == '\r' || in[0] == '\n') && leading_ < kLeadingLineEnds) {
-      ++leading_;
-      used = 1;
-      return true;
+  Lines::Connection decide_connection(Http1Exchange& x, bool close);
+  bool skip_empty_lines(Bytes in, size_t& used);
+
+  uint32_t discard_left_ = 0;  // of a request body that nobody wants any more
+  uint8_t empty_bytes_ = 0;    // of the empty lines before a request
+};
+
+constexpr uint8_t kEmptyBytesMax = 4;  // two empty lines (RFC 9112 2.2)
+
+// True when the next byte is no line end, or there is none.
+bool ServerCodec::skip_empty_lines(Bytes in, size_t& used) {
+  while (used < in.size()) {
+    bool want_lf = empty_bytes_ % 2 == 1;
+    if (empty_bytes_ < kEmptyBytesMax && in[used] == (want_lf ? '\n' : '\r')) {
+      ++empty_bytes_;
+      ++used;
+      continue;
     }
-    leading_ = 0;
-    Http1Exchange* x = create_exchange();
-    if (!token_char(static_cast<char>(in[0]))) {
-      refuse({Reason::kMalformed, 0, "not an HTTP request"});
-      return false;
-    }
-    x->reading = Reading::kHead;
+    return !want_lf;
+  }
+  return true;
+}
+
+bool ServerCodec::begin(Bytes in, size_t& used) {
+  if (discard_left_) {
+    used = std::min<size_t>(in.size(), discard_left_);
+    discard_left_ -= static_cast<uint32_t>(used);
+    if (!discard_left_ && draining_) finish();
     return true;
   }
-
-  // A pipelined request waits until the current one was answered and released; so do bytes after an upgrade request.
-  bool after_message(Http1Exchange&, Bytes, size_t&) override { return false; }
-
-  void on_head_block(Http1Exchange& x, size_t size, bool) override {
-    x.head.is_request = true;
-    Framing framing;
-    if (Refusal refusal = parse_request(x.block, size, options_, x.head, framing)) return refuse(refusal);
-    x.keep_alive = framing.keep_alive;
-    x.to_head = framing.head_method;
-    x.upgrade = x.head.upgrade;
-    x.te_trailers = x.head.te_trailers;
-    if (options_.body_bytes_max != 0 && x.head.content_length > 0 &&
-        static_cast<uint64_t>(x.head.content_length) > options_.body_bytes_max)
-      return refuse({Reason::kBodyTooLarge, 0, "body too large"});
-    bool end = false;
-    if (x.upgrade)
-      x.reading = Reading::kHeld;
-    else
-      end = set_reading(x, framing, false);
-    MessageSink* sink = events_.on_exchange(x);
-    if (!sink) return break_connection(Reason::kDenied, "request refused");
-    announce(x, sink);
-    sink->on_head(x.head, end);
+  bool ok = skip_empty_lines(in, used);
+  if (ok && used == in.size()) return true;
+  if (!ok || !token_char(static_cast<char>(in[used]))) {
+    refuse({Reason::kMalformed, 0, "not an HTTP request"});
+    return false;
   }
+  empty_bytes_ = 0;
+  create_exchange();
+  return true;
+}
 
-  void refuse(const Refusal& refusal) override {
-    if (broken_) return;
-    if (!current_ || current_->writing == Writing::kHead) {
-      LocalReply reply;
-      reply.reason = refusal.reason;
-      reply.text = refusal.text;
-      uint32_t status = refusal.status != 0 ? refusal.status : reason_row(refusal.reason).http_status;
-      encode_reply(status, reply, Lines::Connection::kClose, !(current_ && current_->to_head), out_.out);
-      out_.wrote();
-    }
-    break_connection(refusal.reason, refusal.text);
+void ServerCodec::on_head_block(Http1Exchange& x, size_t size, bool) {
+  Framing framing;
+  Refusal refusal = parse_request(x.block, size, options_, x.head, framing);
+  if (!refusal && options_.body_bytes_max && x.head.content_length > 0 &&
+      static_cast<uint64_t>(x.head.content_length) > options_.body_bytes_max)
+    refusal = {Reason::kBodyTooLarge, 0, "body too large"};
+  x.to_head = framing.head_method;
+  if (refusal) return refuse(refusal);
+  x.keep_alive = framing.keep_alive;
+  x.te_trailers = x.head.te_trailers;
+  x.upgrade = x.head.upgrade;
+  bool end = false;
+  if (x.upgrade)
+    x.reading = Reading::kHeld;
+  else
+    end = set_reading(x, framing, !framing.chunked && x.head.content_length < 0);
+  MessageSink* sink = events_.on_exchange(x);
+  if (!sink) return refuse({Reason::kStreamsOverflow, 0, "request refused"});
+  announce(x, sink);
+  sink->on_head(x.head, end);
+}
+
+void ServerCodec::refuse(const Refusal& refusal) {
+  Http1Exchange* x = current_;
+  if (!x || x->writing == Writing::kHead) {
+    LocalReply reply;
+    reply.text = refusal.text;
+    uint32_t status = refusal.status ? refusal.status : reason_row(refusal.reason).http_status;
+    encode_reply(status, reply, Lines::Connection::kClose, !(x && x->to_head), out_.out);
+    out_.wrote();
+    if (x) x->writing = Writing::kDone;
   }
+  break_connection(refusal.reason, refusal.text);
+}
 
-  void at_eof() override {
-    if (!current_) return;
-    Http1Exchange& x = *current_;
-    switch (x.reading) {
-      case Reading::kDone:
-        return;  // the answer still goes out
-      case Reading::kTunnel:
-        x.reading = Reading::kDone;
-        if (x.sink && !x.dead) x.sink->on_body({}, true);
-        return;
-      case Reading::kHeld:
-        return break_connection(Reason::kDownstreamReset, "client left before the upgrade");
-      default:
-        return break_connection(Reason::kDownstreamTruncated, "request cut off");
-    }
+void ServerCodec::at_eof() {
+  Http1Exchange* x = current_;
+  if (!x) return finish();
+  switch (x->reading) {
+    case Reading::kTunnel:
+      end_message(*x, false);
+      return x->sink->on_body({}, true);
+    case Reading::kHeld:
+    case Reading::kDone:
+      return;  // it may still want its answer
+    default:
+      return refuse({Reason::kDownstreamTruncated, 0, "connection ended inside the request"});
   }
+}
 
-  void after_release(Http1Exchange& x) override {
-    if (x.writing != Writing::kDone) return break_connection(Reason::kInternal, "exchange given up");
-    if (x.close_after || x.reading != Reading::kDone || draining_ || eof_) finish();
+void ServerCodec::fail(Reason reason) {
+  if (broken_ || finished_) return;
+  Scope scope(*this);
+  std::string_view label = reason_row(reason).label;
+  if (current_ && current_->writing == Writing::kHead)
+    refuse({reason, 0, label.data()});
+  else
+    break_connection(reason, label);
+}
+
+void ServerCodec::drain() {
+  Scope scope(*this);
+  draining_ = true;
+  if (!current_ && !discard_left_ && stash_.empty()) finish();
+}
+
+// Settles whether the connection goes on after this answer.
+Lines::Connection ServerCodec::decide_connection(Http1Exchange& x, bool close) {
+  if (x.reading == Reading::kHeld) x.reading = Reading::kDone;  // the upgrade is declined
+  bool unread = x.reading != Reading::kDone;
+  // A client that waits for "100 Continue" may never send the body.
+  bool little = x.reading == Reading::kLength && x.read_left <= kDrainBytes && !(x.head.expect_continue && !x.body_bytes);
+  bool last = eof_ && stash_.empty();
+  x.close_after = close || !x.keep_alive || draining_ || last || (unread && !little);
+  if (x.close_after) return Lines::Connection::kClose;
+  return x.head.http10 ? Lines::Connection::kKeepAlive : Lines::Connection::kNone;
+}
+
+Reason ServerCodec::send_head(Http1Exchange& x, Head& message, bool end) {
+  if (x.writing != Writing::kHead) return Reason::kNone;
+  Scope scope(*this);
+  Lines lines;
+  if (message.status < 200 && message.status != 101) {
+    if (x.head.http10) return Reason::kNone;  // 1.0 clients know no interim answers
+    Reason reason = encode_response_head(message, lines, out_.out);
+    if (reason == Reason::kNone) out_.wrote();
+    return reason;
   }
+  if (message.status == 101) {
+    if (x.reading != Reading::kHeld) return Reason::kUpstreamProtocolError;
+    lines.connection = Lines::Connection::kUpgrade;
+    Reason reason = encode_response_head(message, lines, out_.out);
+    if (reason != Reason::kNone) return reason;
+    out_.wrote();
+    x.reading = Reading::kTunnel;
+    x.writing = Writing::kTunnel;
+    x.close_after = true;
+    pump();  // what came before the answer
+    return Reason::kNone;
+  }
+  bool bodiless = x.to_head || message.status == 204 || message.status == 304;
+  Writing writing = Writing::kDropped;
+  bool close = false;
+  if (message.status == 205) {
+    lines.content_length = 0;
+  } else if (bodiless) {
+    if (message.status != 204) lines.content_length = message.content_length;
+  } else if (end) {
+    lines.content_length = 0;
+  } else if (message.content_length >= 0) {
+    lines.content_length = message.content_length;
+    writing = Writing::kLength;
+  } else if (!x.head.http10) {
+    lines.chunked = true;
+    writing = Writing::kChunked;
+  } else {
+    close = true;
+    writing = Writing::kUntilClose;
+  }
+  Reading reading = x.reading;
+  lines.connection = decide_connection(x, close);
+  Reason reason = encode_response_head(message, lines, out_.out);
+  if (reason != Reason::kNone) {
+    x.reading = reading;
+    return reason;
+  }
+  out_.wrote();
+  x.write_left = static_cast<uint64_t>(std::max<int64_t>(lines.content_length, 0));
+  x.writing = end ? Writing::kDone : writing;
+  return Reason::kNone;
+}
 
-  uint32_t leading_ = 0;
-};
+void ServerCodec::send_reply(Http1Exchange& x, const LocalReply& reply) {
+  if (x.writing != Writing::kHead) return reset(x, reply.reason);
+  uint32_t status = reply.http_status ? reply.http_status : reason_row(reply.reason).http_status;
+  encode_reply(status, reply, decide_connection(x, reply.close), !x.to_head, out_.out);
+  out_.wrote();
+  x.writing = Writing::kDone;
+}
+
+void ServerCodec::after_release(Http1Exchange& x) {
+  if (x.writing != Writing::kDone) return break_connection(Reason::kInternal, "request released without an answer");
+  if (x.close_after) return finish();
+  if (x.reading != Reading::kDone) discard_left_ = static_cast<uint32_t>(x.read_left);  // at most kDrainBytes
+  if (draining_ && !discard_left_ && stash_.empty()) return finish();
+  pump();
+}
 
 }  // namespace
 
 std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
-  return std::make_unique<Server>(out, events, options);
+  return std::make_unique<ServerCodec>(out, events, options);
 }
 
 }  // namespace dragoman::http1

@@ -11,7 +11,8 @@
 
 namespace dragoman {
 
-static_assert(std::endian::native == std::endian::little, "wire integers are swapped for little-endian machines");
+static_assert(std::endian::native == std::endian::little,
+              "wire integers are swapped for little-endian machines");
 
 template <class T>
 inline T swap_bytes(T v) {
@@ -44,7 +45,8 @@ inline void store_be(uint8_t* p, T v) {
   store_le(p, swap_bytes(v));
 }
 
-/// Reads from a span. A read past the end gives zero (or an empty span), moves nothing, and makes ok() false for good.
+/// Reads from a span. A read past the end gives zero (or an empty span), moves nothing, and makes ok() false
+/// for good.
 class ByteReader {
  public:
   explicit ByteReader(std::span<const uint8_t> bytes) : data_(bytes.data()), size_(bytes.size()) {}

@@ -19,7 +19,8 @@ struct Probed {
 Probed probe(std::string_view bytes) {
   Probed p{};
   p.f.size = sizeof p.f;
-  p.verdict = bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &p.f);
+  p.verdict =
+      bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &p.f);
   return p;
 }
 
@@ -29,7 +30,9 @@ struct Viewed {
   bool opaque = false;
 };
 
-std::string text(dragoman_bytes b) { return {reinterpret_cast<const char*>(b.data), static_cast<size_t>(b.len)}; }
+std::string text(dragoman_bytes b) {
+  return {reinterpret_cast<const char*>(b.data), static_cast<size_t>(b.len)};
+}
 
 Viewed view(const std::string& bytes, uint32_t want = 7) {
   Probed p = probe(bytes);
@@ -49,7 +52,9 @@ Viewed view(const std::string& bytes, uint32_t want = 7) {
 }
 
 dragoman_edit edit_of(uint32_t op, std::string_view name, std::string_view value = {}) {
-  return {op, 0, {reinterpret_cast<const uint8_t*>(name.data()), name.size()},
+  return {op,
+          0,
+          {reinterpret_cast<const uint8_t*>(name.data()), name.size()},
           {reinterpret_cast<const uint8_t*>(value.data()), value.size()}};
 }
 
@@ -61,13 +66,14 @@ std::string edited(const std::string& bytes, const std::vector<dragoman_edit>& e
                                  static_cast<uint32_t>(edits.size()), out.data(), cap);
   if (n < 0) return {};
   if (n > static_cast<int64_t>(cap)) return edited(bytes, edits, static_cast<size_t>(n));
-  return std::string(reinterpret_cast<char*>(out.data()), static_cast<size_t>(n)) + bytes.substr(p.f.head_len);
+  return std::string(reinterpret_cast<char*>(out.data()), static_cast<size_t>(n)) +
+         bytes.substr(p.f.head_len);
 }
 
 TEST(Bolt, TableIsValid) {
   EXPECT_TRUE(check_codec(*bolt_codec()).has_value());
-  EXPECT_EQ(bolt_codec()->abilities, uint64_t{DRAGOMAN_CAN_HEARTBEAT | DRAGOMAN_CAN_GOAWAY | DRAGOMAN_CAN_EDIT |
-                                              DRAGOMAN_CAN_MULTIPLEX});
+  EXPECT_EQ(bolt_codec()->abilities, uint64_t{DRAGOMAN_CAN_HEARTBEAT | DRAGOMAN_CAN_GOAWAY |
+                                              DRAGOMAN_CAN_EDIT | DRAGOMAN_CAN_MULTIPLEX});
   EXPECT_EQ(bolt_codec()->conn_state_size, 0u);
 }
 
@@ -92,20 +98,30 @@ TEST(Bolt, ProbeVerdicts) {
       {"goaway", make([](auto& f) { f.command = 100; }), DRAGOMAN_FRAME, DRAGOMAN_GOAWAY},
       {"one-way goaway", make([](auto& f) { f.command = 100, f.type = 2; }), DRAGOMAN_FRAME, DRAGOMAN_GOAWAY},
       {"unknown command", make([](auto& f) { f.command = 7; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_REQUEST, true},
-      {"request with a response's command", make([](auto& f) { f.command = 2; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_REQUEST, true},
-      {"response with a request's command", make([](auto& f) { f.type = 0; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_RESPONSE, true},
-      {"one-way heartbeat", make([](auto& f) { f.command = 0, f.type = 2; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_ONEWAY, true},
-      {"goaway as a response", make([](auto& f) { f.command = 100, f.type = 0; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_RESPONSE, true},
+      {"request with a response's command", make([](auto& f) { f.command = 2; }), DRAGOMAN_UNSUPPORTED,
+       DRAGOMAN_REQUEST, true},
+      {"response with a request's command", make([](auto& f) { f.type = 0; }), DRAGOMAN_UNSUPPORTED,
+       DRAGOMAN_RESPONSE, true},
+      {"one-way heartbeat", make([](auto& f) { f.command = 0, f.type = 2; }), DRAGOMAN_UNSUPPORTED,
+       DRAGOMAN_ONEWAY, true},
+      {"goaway as a response", make([](auto& f) { f.command = 100, f.type = 0; }), DRAGOMAN_UNSUPPORTED,
+       DRAGOMAN_RESPONSE, true},
       {"command version", make([](auto& f) { f.ver2 = 2; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_REQUEST, true},
       {"ver1 of 0", make([](auto& f) { f.proto = 2, f.ver1 = 0; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_REQUEST},
       {"ver1 of 3", make([](auto& f) { f.proto = 2, f.ver1 = 3; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_REQUEST},
-      {"switch with the sign bit", make([](auto& f) { f.proto = 2, f.flags = 0x80; }), DRAGOMAN_UNSUPPORTED, DRAGOMAN_REQUEST},
-      {"switch with another bit", make([](auto& f) { f.proto = 2, f.flags = 0x02; }), DRAGOMAN_FRAME, DRAGOMAN_REQUEST},
+      {"switch with the sign bit", make([](auto& f) { f.proto = 2, f.flags = 0x80; }), DRAGOMAN_UNSUPPORTED,
+       DRAGOMAN_REQUEST},
+      {"switch with another bit", make([](auto& f) { f.proto = 2, f.flags = 0x02; }), DRAGOMAN_FRAME,
+       DRAGOMAN_REQUEST},
       {"any codec byte", make([](auto& f) { f.codec = 77; }), DRAGOMAN_FRAME, DRAGOMAN_REQUEST},
-      {"largest class", make([](auto& f) { f.class_name = std::string(32767, 'c'); }), DRAGOMAN_FRAME, DRAGOMAN_REQUEST},
-      {"class too long", make([](auto& f) { f.class_name = std::string(32768, 'c'); }), DRAGOMAN_TOO_BIG, DRAGOMAN_REQUEST},
-      {"largest header", make([](auto& f) { f.header = std::string(32767, 'h'); }), DRAGOMAN_FRAME, DRAGOMAN_REQUEST},
-      {"header too long", make([](auto& f) { f.header = std::string(32768, 'h'); }), DRAGOMAN_TOO_BIG, DRAGOMAN_REQUEST},
+      {"largest class", make([](auto& f) { f.class_name = std::string(32767, 'c'); }), DRAGOMAN_FRAME,
+       DRAGOMAN_REQUEST},
+      {"class too long", make([](auto& f) { f.class_name = std::string(32768, 'c'); }), DRAGOMAN_TOO_BIG,
+       DRAGOMAN_REQUEST},
+      {"largest header", make([](auto& f) { f.header = std::string(32767, 'h'); }), DRAGOMAN_FRAME,
+       DRAGOMAN_REQUEST},
+      {"header too long", make([](auto& f) { f.header = std::string(32768, 'h'); }), DRAGOMAN_TOO_BIG,
+       DRAGOMAN_REQUEST},
   };
   for (const Row& row : rows) {
     Probed p = probe(row.frame.bytes());
@@ -127,7 +143,8 @@ TEST(Bolt, LengthsAddUpInSixtyFourBits) {
   bytes.replace(18, 4, "\x7f\xff\xff\xff");
   Probed p = probe(bytes);
   EXPECT_EQ(p.verdict, DRAGOMAN_FRAME);
-  EXPECT_EQ(p.f.total_len, 22 + BoltFrame::request(1).class_name.size() + BoltFrame::request(1).header.size() + 0x7fffffffu);
+  EXPECT_EQ(p.f.total_len,
+            22 + BoltFrame::request(1).class_name.size() + BoltFrame::request(1).header.size() + 0x7fffffffu);
   bytes.replace(18, 4, "\x80\x00\x00\x00", 4);
   EXPECT_EQ(probe(bytes).verdict, DRAGOMAN_TOO_BIG);
   bytes.replace(18, 4, "\xff\xff\xff\xff");
@@ -152,7 +169,8 @@ TEST(Bolt, VariantsKeepPeersApart) {
   BoltFrame v1 = BoltFrame::request(1), v21 = v1, v22 = v1;
   v21.proto = v22.proto = 2;
   v22.ver1 = 2;
-  uint32_t a = probe(v1.bytes()).f.variant, b = probe(v21.bytes()).f.variant, c = probe(v22.bytes()).f.variant;
+  uint32_t a = probe(v1.bytes()).f.variant, b = probe(v21.bytes()).f.variant,
+           c = probe(v22.bytes()).f.variant;
   EXPECT_TRUE(a != b && b != c && a != c);
 }
 
@@ -179,24 +197,29 @@ TEST(Bolt, View) {
   const Row rows[] = {
       {"service and method", sofa, kv("service", "S") + kv("sofa_head_method_name", "m"), "S", "m", false, 2},
       {"target service only", sofa, kv("sofa_head_target_service", "T"), "T", "", false, 1},
-      {"service beats target, whatever the order", sofa, kv("sofa_head_target_service", "T") + kv("service", "S"), "S", "", false, 2},
+      {"service beats target, whatever the order", sofa,
+       kv("sofa_head_target_service", "T") + kv("service", "S"), "S", "", false, 2},
       {"the last duplicate counts", sofa, kv("service", "A") + kv("service", "B"), "B", "", false, 2},
       {"null value is no header", sofa, null_pair + kv("service", "S"), "S", "", false, 1},
-      {"null service falls back", sofa, be(7, 4) + "service" + be(UINT32_MAX, 4) + kv("sofa_head_target_service", "T"), "T", "", false, 1},
+      {"null service falls back", sofa,
+       be(7, 4) + "service" + be(UINT32_MAX, 4) + kv("sofa_head_target_service", "T"), "T", "", false, 1},
       {"null key", sofa, be(UINT32_MAX, 4) + be(1, 4) + "v" + kv("service", "S"), "S", "", false, 1},
-      {"null key and value", sofa, be(UINT32_MAX, 4) + be(UINT32_MAX, 4) + kv("service", "S"), "S", "", false, 1},
+      {"null key and value", sofa, be(UINT32_MAX, 4) + be(UINT32_MAX, 4) + kv("service", "S"), "S", "", false,
+       1},
       {"empty key and value", sofa, kv("", "") + kv("service", "S"), "S", "", false, 2},
       {"no header section", sofa, "", "", "", false, 0},
       {"class of a response", std::string(kSofaResponse), kv("k", "v"), "", "", false, 1},
-      {"value over the end", sofa, kv("service", "S") + be(1, 4) + "a" + be(2, 4) + "v", sofa, "SofaRequest", true, 0},
+      {"value over the end", sofa, kv("service", "S") + be(1, 4) + "a" + be(2, 4) + "v", sofa, "SofaRequest",
+       true, 0},
       {"key over the end", sofa, kv("service", "S") + be(200, 4) + "a", sofa, "SofaRequest", true, 0},
       {"length of -2", sofa, be(UINT32_MAX - 1, 4) + "aaaa", sofa, "SofaRequest", true, 0},
       {"half a length", sofa, kv("service", "S") + std::string(2, '\0'), sofa, "SofaRequest", true, 0},
       {"key without value", sofa, be(1, 4) + "a", sofa, "SofaRequest", true, 0},
       {"another class", "BoltCap$Echo", "", "BoltCap$Echo", "Echo", true, 0},
       {"another class with pairs", "a.b.C", kv("service", "S"), "a.b.C", "C", true, 0},
-      {"jraft with protobuf", "com.alipay.sofa.jraft.rpc.RpcRequests$AppendEntriesRequest", "\x0a\x0craft_group_1",
-       "com.alipay.sofa.jraft.rpc.RpcRequests$AppendEntriesRequest", "AppendEntriesRequest", true, 0},
+      {"jraft with protobuf", "com.alipay.sofa.jraft.rpc.RpcRequests$AppendEntriesRequest",
+       "\x0a\x0craft_group_1", "com.alipay.sofa.jraft.rpc.RpcRequests$AppendEntriesRequest",
+       "AppendEntriesRequest", true, 0},
       {"no class", "", "", "", "", true, 0},
       {"no class, some header", "", kv("service", "S"), "", "", true, 0},
       {"no dot in the class", "Plain", "", "Plain", "Plain", true, 0},
@@ -226,11 +249,12 @@ TEST(Bolt, OutcomeOfEveryStatus) {
   struct Row {
     uint16_t status;
     Outcome outcome;
-  } rows[] = {{0, Outcome::kOk},           {1, Outcome::kServerError},  {2, Outcome::kServerError}, {3, Outcome::kServerError},
-              {4, Outcome::kOverloaded},   {5, Outcome::kReset},        {6, Outcome::kNoRoute},     {7, Outcome::kTimeout},
-              {8, Outcome::kReset},        {9, Outcome::kCodecError},   {10, Outcome::kUnknown},    {15, Outcome::kUnknown},
-              {16, Outcome::kReset},       {17, Outcome::kServerError}, {18, Outcome::kClientError}, {403, Outcome::kUnknown},
-              {0xffff, Outcome::kUnknown}};
+  } rows[] = {{0, Outcome::kOk},          {1, Outcome::kServerError},  {2, Outcome::kServerError},
+              {3, Outcome::kServerError}, {4, Outcome::kOverloaded},   {5, Outcome::kReset},
+              {6, Outcome::kNoRoute},     {7, Outcome::kTimeout},      {8, Outcome::kReset},
+              {9, Outcome::kCodecError},  {10, Outcome::kUnknown},     {15, Outcome::kUnknown},
+              {16, Outcome::kReset},      {17, Outcome::kServerError}, {18, Outcome::kClientError},
+              {403, Outcome::kUnknown},   {0xffff, Outcome::kUnknown}};
   for (const Row& row : rows) {
     BoltFrame f = BoltFrame::response(1);
     f.status = row.status;
@@ -249,7 +273,8 @@ TEST(Bolt, SuccessWithTheErrorHeaderIsAnError) {
   } rows[] = {
       {std::string(kSofaResponse), kv("sofa_head_response_error", "true"), Outcome::kServerError},
       {std::string(kSofaResponse), kv("sofa_head_response_error", "false"), Outcome::kOk},
-      {std::string(kSofaResponse), kv("sofa_head_response_error", "true") + kv("sofa_head_response_error", "false"), Outcome::kOk},
+      {std::string(kSofaResponse),
+       kv("sofa_head_response_error", "true") + kv("sofa_head_response_error", "false"), Outcome::kOk},
       {std::string(kSofaResponse), kv("sofa_head_response_error", "true") + "junk", Outcome::kOk},  // opaque
       {"Other", kv("sofa_head_response_error", "true"), Outcome::kOk},
   };
@@ -269,7 +294,8 @@ TEST(Bolt, RepliesNeverLeaveTheEnumNorSaySuccess) {
     std::string bytes = BoltFrame::request(0xfffffff0).bytes();
     Probed p = probe(bytes);
     uint8_t out[64];
-    int64_t n = bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, outcome, {}, out, 64);
+    int64_t n = bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, outcome,
+                                    {}, out, 64);
     ASSERT_EQ(n, 20);
     std::string reply(reinterpret_cast<char*>(out), 20);
     Probed r = probe(reply);
@@ -280,7 +306,9 @@ TEST(Bolt, RepliesNeverLeaveTheEnumNorSaySuccess) {
     EXPECT_TRUE(statuses.count(r.f.status)) << outcome << " " << r.f.status;
     // Too small a buffer: says what it needs, writes nothing over the end.
     uint8_t guard[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-    EXPECT_EQ(bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, outcome, {}, guard, 4), 20);
+    EXPECT_EQ(bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, outcome, {},
+                                  guard, 4),
+              20);
     EXPECT_EQ(guard[4], 5);
   }
 }
@@ -316,18 +344,36 @@ TEST(Bolt, Edits) {
   const Row rows[] = {
       {"add", before, {edit_of(DRAGOMAN_EDIT_ADD, "x", "y")}, before + kv("x", "y")},
       {"add keeps the old", before, {edit_of(DRAGOMAN_EDIT_ADD, "a", "9")}, before + kv("a", "9")},
-      {"set replaces all of the name", before, {edit_of(DRAGOMAN_EDIT_SET, "a", "9")}, kv("b", "2") + kv("a", "9")},
+      {"set replaces all of the name",
+       before,
+       {edit_of(DRAGOMAN_EDIT_SET, "a", "9")},
+       kv("b", "2") + kv("a", "9")},
       {"set of a new one", before, {edit_of(DRAGOMAN_EDIT_SET, "c", "")}, before + kv("c", "")},
       {"remove", before, {edit_of(DRAGOMAN_EDIT_REMOVE, "a")}, kv("b", "2")},
       {"remove of none", before, {edit_of(DRAGOMAN_EDIT_REMOVE, "q")}, before},
-      {"set then remove", before, {edit_of(DRAGOMAN_EDIT_SET, "b", "9"), edit_of(DRAGOMAN_EDIT_REMOVE, "b")}, kv("a", "1") + kv("A", "3")},
-      {"remove then add", before, {edit_of(DRAGOMAN_EDIT_REMOVE, "b"), edit_of(DRAGOMAN_EDIT_ADD, "b", "9")}, kv("a", "1") + kv("A", "3") + kv("b", "9")},
-      {"add then set", before, {edit_of(DRAGOMAN_EDIT_ADD, "b", "8"), edit_of(DRAGOMAN_EDIT_SET, "b", "9")}, kv("a", "1") + kv("A", "3") + kv("b", "9")},
-      {"set twice", before, {edit_of(DRAGOMAN_EDIT_SET, "b", "8"), edit_of(DRAGOMAN_EDIT_SET, "b", "9")}, kv("a", "1") + kv("A", "3") + kv("b", "9")},
+      {"set then remove",
+       before,
+       {edit_of(DRAGOMAN_EDIT_SET, "b", "9"), edit_of(DRAGOMAN_EDIT_REMOVE, "b")},
+       kv("a", "1") + kv("A", "3")},
+      {"remove then add",
+       before,
+       {edit_of(DRAGOMAN_EDIT_REMOVE, "b"), edit_of(DRAGOMAN_EDIT_ADD, "b", "9")},
+       kv("a", "1") + kv("A", "3") + kv("b", "9")},
+      {"add then set",
+       before,
+       {edit_of(DRAGOMAN_EDIT_ADD, "b", "8"), edit_of(DRAGOMAN_EDIT_SET, "b", "9")},
+       kv("a", "1") + kv("A", "3") + kv("b", "9")},
+      {"set twice",
+       before,
+       {edit_of(DRAGOMAN_EDIT_SET, "b", "8"), edit_of(DRAGOMAN_EDIT_SET, "b", "9")},
+       kv("a", "1") + kv("A", "3") + kv("b", "9")},
       {"into an empty section", "", {edit_of(DRAGOMAN_EDIT_SET, "x", "y")}, kv("x", "y")},
       {"null values stay", null_pair, {edit_of(DRAGOMAN_EDIT_SET, "x", "y")}, null_pair + kv("x", "y")},
       {"null values can be replaced", null_pair, {edit_of(DRAGOMAN_EDIT_SET, "n", "y")}, kv("n", "y")},
-      {"up to the limit", kv("a", std::string(32767 - 9 - 10, 'v')), {edit_of(DRAGOMAN_EDIT_SET, "x", "y")}, kv("a", std::string(32767 - 9 - 10, 'v')) + kv("x", "y")},
+      {"up to the limit",
+       kv("a", std::string(32767 - 9 - 10, 'v')),
+       {edit_of(DRAGOMAN_EDIT_SET, "x", "y")},
+       kv("a", std::string(32767 - 9 - 10, 'v')) + kv("x", "y")},
   };
   for (const Row& row : rows) {
     for (uint8_t proto : {1, 2}) {
@@ -353,14 +399,16 @@ TEST(Bolt, EditsThatCannotBeDone) {
   BoltFrame broken = BoltFrame::request(1);
   broken.header += "x";
   EXPECT_EQ(edited(broken.bytes(), {edit_of(DRAGOMAN_EDIT_SET, "x", "y")}), "");
-  EXPECT_EQ(edited(BoltFrame::request(1).bytes(), {edit_of(DRAGOMAN_EDIT_SET, "x", std::string(40000, 'y'))}), "");
+  EXPECT_EQ(edited(BoltFrame::request(1).bytes(), {edit_of(DRAGOMAN_EDIT_SET, "x", std::string(40000, 'y'))}),
+            "");
 }
 
 TEST(Bolt, AppendingAHeaderGivesTheFrameThatAJavaPeerAccepted) {
   std::string base(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/");
   std::string before = read_hex(base + "bolt-v1-request-txxid.hex");
   std::string after = read_hex(base + "bolt-v1-request-mutated.hex");
-  EXPECT_EQ(with_bolt_id(edited(before, {edit_of(DRAGOMAN_EDIT_ADD, "x-mesh-added", "yes")}), 0xfffffff0), after);
+  EXPECT_EQ(with_bolt_id(edited(before, {edit_of(DRAGOMAN_EDIT_ADD, "x-mesh-added", "yes")}), 0xfffffff0),
+            after);
 }
 
 TEST(Bolt, HeartbeatsAndGoawayOfEveryVariant) {
@@ -387,8 +435,8 @@ TEST(Bolt, HeartbeatsAndGoawayOfEveryVariant) {
 TEST(Bolt, VersionsMixOnOneConnection) {
   FramedConnection c(bolt_codec(), Role::kServer);
   BoltFrame a = BoltFrame::request(1), b = a, d = a;
-  b.proto = 2, b.flags = 1;                // ver1 1 with the switch set: no trailer
-  d.proto = 2, d.ver1 = 2, d.flags = 1;    // a trailer
+  b.proto = 2, b.flags = 1;              // ver1 1 with the switch set: no trailer
+  d.proto = 2, d.ver1 = 2, d.flags = 1;  // a trailer
   std::string stream = a.bytes() + b.bytes() + d.bytes() + a.bytes();
   for (size_t step : {stream.size(), size_t{1}, size_t{13}}) {
     FramedConnection conn(bolt_codec(), Role::kServer);

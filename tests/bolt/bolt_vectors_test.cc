@@ -1,5 +1,5 @@
-// Every captured frame decodes to what its index says, passes both roles at every split, and keeps every other byte
-// when its id is rewritten.
+// Every captured frame decodes to what its index says, passes both roles at every split, and keeps every
+// other byte when its id is rewritten.
 #include <gtest/gtest.h>
 
 #include "protocols/bolt/bolt.h"
@@ -73,7 +73,8 @@ TEST_P(Vectors, EveryPrefixNeedsMoreAndSaysHowMuch) {
   EXPECT_LE(bolt_codec()->detect_bytes_max, 24u);
 }
 
-/// Feeds the vector to a server-role connection in two pieces cut at `cut`, passes what comes out on, and checks both ends.
+/// Feeds the vector to a server-role connection in two pieces cut at `cut`, passes what comes out on, and
+/// checks both ends.
 void pass_request(const BoltVector& v, size_t cut, size_t step) {
   FramedConnection down(bolt_codec(), Role::kServer);
   FramedConnection up(bolt_codec(), Role::kClient);
@@ -181,11 +182,11 @@ TEST(BoltVectors, ResponseHeadersAndOutcome) {
     const char* name;
     Outcome outcome;
   } rows[] = {
-      {"bolt-v1-response-bizerror", Outcome::kServerError},          // status 0, the header says it
+      {"bolt-v1-response-bizerror", Outcome::kServerError},  // status 0, the header says it
       {"bolt-v1-response-service-not-found", Outcome::kServerError},
       {"bolt-v1-response-plus", Outcome::kOk},
-      {"bolt-v1-node-pb-response", Outcome::kOk},                    // sofa_head_response_error=false
-      {"bolt-v1-node-response-bizerror", Outcome::kServerError},     // status 2
+      {"bolt-v1-node-pb-response", Outcome::kOk},                 // sofa_head_response_error=false
+      {"bolt-v1-node-response-bizerror", Outcome::kServerError},  // status 2
       {"bolt-v1-java-response-threadpool-busy", Outcome::kOverloaded},
       {"bolt-v1-hijack-timeout", Outcome::kTimeout},
       {"jraft-no-processor-response", Outcome::kServerError},
@@ -206,7 +207,8 @@ TEST(BoltVectors, ResponseHeadersAndOutcome) {
     EXPECT_EQ(answer.head->outcome, row.outcome) << row.name;
     EXPECT_EQ(answer.head->status, it->number("status")) << row.name;
     EXPECT_EQ(answer.head->headers.size(), it->headers.size()) << row.name;
-    for (const auto& [key, value] : it->headers) EXPECT_EQ(answer.head->header(key), value) << row.name << key;
+    for (const auto& [key, value] : it->headers)
+      EXPECT_EQ(answer.head->header(key), value) << row.name << key;
     answer.release();
   }
 }
@@ -216,11 +218,16 @@ TEST(BoltVectors, LocalRepliesEqualWhatPeersAccept) {
     const char* vector;
     Outcome outcome;
   } rows[] = {
-      {"bolt-v1-hijack-no-route", Outcome::kNoRoute},        {"bolt-v1-hijack-no-healthy-upstream", Outcome::kUnavailable},
-      {"bolt-v1-hijack-overflow", Outcome::kOverloaded},     {"bolt-v1-hijack-timeout", Outcome::kTimeout},
-      {"bolt-v1-hijack-codec-error", Outcome::kCodecError},  {"bolt-v1-hijack-deserialize-error", Outcome::kClientError},
-      {"bolt-v1-hijack-upstream-closed", Outcome::kReset},   {"bolt-v1-hijack-unknown", Outcome::kUnknown},
-      {"bolt-v1-hijack-overflow", Outcome::kRateLimited},    {"bolt-v2-hijack-no-route", Outcome::kNoRoute},
+      {"bolt-v1-hijack-no-route", Outcome::kNoRoute},
+      {"bolt-v1-hijack-no-healthy-upstream", Outcome::kUnavailable},
+      {"bolt-v1-hijack-overflow", Outcome::kOverloaded},
+      {"bolt-v1-hijack-timeout", Outcome::kTimeout},
+      {"bolt-v1-hijack-codec-error", Outcome::kCodecError},
+      {"bolt-v1-hijack-deserialize-error", Outcome::kClientError},
+      {"bolt-v1-hijack-upstream-closed", Outcome::kReset},
+      {"bolt-v1-hijack-unknown", Outcome::kUnknown},
+      {"bolt-v1-hijack-overflow", Outcome::kRateLimited},
+      {"bolt-v2-hijack-no-route", Outcome::kNoRoute},
   };
   auto all = bolt_vectors();
   for (const Row& row : rows) {

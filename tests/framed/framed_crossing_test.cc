@@ -1,5 +1,5 @@
-// A million calls of many clients over one shared upstream connection, all with the same ids, answered in random order,
-// some given up, some answered late or twice: no answer ever reaches another call.
+// A million calls of many clients over one shared upstream connection, all with the same ids, answered in
+// random order, some given up, some answered late or twice: no answer ever reaches another call.
 #include <gtest/gtest.h>
 
 #include <memory>

@@ -12,7 +12,9 @@
 namespace dragoman::testing {
 namespace {
 
-std::span<const uint8_t> bytes_of(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+std::span<const uint8_t> bytes_of(std::string_view s) {
+  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+}
 
 /// Set by each row: changes what an honest probe said.
 int (*tamper)(uint64_t len, int verdict, dragoman_frame& f);
@@ -31,38 +33,47 @@ TEST(Liar, ImpossibleFramesBreakTheConnection) {
     const char* what;
     int (*tamper)(uint64_t len, int verdict, dragoman_frame& f);
   };
-#define ROW(what, change) {what, [](uint64_t len, int v, dragoman_frame& f) { (void)len; (void)f; change; return v; }}
+#define ROW(what, change)                              \
+  {                                                    \
+    what, [](uint64_t len, int v, dragoman_frame& f) { \
+      (void)len;                                       \
+      (void)f;                                         \
+      change;                                          \
+      return v;                                        \
+    }                                                  \
+  }
   const Row rows[] = {
-      ROW("no bytes", f.total_len = 0),
-      ROW("no head", f.head_len = 0),
-      ROW("head over frame", f.head_len = static_cast<uint32_t>(f.total_len) + 1),
-      ROW("head of 4 GiB", f.head_len = UINT32_MAX),
-      ROW("head over the table's own limit", f.total_len = 200000; f.head_len = 150000),
-      ROW("frame of 2^64-1", f.total_len = UINT64_MAX),
-      ROW("kind 0", f.kind = 0),
-      ROW("kind 99", f.kind = 99),
-      ROW("stream frames", f.kind = DRAGOMAN_STREAM_DATA),
-      ROW("id type", f.id_type = 17),
-      ROW("id outside the head", f.id_offset = f.head_len - 3),
-      ROW("id far outside", f.id_offset = UINT32_MAX),
-      ROW("id of another length", f.id_len = 8),
-      ROW("id of no length", f.id_len = 0),
-      ROW("bytes id of no length", f.id_type = DRAGOMAN_ID_BYTES; f.id_len = 0),
-      ROW("checksum kind", f.checksum = 9),
-      ROW("checksum inside the head", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = 3),
-      ROW("checksum not last", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = f.total_len - 5),
-      ROW("checksum behind the end", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = f.total_len),
-      ROW("custom checksum without the function", f.checksum = DRAGOMAN_CHECKSUM_CUSTOM; f.head_len = static_cast<uint32_t>(f.total_len)),
-      ROW("needs what is there", f.need = len; v = DRAGOMAN_NEED),
-      ROW("needs nothing", f.need = 0; v = DRAGOMAN_NEED),
-      ROW("needs too much", f.need = 1 << 30; v = DRAGOMAN_NEED),
-      ROW("needs 2^64-1", f.need = UINT64_MAX; v = DRAGOMAN_NEED),
-      ROW("no verdict", v = 42),
-      ROW("negative verdict", v = -1),
-      ROW("malformed without a reason", v = DRAGOMAN_MALFORMED; f.reason = nullptr),
-      ROW("malformed with a head it has not", v = DRAGOMAN_MALFORMED; f.head_len = 1000000),
-      ROW("too big with no head", v = DRAGOMAN_TOO_BIG; f.head_len = 0),
-      ROW("unsupported with an impossible frame", v = DRAGOMAN_UNSUPPORTED; f.head_len = UINT32_MAX),
+    ROW("no bytes", f.total_len = 0),
+    ROW("no head", f.head_len = 0),
+    ROW("head over frame", f.head_len = static_cast<uint32_t>(f.total_len) + 1),
+    ROW("head of 4 GiB", f.head_len = UINT32_MAX),
+    ROW("head over the table's own limit", f.total_len = 200000; f.head_len = 150000),
+    ROW("frame of 2^64-1", f.total_len = UINT64_MAX),
+    ROW("kind 0", f.kind = 0),
+    ROW("kind 99", f.kind = 99),
+    ROW("stream frames", f.kind = DRAGOMAN_STREAM_DATA),
+    ROW("id type", f.id_type = 17),
+    ROW("id outside the head", f.id_offset = f.head_len - 3),
+    ROW("id far outside", f.id_offset = UINT32_MAX),
+    ROW("id of another length", f.id_len = 8),
+    ROW("id of no length", f.id_len = 0),
+    ROW("bytes id of no length", f.id_type = DRAGOMAN_ID_BYTES; f.id_len = 0),
+    ROW("checksum kind", f.checksum = 9),
+    ROW("checksum inside the head", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = 3),
+    ROW("checksum not last", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = f.total_len - 5),
+    ROW("checksum behind the end", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = f.total_len),
+    ROW("custom checksum without the function", f.checksum = DRAGOMAN_CHECKSUM_CUSTOM;
+        f.head_len = static_cast<uint32_t>(f.total_len)),
+    ROW("needs what is there", f.need = len; v = DRAGOMAN_NEED),
+    ROW("needs nothing", f.need = 0; v = DRAGOMAN_NEED),
+    ROW("needs too much", f.need = 1 << 30; v = DRAGOMAN_NEED),
+    ROW("needs 2^64-1", f.need = UINT64_MAX; v = DRAGOMAN_NEED),
+    ROW("no verdict", v = 42),
+    ROW("negative verdict", v = -1),
+    ROW("malformed without a reason", v = DRAGOMAN_MALFORMED; f.reason = nullptr),
+    ROW("malformed with a head it has not", v = DRAGOMAN_MALFORMED; f.head_len = 1000000),
+    ROW("too big with no head", v = DRAGOMAN_TOO_BIG; f.head_len = 0),
+    ROW("unsupported with an impossible frame", v = DRAGOMAN_UNSUPPORTED; f.head_len = UINT32_MAX),
   };
 #undef ROW
   for (const Row& row : rows) {
@@ -83,11 +94,16 @@ TEST(Liar, RandomAnswersNeverEscape) {
   tamper = [](uint64_t, int verdict, dragoman_frame& f) {
     auto pick = [](uint64_t honest) -> uint64_t {
       switch (random() % 8) {
-        case 0: return random();
-        case 1: return random() % 64;
-        case 2: return honest + 1;
-        case 3: return honest - 1;
-        default: return honest;
+        case 0:
+          return random();
+        case 1:
+          return random() % 64;
+        case 2:
+          return honest + 1;
+        case 3:
+          return honest - 1;
+        default:
+          return honest;
       }
     };
     f.total_len = pick(f.total_len);
@@ -104,9 +120,14 @@ TEST(Liar, RandomAnswersNeverEscape) {
   dragoman_codec t = liar();
   // A table that gives wrong heads must not be asked to read them: view, outcome and reply are harmless here.
   t.view = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view*) { return 0; };
-  t.outcome = [](void*, const uint8_t*, const dragoman_frame*) -> uint32_t { return static_cast<uint32_t>(random()); };
-  t.reply = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*, uint64_t) -> int64_t { return 20; };
-  t.heartbeat_reply = [](void*, const uint8_t*, const dragoman_frame*, uint8_t*, uint64_t) -> int64_t { return 20; };
+  t.outcome = [](void*, const uint8_t*, const dragoman_frame*) -> uint32_t {
+    return static_cast<uint32_t>(random());
+  };
+  t.reply = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*,
+               uint64_t) -> int64_t { return 20; };
+  t.heartbeat_reply = [](void*, const uint8_t*, const dragoman_frame*, uint8_t*, uint64_t) -> int64_t {
+    return 20;
+  };
   std::string stream;
   for (uint32_t i = 0; i < 20; ++i) stream += BoltFrame::request(i).bytes() + BoltFrame::response(i).bytes();
   int accepted = 0;
@@ -164,13 +185,15 @@ TEST(Liar, ViewsOutsideTheHeadBreakTheConnection) {
 }
 
 TEST(Liar, RepliesOfImpossibleLength) {
-  using ReplyFn = int64_t (*)(void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*, uint64_t);
+  using ReplyFn =
+      int64_t (*)(void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*, uint64_t);
   const ReplyFn replies[] = {
       [](auto...) -> int64_t { return -1; },
       [](auto...) -> int64_t { return 0; },
       [](auto...) -> int64_t { return INT64_MAX; },
       [](auto...) -> int64_t { return INT64_MIN; },
-      [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*, uint64_t cap) -> int64_t {
+      [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*,
+         uint64_t cap) -> int64_t {
         return static_cast<int64_t>(cap) + 1;  // never content
       },
   };
@@ -186,7 +209,8 @@ TEST(Liar, RepliesOfImpossibleLength) {
   }
   // A long one is fine.
   dragoman_codec t = *bolt_codec();
-  t.reply = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t* out, uint64_t cap) -> int64_t {
+  t.reply = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t* out,
+               uint64_t cap) -> int64_t {
     if (cap >= 3000) std::fill(out, out + 3000, uint8_t{'r'});
     return 3000;
   };
@@ -220,7 +244,9 @@ TEST(Liar, EditsThatMakeAnotherFrameFail) {
   const Lie lies[] = {
       [](uint8_t*, uint64_t, std::span<const uint8_t>) -> int64_t { return 0; },
       [](uint8_t*, uint64_t, std::span<const uint8_t>) -> int64_t { return INT64_MAX; },
-      [](uint8_t*, uint64_t cap, std::span<const uint8_t>) -> int64_t { return static_cast<int64_t>(cap) + 1; },
+      [](uint8_t*, uint64_t cap, std::span<const uint8_t>) -> int64_t {
+        return static_cast<int64_t>(cap) + 1;
+      },
       [](uint8_t* out, uint64_t, std::span<const uint8_t> h) -> int64_t {  // shorter than it says
         std::copy(h.begin(), h.end(), out);
         return static_cast<int64_t>(h.size()) - 1;
@@ -251,7 +277,8 @@ TEST(Liar, EditsThatMakeAnotherFrameFail) {
   for (Lie lie : lies) {
     edit_lie = lie;
     dragoman_codec t = *bolt_codec();
-    t.edit = [](void*, const uint8_t* head, const dragoman_frame* f, const dragoman_edit*, uint32_t, uint8_t* out, uint64_t cap) {
+    t.edit = [](void*, const uint8_t* head, const dragoman_frame* f, const dragoman_edit*, uint32_t,
+                uint8_t* out, uint64_t cap) {
       return edit_lie(out, cap, {head, f->head_len});
     };
     FramedConnection up(&t, Role::kClient);
@@ -267,7 +294,8 @@ TEST(Liar, EditsThatMakeAnotherFrameFail) {
 
 TEST(Liar, SetIdThatSetsAnother) {
   dragoman_codec t = *codec_table<TextId>();
-  t.set_id = [](void* conn, const uint8_t* head, const dragoman_frame* f, dragoman_bytes id, uint8_t* out, uint64_t cap) {
+  t.set_id = [](void* conn, const uint8_t* head, const dragoman_frame* f, dragoman_bytes id, uint8_t* out,
+                uint64_t cap) {
     int64_t n = codec_table<TextId>()->set_id(conn, head, f, id, out, cap);
     out[5] ^= 1;
     return n;
@@ -307,7 +335,8 @@ TEST(Liar, ExceptionsStayInside) {
     c.feed(bytes);
     EXPECT_EQ(c.events.broken_reason, Reason::kMalformed);
   }
-  FramedConnection c(codec_table<Throwing>(), Role::kServer), up(codec_table<Throwing>(), Role::kClient, framed_options(PoolMode::kPingPong));
+  FramedConnection c(codec_table<Throwing>(), Role::kServer),
+      up(codec_table<Throwing>(), Role::kClient, framed_options(PoolMode::kPingPong));
   c.feed("R");
   FakeMessageSink answer;
   answer.exchange = up.codec->open(answer);

@@ -1,4 +1,5 @@
-// Every way to end x every stage of a call: nothing leaks, nothing is used after its end, other calls are unharmed.
+// Every way to end x every stage of a call: nothing leaks, nothing is used after its end, other calls are
+// unharmed.
 #include <gtest/gtest.h>
 
 #include "protocols/bolt/bolt.h"
@@ -8,12 +9,15 @@
 namespace dragoman::testing {
 namespace {
 
-std::span<const uint8_t> bytes_of(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+std::span<const uint8_t> bytes_of(std::string_view s) {
+  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+}
 
 /// One call that is taken to a stage step by step, on connections that can be ended in any way.
 struct Call {
-  explicit Call(PoolMode mode) : down(std::make_unique<FramedConnection>(bolt_codec(), Role::kServer)),
-                                 up(std::make_unique<FramedConnection>(bolt_codec(), Role::kClient, framed_options(mode))) {}
+  explicit Call(PoolMode mode)
+      : down(std::make_unique<FramedConnection>(bolt_codec(), Role::kServer)),
+        up(std::make_unique<FramedConnection>(bolt_codec(), Role::kClient, framed_options(mode))) {}
   ~Call() {
     request().release();
     answer.release();
@@ -22,9 +26,9 @@ struct Call {
 
   void advance_to(int stage) {
     std::string ask = BoltFrame::request(1, "question").bytes();
-    if (stage >= 0) down->feed(ask.substr(0, 30));               // 0: half a head
+    if (stage >= 0) down->feed(ask.substr(0, 30));                // 0: half a head
     if (stage >= 1) down->feed(ask.substr(30, ask.size() - 34));  // 1: head and half the body
-    if (stage >= 2) {                                            // 2: opened upstream, half the request sent
+    if (stage >= 2) {                                             // 2: opened upstream, half the request sent
       answer.exchange = up->codec->open(answer);
       EXPECT_EQ(answer.exchange->send_head(*request().head, false), Reason::kNone);
       answer.exchange->send_body(bytes_of(request().body), false);
@@ -36,10 +40,10 @@ struct Call {
     }
     if (stage < 4) return;
     std::string reply = BoltFrame::response(bolt_id(up->sink.take()), "reply").bytes();
-    up->feed(reply.substr(0, 10));                        // 4: half an answer's head
+    up->feed(reply.substr(0, 10));                                  // 4: half an answer's head
     if (stage >= 5) up->feed(reply.substr(10, reply.size() - 13));  // 5: half its body
-    if (stage >= 6) pass_answer_head();                    // 6: its head passed on
-    if (stage >= 7) up->feed(reply.substr(reply.size() - 3));  // 7: the whole answer received
+    if (stage >= 6) pass_answer_head();                             // 6: its head passed on
+    if (stage >= 7) up->feed(reply.substr(reply.size() - 3));       // 7: the whole answer received
     if (stage >= 8) request().exchange->send_body(bytes_of(answer.body), true);  // 8: and sent
   }
   void pass_answer_head() { EXPECT_EQ(request().exchange->send_head(*answer.head, false), Reason::kNone); }
@@ -67,14 +71,22 @@ const Ending kEndings[] = {
     {"up fails", [](Call& c) { c.up->codec->fail(Reason::kHeartbeatLost); }},
     {"up drains", [](Call& c) { c.up->codec->drain(); }},
     {"up garbage", [](Call& c) { c.up->feed("garbage garbage garbage garbage"); }},
-    {"request reset", [](Call& c) { if (c.request().exchange) c.request().exchange->reset(Reason::kInternal); }},
-    {"answer reset", [](Call& c) { if (c.answer.exchange) c.answer.exchange->reset(Reason::kUpstreamTimeout); }},
+    {"request reset",
+     [](Call& c) {
+       if (c.request().exchange) c.request().exchange->reset(Reason::kInternal);
+     }},
+    {"answer reset",
+     [](Call& c) {
+       if (c.answer.exchange) c.answer.exchange->reset(Reason::kUpstreamTimeout);
+     }},
     {"request released", [](Call& c) { c.request().release(); }},
     {"answer released", [](Call& c) { c.answer.release(); }},
-    {"local reply", [](Call& c) {
+    {"local reply",
+     [](Call& c) {
        if (c.request().exchange) c.request().exchange->send_reply(*c.request().head, {});
      }},
-    {"both paused", [](Call& c) {
+    {"both paused",
+     [](Call& c) {
        if (c.request().exchange) c.request().exchange->pause_reading();
        if (c.answer.exchange) c.answer.exchange->pause_reading();
      }},
@@ -89,7 +101,8 @@ TEST_P(Lifecycle, TwoEndingsAtEveryStage) {
   for (int stage = 0; stage < Call::kStages; ++stage) {
     for (const Ending& first : kEndings) {
       for (const Ending& second : kEndings) {
-        SCOPED_TRACE(std::string(first.what) + ", then " + second.what + " at stage " + std::to_string(stage));
+        SCOPED_TRACE(std::string(first.what) + ", then " + second.what + " at stage " +
+                     std::to_string(stage));
         {
           Call call(GetParam());
           call.advance_to(stage);
@@ -126,7 +139,8 @@ TEST_P(Lifecycle, TwoEndingsAtEveryStage) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, Lifecycle, ::testing::Values(PoolMode::kMultiplex, PoolMode::kPingPong, PoolMode::kBound));
+INSTANTIATE_TEST_SUITE_P(Modes, Lifecycle,
+                         ::testing::Values(PoolMode::kMultiplex, PoolMode::kPingPong, PoolMode::kBound));
 
 TEST(LifecycleInCallbacks, ReleaseFromInsideEachCallback) {
   // Three requests in one read; in one callback of the second, all three are released.
@@ -179,7 +193,8 @@ TEST(LifecycleInCallbacks, BreakingWhileToldOfBlockedOutput) {
 }
 
 TEST(LifecycleInCallbacks, TheNextRequestStartsFromTheCapacityCallback) {
-  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+  FramedConnection down(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
   down.feed(BoltFrame::request(1).bytes() + BoltFrame::request(2).bytes());
   FakeMessageSink first, second;
   first.exchange = up.codec->open(first);

@@ -1,4 +1,5 @@
-// Pool modes, server-initiated requests, and protocols unlike Bolt: no ids, text ids, own checksums, connection memory.
+// Pool modes, server-initiated requests, and protocols unlike Bolt: no ids, text ids, own checksums,
+// connection memory.
 #include <gtest/gtest.h>
 
 #include "protocols/bolt/bolt.h"
@@ -9,13 +10,17 @@
 namespace dragoman::testing {
 namespace {
 
-std::span<const uint8_t> bytes_of(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+std::span<const uint8_t> bytes_of(std::string_view s) {
+  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+}
 
 TEST(FramedBound, IdsAndOrderPassThroughInBothDirections) {
-  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  FramedConnection down(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
   Hop requests(down, up);
   Hop pushes(up, down);  // the server asks, the client answers
-  std::string stream = BoltFrame::request(10, "a").bytes() + BoltFrame::request(11, "b").bytes() + BoltFrame::request(10, "c").bytes();
+  std::string stream = BoltFrame::request(10, "a").bytes() + BoltFrame::request(11, "b").bytes() +
+                       BoltFrame::request(10, "c").bytes();
   down.feed_in_steps(stream, 17);
   EXPECT_EQ(up.sink.take(), stream);
 
@@ -24,7 +29,8 @@ TEST(FramedBound, IdsAndOrderPassThroughInBothDirections) {
   down.feed(BoltFrame::response(500, "pushed").bytes());
   EXPECT_EQ(up.sink.take(), BoltFrame::response(500, "pushed").bytes());
 
-  std::string answers = BoltFrame::response(11, "B").bytes() + BoltFrame::response(10, "A").bytes() + BoltFrame::response(10, "C").bytes();
+  std::string answers = BoltFrame::response(11, "B").bytes() + BoltFrame::response(10, "A").bytes() +
+                        BoltFrame::response(10, "C").bytes();
   up.feed(answers);
   EXPECT_EQ(down.sink.take(), answers);
   up.feed(BoltFrame::response(10).bytes());
@@ -33,7 +39,8 @@ TEST(FramedBound, IdsAndOrderPassThroughInBothDirections) {
 }
 
 TEST(FramedBound, RequestsStreamThrough) {
-  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  FramedConnection down(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
   Hop hop(down, up);
   std::string big = BoltFrame::request(1, std::string(50000, 'x')).bytes();
   down.feed(big.substr(0, 20000));
@@ -50,9 +57,11 @@ TEST(FramedBound, RequestsStreamThrough) {
 }
 
 TEST(FramedBound, TwoStreamingAtOnceDoNotMix) {
-  FramedConnection d1(bolt_codec(), Role::kServer), d2(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  FramedConnection d1(bolt_codec(), Role::kServer), d2(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
   Hop h1(d1, up), h2(d2, up);
-  std::string a = BoltFrame::request(1, std::string(30000, 'a')).bytes(), b = BoltFrame::request(2, std::string(30000, 'b')).bytes();
+  std::string a = BoltFrame::request(1, std::string(30000, 'a')).bytes(),
+              b = BoltFrame::request(2, std::string(30000, 'b')).bytes();
   std::string c = BoltFrame::request(3, "").bytes();
   d1.feed(a.substr(0, 10000));
   d2.feed(b.substr(0, 10000));
@@ -64,7 +73,8 @@ TEST(FramedBound, TwoStreamingAtOnceDoNotMix) {
 
 TEST(FramedBound, ACutFrameBreaksTheConnection) {
   for (bool dead_peer : {false, true}) {
-    FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+    FramedConnection down(bolt_codec(), Role::kServer),
+        up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
     Hop hop(down, up);
     std::string big = BoltFrame::request(1, std::string(50000, 'x')).bytes();
     down.feed(BoltFrame::request(9).bytes() + big.substr(0, 20000));
@@ -78,7 +88,8 @@ TEST(FramedBound, ACutFrameBreaksTheConnection) {
 }
 
 TEST(FramedBound, PausesTheConnection) {
-  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
+  FramedConnection down(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kBound));
   down.feed(BoltFrame::request(1).bytes());
   FakeMessageSink answer;
   answer.exchange = up.codec->open(answer);
@@ -100,7 +111,8 @@ TEST(FramedMultiplex, AServersRequestThatNobodyTakesIsAnswered) {
 }
 
 TEST(FramedPingPong, OneAtATime) {
-  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+  FramedConnection down(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
   EXPECT_EQ(up.codec->capacity(), 1u);
   {
     Hop hop(down, up);
@@ -122,7 +134,8 @@ TEST(FramedPingPong, OneAtATime) {
 }
 
 TEST(FramedPingPong, AnAnswerMayComeBeforeTheRequestEnds) {
-  FramedConnection down(bolt_codec(), Role::kServer), up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+  FramedConnection down(bolt_codec(), Role::kServer),
+      up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
   std::string big = BoltFrame::request(1, std::string(50000, 'x')).bytes();
   down.feed(big.substr(0, 20000));
   FakeMessageSink answer;
@@ -146,7 +159,8 @@ TEST(FramedPingPong, AnAnswerMayComeBeforeTheRequestEnds) {
 TEST(FramedNoIds, AnswersKeepTheOrderOfRequests) {
   FramedConnection c(codec_table<NoId>(), Role::kServer);
   ASSERT_TRUE(check_codec(*codec_table<NoId>()).has_value());
-  c.feed(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b") + NoId::frame(DRAGOMAN_ONEWAY, "o") + NoId::frame(DRAGOMAN_REQUEST, "c"));
+  c.feed(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b") +
+         NoId::frame(DRAGOMAN_ONEWAY, "o") + NoId::frame(DRAGOMAN_REQUEST, "c"));
   ASSERT_EQ(c.accepted(), 4u);
   LocalReply reply;
   reply.reason = Reason::kNoRoute;
@@ -209,7 +223,8 @@ TEST(FramedNoIds, PingPongAndNotMultiplex) {
 
 TEST(FramedTextIds, AreRewrittenAndRestored) {
   ASSERT_TRUE(check_codec(*codec_table<TextId>()).has_value());
-  for (std::string id : {std::string("x"), std::string("a-longer-id-than-sixteen-bytes"), std::string(16, 'u')}) {
+  for (std::string id :
+       {std::string("x"), std::string("a-longer-id-than-sixteen-bytes"), std::string(16, 'u')}) {
     FramedConnection down(codec_table<TextId>(), Role::kServer), up(codec_table<TextId>(), Role::kClient);
     Hop hop(down, up);
     down.feed(TextId::frame(DRAGOMAN_REQUEST, id, "one") + TextId::frame(DRAGOMAN_REQUEST, id, "two"));
@@ -219,7 +234,8 @@ TEST(FramedTextIds, AreRewrittenAndRestored) {
     std::string first = sent.substr(5, length), second = sent.substr(5 + length + 3 + 5, length);
     EXPECT_NE(first, second);
     up.feed(TextId::frame(DRAGOMAN_RESPONSE, second, "TWO") + TextId::frame(DRAGOMAN_RESPONSE, first, "ONE"));
-    EXPECT_EQ(down.sink.take(), TextId::frame(DRAGOMAN_RESPONSE, id, "TWO") + TextId::frame(DRAGOMAN_RESPONSE, id, "ONE"));
+    EXPECT_EQ(down.sink.take(),
+              TextId::frame(DRAGOMAN_RESPONSE, id, "TWO") + TextId::frame(DRAGOMAN_RESPONSE, id, "ONE"));
     for (std::string odd : {first, std::string("y"), std::string(16, 'z'), first + "x"})
       up.feed(TextId::frame(DRAGOMAN_RESPONSE, odd, "?"));
     EXPECT_EQ(up.events.count(CodecEvent::kLateAnswer), 1u);
@@ -229,12 +245,15 @@ TEST(FramedTextIds, AreRewrittenAndRestored) {
 }
 
 TEST(FramedTextIds, PassThroughWhenBound) {
-  FramedConnection down(codec_table<TextId>(), Role::kServer), up(codec_table<TextId>(), Role::kClient, framed_options(PoolMode::kBound));
+  FramedConnection down(codec_table<TextId>(), Role::kServer),
+      up(codec_table<TextId>(), Role::kClient, framed_options(PoolMode::kBound));
   Hop hop(down, up);
   down.feed(TextId::frame(DRAGOMAN_REQUEST, "p", "1") + TextId::frame(DRAGOMAN_REQUEST, "q", "2"));
-  EXPECT_EQ(up.sink.take(), TextId::frame(DRAGOMAN_REQUEST, "p", "1") + TextId::frame(DRAGOMAN_REQUEST, "q", "2"));
+  EXPECT_EQ(up.sink.take(),
+            TextId::frame(DRAGOMAN_REQUEST, "p", "1") + TextId::frame(DRAGOMAN_REQUEST, "q", "2"));
   up.feed(TextId::frame(DRAGOMAN_RESPONSE, "q", "Q") + TextId::frame(DRAGOMAN_RESPONSE, "p", "P"));
-  EXPECT_EQ(down.sink.take(), TextId::frame(DRAGOMAN_RESPONSE, "q", "Q") + TextId::frame(DRAGOMAN_RESPONSE, "p", "P"));
+  EXPECT_EQ(down.sink.take(),
+            TextId::frame(DRAGOMAN_RESPONSE, "q", "Q") + TextId::frame(DRAGOMAN_RESPONSE, "p", "P"));
 }
 
 TEST(FramedCustomChecksum, IsVerifiedAndRewritten) {

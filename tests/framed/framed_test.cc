@@ -1,4 +1,5 @@
-// What every framed codec gets from its host: splits, limits, ids, heartbeats, edits, checksums. Shown with Bolt.
+// What every framed codec gets from its host: splits, limits, ids, heartbeats, edits, checksums. Shown with
+// Bolt.
 #include "protocols/framed.h"
 
 #include <gtest/gtest.h>
@@ -12,7 +13,9 @@
 namespace dragoman::testing {
 namespace {
 
-std::span<const uint8_t> bytes_of(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+std::span<const uint8_t> bytes_of(std::string_view s) {
+  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+}
 
 /// Sends the request that `from` received to `up`; the answer's sink is returned in `answer`.
 Reason forward(FakeMessageSink& from, FramedConnection& up, FakeMessageSink& answer, bool with_body = true) {
@@ -20,7 +23,8 @@ Reason forward(FakeMessageSink& from, FramedConnection& up, FakeMessageSink& ans
   EXPECT_NE(answer.exchange, nullptr);
   if (!answer.exchange) return Reason::kInternal;
   Reason why = answer.exchange->send_head(*from.head, from.body.empty());
-  if (why == Reason::kNone && with_body && !from.body.empty()) answer.exchange->send_body(bytes_of(from.body), true);
+  if (why == Reason::kNone && with_body && !from.body.empty())
+    answer.exchange->send_body(bytes_of(from.body), true);
   return why;
 }
 
@@ -172,7 +176,8 @@ TEST_F(Framed, TooLargeIsRefusedFromTheFirstBytes) {
   BoltFrame f = BoltFrame::request(77);
   uint32_t head = static_cast<uint32_t>(22 + f.class_name.size() + f.header.size());
   uint32_t limit = 16 << 20;
-  for (Row row : {Row{limit - head, false}, Row{limit - head + 1, true}, Row{limit, true}, Row{0x7fffffff, true}, Row{0xffffffff, true}}) {
+  for (Row row : {Row{limit - head, false}, Row{limit - head + 1, true}, Row{limit, true},
+                  Row{0x7fffffff, true}, Row{0xffffffff, true}}) {
     std::string start = f.bytes().substr(0, 22);  // nothing but the fixed header
     start.replace(18, 4, be(row.content, 4));
     FramedConnection c(bolt_codec(), Role::kServer);
@@ -232,7 +237,8 @@ TEST_F(Framed, DuplicateIdsAreBothAnswered) {
   std::string sent = up.sink.take();
   std::string first = sent.substr(0, sent.size() / 2), second = sent.substr(sent.size() / 2);
   ASSERT_NE(bolt_id(first), bolt_id(second));
-  up.feed(BoltFrame::response(bolt_id(second), "to b").bytes() + BoltFrame::response(bolt_id(first), "to a").bytes());
+  up.feed(BoltFrame::response(bolt_id(second), "to b").bytes() +
+          BoltFrame::response(bolt_id(first), "to a").bytes());
   EXPECT_EQ(a.body, "to a");
   EXPECT_EQ(b.body, "to b");
   for (auto [request, answer] : {std::pair{0, &a}, std::pair{1, &b}}) {
@@ -276,7 +282,8 @@ TEST_F(Framed, GivenUpInTheMiddleOfItsAnswer) {
   up.feed(a.substr(0, a.size() - 3));
   EXPECT_EQ(first.body, "cut ");
   first.release();
-  up.feed(a.substr(a.size() - 3) + BoltFrame::response(bolt_id(sent.substr(sent.size() / 2)), "whole").bytes());
+  up.feed(a.substr(a.size() - 3) +
+          BoltFrame::response(bolt_id(sent.substr(sent.size() / 2)), "whole").bytes());
   EXPECT_EQ(second.body, "whole");
   EXPECT_EQ(up.events.count(CodecEvent::kLateAnswer), 0u);
   second.release();
@@ -364,7 +371,8 @@ TEST_F(Framed, StreamsOverTheLimitAreAnswered) {
   FramedConnection c(bolt_codec(), Role::kServer, small);
   BoltFrame oneway = BoltFrame::request(4);
   oneway.type = 2;
-  c.feed(BoltFrame::request(1).bytes() + BoltFrame::request(2).bytes() + BoltFrame::request(3, std::string(3000, 'x')).bytes() + oneway.bytes());
+  c.feed(BoltFrame::request(1).bytes() + BoltFrame::request(2).bytes() +
+         BoltFrame::request(3, std::string(3000, 'x')).bytes() + oneway.bytes());
   EXPECT_EQ(c.accepted(), 2u);
   EXPECT_EQ(c.events.count(CodecEvent::kStreamsOverflow), 2u);
   BoltFrame busy;
@@ -502,7 +510,8 @@ TEST_F(Framed, FailAnswersTheFrameBeingRead) {
     bool answered;
   };
   std::string frame = BoltFrame::request(6, "the body").bytes();
-  for (Row row : {Row{"idle", 0, false}, Row{"before the id", 3, false}, Row{"inside the head", 40, true}, Row{"inside the body", frame.size() - 2, true}}) {
+  for (Row row : {Row{"idle", 0, false}, Row{"before the id", 3, false}, Row{"inside the head", 40, true},
+                  Row{"inside the body", frame.size() - 2, true}}) {
     FramedConnection c(bolt_codec(), Role::kServer);
     c.feed(frame.substr(0, row.bytes));
     c.codec->fail(Reason::kFrameTimeout);
@@ -653,7 +662,8 @@ TEST_F(Framed, ChecksumMismatchOfAnAnswer) {
 }
 
 TEST_F(Framed, FramesNeverInterleaveUpstream) {
-  FramedConnection d1(bolt_codec(), Role::kServer), d2(bolt_codec(), Role::kServer), u(bolt_codec(), Role::kClient);
+  FramedConnection d1(bolt_codec(), Role::kServer), d2(bolt_codec(), Role::kServer),
+      u(bolt_codec(), Role::kClient);
   Hop h1(d1, u), h2(d2, u);
   std::string big = BoltFrame::request(1, std::string(100000, 'a')).bytes();
   d1.feed(big.substr(0, 60000));
@@ -760,9 +770,12 @@ TEST_F(Framed, OutcomesOfReasonsReachTheWire) {
   struct Row {
     Reason reason;
     uint16_t status;
-  } rows[] = {{Reason::kNoRoute, 6},         {Reason::kNoHealthyUpstream, 6}, {Reason::kConnectFailure, 6}, {Reason::kUpstreamTimeout, 7},
-              {Reason::kUpstreamReset, 16},  {Reason::kPendingOverflow, 4},   {Reason::kRateLimited, 4},    {Reason::kDenied, 2},
-              {Reason::kMalformed, 9},       {Reason::kFrameTooLarge, 9},     {Reason::kInternal, 3},       {Reason::kDirectResponse, 3},
+  } rows[] = {{Reason::kNoRoute, 6},        {Reason::kNoHealthyUpstream, 6},
+              {Reason::kConnectFailure, 6}, {Reason::kUpstreamTimeout, 7},
+              {Reason::kUpstreamReset, 16}, {Reason::kPendingOverflow, 4},
+              {Reason::kRateLimited, 4},    {Reason::kDenied, 2},
+              {Reason::kMalformed, 9},      {Reason::kFrameTooLarge, 9},
+              {Reason::kInternal, 3},       {Reason::kDirectResponse, 3},
               {Reason::kEditFailed, 3}};
   for (const Row& row : rows) {
     FramedConnection c(bolt_codec(), Role::kServer);

@@ -1,4 +1,5 @@
-// Small protocols, each with something that Bolt has not: no ids, text ids, a checksum of its own, memory of a connection.
+// Small protocols, each with something that Bolt has not: no ids, text ids, a checksum of its own, memory of
+// a connection.
 #pragma once
 
 #include <numeric>
@@ -32,7 +33,8 @@ struct NoId {
     return true;
   }
   static std::string frame(uint32_t kind, std::string_view body) {
-    return std::string{'N', static_cast<char>(kind), static_cast<char>(body.size() >> 8), static_cast<char>(body.size())} +
+    return std::string{'N', static_cast<char>(kind), static_cast<char>(body.size() >> 8),
+                       static_cast<char>(body.size())} +
            std::string(body);
   }
 };
@@ -74,8 +76,8 @@ struct TextId {
     return true;
   }
   static std::string frame(uint32_t kind, std::string_view id, std::string_view body) {
-    return std::string{'S', static_cast<char>(kind), static_cast<char>(id.size()), static_cast<char>(body.size() >> 8),
-                       static_cast<char>(body.size())} +
+    return std::string{'S', static_cast<char>(kind), static_cast<char>(id.size()),
+                       static_cast<char>(body.size() >> 8), static_cast<char>(body.size())} +
            std::string(id) + std::string(body);
   }
 };
@@ -118,9 +120,11 @@ struct Summed {
     return b.back() == sum;
   }
   static std::string frame(uint32_t kind, uint16_t id, std::string_view body) {
-    std::string out{'C', static_cast<char>(kind), static_cast<char>(id), static_cast<char>(id >> 8), static_cast<char>(body.size())};
+    std::string out{'C', static_cast<char>(kind), static_cast<char>(id), static_cast<char>(id >> 8),
+                    static_cast<char>(body.size())};
     out += body;
-    return out + static_cast<char>(std::accumulate(out.begin(), out.end(), 0, [](int a, char c) { return a + static_cast<uint8_t>(c); }));
+    return out + static_cast<char>(std::accumulate(
+                     out.begin(), out.end(), 0, [](int a, char c) { return a + static_cast<uint8_t>(c); }));
   }
 };
 

@@ -1,7 +1,8 @@
 // Bolt on the framed host, both roles.
 //
 // Input: one byte of options. Bit 7 of it chooses what follows:
-//   0: records `u8 action, u16 number (big-endian)`, then `number` bytes for the actions that feed. A server-role and a
+//   0: records `u8 action, u16 number (big-endian)`, then `number` bytes for the actions that feed. A
+//   server-role and a
 //      client-role connection are joined as the engine would; records feed either side and end things.
 //   1: all bytes are one client's stream; a connection fed whole and one fed byte by byte must answer alike.
 #include <cstdint>
@@ -133,13 +134,15 @@ class Connection final : public ConnectionEvents {
   size_t capacity_ = 0;
 };
 
-/// The ids of the whole frames in `bytes`; traps when they are not whole Bolt frames (the last may be cut if `cut_ok`).
+/// The ids of the whole frames in `bytes`; traps when they are not whole Bolt frames (the last may be cut if
+/// `cut_ok`).
 std::vector<uint32_t> frames(std::string_view bytes, bool cut_ok) {
   std::vector<uint32_t> ids;
   while (!bytes.empty()) {
     dragoman_frame f{};
     f.size = sizeof f;
-    int verdict = bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &f);
+    int verdict =
+        bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &f);
     if (cut_ok && (verdict == DRAGOMAN_NEED || f.total_len > bytes.size())) return ids;
     REQUIRE(verdict == DRAGOMAN_FRAME && f.total_len <= bytes.size());
     if (f.kind == DRAGOMAN_REQUEST) ids.push_back(static_cast<uint32_t>(f.id));
@@ -207,7 +210,9 @@ void join(Connection& from, Connection& to, std::vector<std::unique_ptr<Call>>& 
 
 CodecOptions options_from(uint8_t bits) {
   CodecOptions o;
-  o.framed.mode = bits % 4 == 1 ? PoolMode::kPingPong : bits % 4 == 2 ? PoolMode::kBound : PoolMode::kMultiplex;
+  o.framed.mode = bits % 4 == 1   ? PoolMode::kPingPong
+                  : bits % 4 == 2 ? PoolMode::kBound
+                                  : PoolMode::kMultiplex;
   o.framed.verify_checksums = !(bits & 4);
   o.framed.want = bits & 8 ? 7 : 3;
   o.framed.streams_max = bits & 16 ? 3 : 100;
@@ -295,7 +300,8 @@ void joined(uint8_t bits, std::string_view input) {
     }
     up_out += up.sink.take();
     asked = frames(up_out, streams);
-    // Answers are always whole. Requests of the server stream through to nobody: the server role collects them.
+    // Answers are always whole. Requests of the server stream through to nobody: the server role collects
+    // them.
     frames(down.sink.take(), false);
     REQUIRE(down.codec->phase() != ReadPhase::kHead || !down.broken);
   }

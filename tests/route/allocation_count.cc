@@ -8,9 +8,12 @@ namespace {
 std::atomic<size_t> count{0};
 }  // namespace
 
-void* operator new(size_t n) {
+void* operator new(size_t n, const std::nothrow_t&) noexcept {
   ++count;
-  if (void* p = std::malloc(n)) return p;
+  return std::malloc(n);
+}
+void* operator new(size_t n) {
+  if (void* p = operator new(n, std::nothrow)) return p;
   throw std::bad_alloc();
 }
 void operator delete(void* p) noexcept { std::free(p); }

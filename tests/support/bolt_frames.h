@@ -29,7 +29,8 @@ inline std::string kv(std::string_view key, std::string_view value) {
 }
 
 inline uint32_t crc_of(std::string_view bytes) {
-  return static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
+  return static_cast<uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(bytes.data()), static_cast<uInt>(bytes.size())));
 }
 
 struct BoltFrame {
@@ -107,7 +108,8 @@ inline std::string read_hex(const std::string& path) {
   std::ifstream in(path);
   std::string hex, out;
   if (!(in >> hex)) throw std::runtime_error("cannot read " + path);
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return out;
 }
 
@@ -118,8 +120,12 @@ struct BoltVector {
   std::map<std::string, std::string> headers;
 
   bool is_response() const { return fields.at("type") == "0"; }
-  uint64_t number(const std::string& column) const { return static_cast<uint64_t>(std::stoll(fields.at(column), nullptr, 0)); }
-  std::string text(const std::string& column) const { return fields.at(column) == "-" ? "" : fields.at(column); }
+  uint64_t number(const std::string& column) const {
+    return static_cast<uint64_t>(std::stoll(fields.at(column), nullptr, 0));
+  }
+  std::string text(const std::string& column) const {
+    return fields.at(column) == "-" ? "" : fields.at(column);
+  }
 };
 
 /// All vectors of both folders.
@@ -144,7 +150,8 @@ inline std::vector<BoltVector> bolt_vectors() {
         continue;
       }
       BoltVector v;
-      for (size_t i = 0; i < columns.size(); ++i) v.fields[columns[i].substr(0, columns[i].find(' '))] = cells.at(i);
+      for (size_t i = 0; i < columns.size(); ++i)
+        v.fields[columns[i].substr(0, columns[i].find(' '))] = cells.at(i);
       for (size_t i = columns.size(); i < cells.size(); ++i) {
         size_t eq = cells[i].find('=');
         v.headers[cells[i].substr(0, eq)] = cells[i].substr(eq + 1);

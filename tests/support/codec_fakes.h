@@ -1,5 +1,6 @@
-// Fakes around one ConnectionCodec: a byte sink that keeps what was written, sinks that record messages and check the
-// order of the calls, and an owner that answers ConnectionEvents. For tests of codecs without sockets or an engine.
+// Fakes around one ConnectionCodec: a byte sink that keeps what was written, sinks that record messages and
+// check the order of the calls, and an owner that answers ConnectionEvents. For tests of codecs without
+// sockets or an engine.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -107,7 +108,7 @@ class FakeMessageSink final : public MessageSink {
 class FakeEvents final : public ConnectionEvents {
  public:
   std::vector<std::unique_ptr<FakeMessageSink>> accepted;
-  bool refuse = false;                                // answer null to on_exchange
+  bool refuse = false;                                  // answer null to on_exchange
   std::function<void(FakeMessageSink&)> then_exchange;  // e.g. to set the sink's hooks
   int goaways = 0;
   int broken = 0;
@@ -161,7 +162,8 @@ class FakeConnection {
   std::unique_ptr<ConnectionCodec> codec;
 
   template <class Create>
-  explicit FakeConnection(Create&& create) : codec(create(static_cast<ByteSink&>(sink), static_cast<ConnectionEvents&>(events))) {}
+  explicit FakeConnection(Create&& create)
+      : codec(create(static_cast<ByteSink&>(sink), static_cast<ConnectionEvents&>(events))) {}
   ~FakeConnection() {
     for (auto& s : events.accepted) s->release();
   }

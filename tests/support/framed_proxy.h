@@ -27,8 +27,8 @@ class FramedConnection : public FakeConnection {
         }) {}
 };
 
-/// Passes every request of `down` to `up` and every answer back. Both exchanges of a hop are released when both are
-/// through, or when either is reset.
+/// Passes every request of `down` to `up` and every answer back. Both exchanges of a hop are released when
+/// both are through, or when either is reset.
 class Hop {
  public:
   Hop(FramedConnection& down, FramedConnection& up) : up_(up) {

@@ -1,0 +1,44 @@
+#include <algorithm>
+#include <string>
+
+#include "protocols/framed.h"
+
+namespace dragoman {
+
+Result<void> check_codec(const dragoman_codec& t) {
+  if (t.abi_major != DRAGOMAN_ABI_MAJOR || t.size < sizeof(dragoman_codec))
+    return unexpected("codec built for ABI " + std::to_string(t.abi_major) + "." +
+                      std::to_string(t.abi_minor) + ", this program has " +
+                      std::to_string(DRAGOMAN_ABI_MAJOR) + "." + std::to_string(DRAGOMAN_ABI_MINOR));
+  if (!t.name || !t.version) return unexpected("codec without name or version");
+  std::string name = t.name;
+  bool good_name = !name.empty() && name.size() <= 32 && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+  });
+  if (!good_name) return unexpected("codec name '" + name.substr(0, 64) + "' is not [a-z0-9_]{1,32}");
+  auto wrong = [&name](const char* what) { return unexpected("codec " + name + ": " + what); };
+  if (!t.probe || !t.view || !t.outcome || !t.reply)
+    return wrong("probe, view, outcome and reply are required");
+  if (t.conn_state_size > 256) return wrong("conn_state_size is over 256");
+  if (t.head_bytes_max == 0 || t.head_bytes_max > ConnectionCodec::kHeadroom)
+    return wrong("head_bytes_max is not in 1..131072");
+  if (t.detect_bytes_max == 0 || t.detect_bytes_max > t.head_bytes_max)
+    return wrong("detect_bytes_max is not in 1..head_bytes_max");
+  if (t.id_len != 0 && t.id_len != 1 && t.id_len != 2 && t.id_len != 4 && t.id_len != 8)
+    return wrong("id_len is not 0, 1, 2, 4 or 8");
+  auto has = [&t](uint64_t ability) { return (t.abilities & ability) != 0; };
+  if (has(DRAGOMAN_CAN_EDIT) != (t.edit != nullptr)) return wrong("CAN_EDIT and edit don't go together");
+  if (has(DRAGOMAN_CAN_HEARTBEAT) != (t.heartbeat != nullptr) ||
+      has(DRAGOMAN_CAN_HEARTBEAT) != (t.heartbeat_reply != nullptr))
+    return wrong("CAN_HEARTBEAT, heartbeat and heartbeat_reply don't go together");
+  if (has(DRAGOMAN_CAN_GOAWAY) != (t.goaway != nullptr))
+    return wrong("CAN_GOAWAY and goaway don't go together");
+  if (has(DRAGOMAN_CAN_CHECKSUM) != (t.checksum != nullptr))
+    return wrong("CAN_CHECKSUM and checksum don't go together");
+  if (has(DRAGOMAN_CAN_MULTIPLEX) != (t.id_len > 0 || t.set_id))
+    return wrong("CAN_MULTIPLEX needs id_len or set_id, and they need it");
+  if (t.id_len > 0 && t.set_id) return wrong("id_len is for integer ids, set_id for opaque ones");
+  return {};
+}
+
+}  // namespace dragoman

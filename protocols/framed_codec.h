@@ -1,0 +1,237 @@
+// Inside of framed.h: the exchange and the connection of the framed host. Only framed*.cc may include this.
+//   framed.cc         exchanges, their ends, and the end of the connection
+//   framed_input.cc   bytes -> frames -> exchanges
+//   framed_output.cc  exchanges -> frames -> bytes
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "protocols/checksum.h"
+#include "protocols/exchange.h"
+#include "protocols/id_table.h"
+#include "proxy/base/intrusive_list.h"
+#include "proxy/base/object_pool.h"
+
+namespace dragoman::framed {
+
+inline constexpr size_t kReplyBytesMax = 64 * 1024;  // replies, heartbeats, goaways made by a table
+inline constexpr size_t kHexIdBytes = 16;            // length of our ids in protocols with opaque ids
+
+class FramedCodec;
+struct AnswerOrder;
+
+/// One direction of an exchange.
+enum class Part : uint8_t { kNone, kOpen, kDone };
+
+struct FramedExchange final : public Exchange, public ListLink<>, public ListLink<AnswerOrder> {
+  FramedExchange(FramedCodec& owner, bool is_ours) : codec(&owner), ours(is_ours) {}
+
+  Reason send_head(Head& h, bool end) override;
+  void send_body(std::span<const uint8_t> chunk, bool end) override;
+  void send_trailers(HeaderList& trailers) override;
+  void send_reply(const Head& request, const LocalReply& reply) override;
+  void reset(Reason reason) override;
+  void pause_reading() override;
+  void resume_reading() override;
+  void release() override;
+  size_t buffered_bytes() const override { return buffer.size(); }
+
+  bool finished() const { return in == Part::kDone && out == Part::kDone; }
+
+  FramedCodec* codec;  // null once the connection's codec is gone
+  MessageSink* sink = nullptr;
+  Head head;  // what the peer sends; its arena also holds the head we send
+
+  const bool ours;  // we send the request
+  Part in = Part::kNone;
+  Part out = Part::kNone;
+  bool closed = false;  // reset by either side: nothing more is sent or delivered
+  bool paused = false;
+  bool one_way = false;
+  bool holds_id = false;  // `id` is live in the id table
+  bool written = false;   // bytes of our frame were given to the transport
+  bool released = false;  // only waits for its turn in the answer order
+  bool patches = false;   // the frame's checksum is to be changed by `mask`
+  uint8_t mask[4] = {};
+
+  uint64_t id = 0;                    // ours: integer id on the wire
+  std::span<const uint8_t> id_bytes;  // ours: opaque id on the wire
+  std::span<const uint8_t> staged;    // head to send, not yet written or in `buffer`
+  ByteChain buffer;                   // our frame while it is incomplete, or until its turn comes
+  uint64_t out_left = 0;              // body bytes of our frame still to come
+};
+
+using Exchanges = ObjectPool<FramedExchange>;
+
+inline bool is_integer_id(const dragoman_frame& f) {
+  return f.id_type == DRAGOMAN_ID_BE || f.id_type == DRAGOMAN_ID_LE;
+}
+
+inline bool is_request(const dragoman_frame& f) {
+  return f.kind == DRAGOMAN_REQUEST || f.kind == DRAGOMAN_ONEWAY;
+}
+
+inline std::string_view text_of(dragoman_bytes b) {
+  return {reinterpret_cast<const char*>(b.data), static_cast<size_t>(b.len)};
+}
+
+inline dragoman_bytes bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+class FramedCodec final : public ConnectionCodec {
+ public:
+  FramedCodec(const dragoman_codec& table, Role role, ByteSink& out, ConnectionEvents& events,
+              const FramedOptions& options);
+  ~FramedCodec() override;
+
+  void on_data(uint8_t* data, size_t n) override;
+  void on_eof() override;
+  void on_transport_closed(Reason reason) override;
+  void on_write_blocked(bool blocked) override;
+  Exchange* open(MessageSink& answers) override;
+  uint32_t capacity() const override;
+  uint32_t open_exchanges() const override { return open_; }
+  ReadPhase phase() const override;
+  void fail(Reason reason) override;
+  void drain() override;
+  bool heartbeat() override;
+  uint32_t heartbeats_missed() const override { return heartbeats_missed_; }
+
+  // What a FramedExchange passes on.
+  Reason send_head(FramedExchange& x, Head& head, bool end);
+  void send_body(FramedExchange& x, std::span<const uint8_t> chunk, bool end);
+  void send_reply(FramedExchange& x, const Head& request, const LocalReply& reply);
+  void reset(FramedExchange& x, Reason reason);
+  void set_paused(FramedExchange& x, bool paused);
+  void release(FramedExchange& x);
+
+ private:
+  /// Receiving side of a checksummed frame.
+  struct Crc {
+    bool active = false;
+    uint32_t sum = 0;
+    uint32_t field = 0;    // bytes of the checksum field seen so far
+    uint64_t covered = 0;  // bytes still to come before the field
+
+    void update(const uint8_t* p, size_t n) {
+      auto k = static_cast<size_t>(std::min<uint64_t>(n, covered));
+      sum = crc32_of(p, k, sum);
+      covered -= k;
+      for (size_t i = k; i < n; ++i) field = field << 8 | p[i];
+    }
+  };
+
+  // Ids pass through unchanged, and answers are matched by the ids of the exchanges themselves.
+  bool passes_ids() const { return role_ == Role::kServer || options_.mode != PoolMode::kMultiplex; }
+  bool streams_requests() const { return role_ == Role::kClient && options_.mode != PoolMode::kMultiplex; }
+  bool has_ids() const { return table_.id_len > 0 || table_.set_id; }
+  void* conn() { return conn_.get(); }
+  Reason by_role(Reason reason) const;
+
+  size_t read_frame(const uint8_t* p, size_t n);
+  size_t read_body(const uint8_t* p, size_t n);
+  const char* frame_fault(const dragoman_frame& f) const;
+  void on_request(const uint8_t* p, size_t here, const dragoman_frame& f, bool supported);
+  void turn_away(const uint8_t* p, const dragoman_frame& f, Reason reason);
+  void on_response(const uint8_t* p, size_t here, const dragoman_frame& f);
+  void on_heartbeat(const uint8_t* p, const dragoman_frame& f);
+  void on_heartbeat_ack(const uint8_t* p, const dragoman_frame& f);
+  const char* fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f, bool& honest);
+  void deliver(FramedExchange& x, const uint8_t* p, size_t here, const dragoman_frame& f);
+  FramedExchange* find_answered(const uint8_t* p, const dragoman_frame& f, bool count);
+  bool table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const;
+
+  Reason edit_head(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes);
+  Reason rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
+                    std::span<const uint8_t> id);
+  bool same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
+                  bool same_id);
+  Reason assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
+  void put(const FramedExchange* x, const uint8_t* p, size_t n);
+  void put_body(FramedExchange& x, std::span<const uint8_t> chunk, bool buffered);
+  void end_output(FramedExchange& x);
+  void flush_answers();
+  template <class Make>
+  bool make(FramedExchange* into, Make&& f);
+  bool answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text = {},
+              FramedExchange* into = nullptr);
+  void answer_partial(Reason reason);
+
+  FramedExchange& create(bool ours);
+  void destroy(FramedExchange& x);
+  void close(FramedExchange& x);
+  void give_id_back(FramedExchange& x);
+  const char* why_reset_breaks(FramedExchange& x) const;
+  void refuse(Reason reason, const char* detail, const uint8_t* p, size_t n, const dragoman_frame& f);
+  void lie(const char* detail) { break_connection(Reason::kInternal, detail); }
+  void break_connection(Reason reason, std::string_view detail, FramedExchange* culprit = nullptr);
+  void reset_all(Reason reason);
+  void maybe_finished();
+
+  const dragoman_codec& table_;
+  const Role role_;
+  ByteSink& out_;
+  ConnectionEvents& events_;
+  const FramedOptions options_;
+  const uint32_t head_bytes_max_;
+  std::unique_ptr<uint8_t[]> conn_;
+
+  // Input.
+  ByteChain stash_;                    // the beginning of an incomplete head
+  uint64_t need_ = 0;                  // with a stash: bytes before it is worth asking again
+  uint64_t body_left_ = 0;             // of the frame being read
+  FramedExchange* reading_ = nullptr;  // who gets that body; null: it is skipped
+  Crc crc_;
+
+  // Output.
+  FramedExchange* streaming_ = nullptr;  // its frame is partly written
+  ByteChain deferred_;                   // frames that wait for the end of the streaming one
+  IntrusiveList<FramedExchange, AnswerOrder>
+      answers_;  // protocols without ids: exchanges in the order of answers
+
+  IntrusiveList<FramedExchange> live_;
+  IntrusiveList<FramedExchange> visiting_;  // part of live_ during a walk with callbacks
+  IntrusiveList<FramedExchange> closed_;    // reset, not yet released
+  mutable IdTable<FramedExchange> ids_;     // asking for room ends old quarantines
+  uint32_t open_ = 0;
+  uint32_t ours_open_ = 0;
+  uint32_t paused_ = 0;  // exchanges with paused set
+
+  uint32_t variant_;
+  uint32_t heartbeats_missed_ = 0;
+  uint32_t heartbeats_in_second_ = 0;
+  uint64_t heartbeat_second_ = 0;
+
+  bool broken_ = false;
+  Reason broken_reason_ = Reason::kNone;
+  bool eof_ = false;
+  bool draining_ = false;
+  bool goaway_ = false;
+};
+
+/// Lets the table write something; false when it can't or lies. `into`: it becomes part of that exchange's
+/// buffer.
+template <class Make>
+bool FramedCodec::make(FramedExchange* into, Make&& f) {
+  uint8_t small[512] = {};
+  std::vector<uint8_t> large;
+  const uint8_t* bytes = small;
+  int64_t n = f(small, sizeof small);
+  if (n <= 0 || n > static_cast<int64_t>(kReplyBytesMax)) return false;
+  if (n > static_cast<int64_t>(sizeof small)) {
+    large.resize(static_cast<size_t>(n));
+    if (f(large.data(), large.size()) != n) return false;
+    bytes = large.data();
+  }
+  if (into)
+    into->buffer.append(bytes, static_cast<size_t>(n));
+  else
+    put(nullptr, bytes, static_cast<size_t>(n));
+  return true;
+}
+
+}  // namespace dragoman::framed

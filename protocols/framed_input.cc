@@ -1,0 +1,455 @@
+#include "protocols/framed_codec.h"
+
+namespace dragoman::framed {
+namespace {
+
+/// Takes what view() finds into a head.
+struct ViewCollector {
+  Head& head;
+  bool honest = true;
+
+  bool inside(dragoman_bytes b) {
+    if (b.len == 0) return true;
+    auto begin = reinterpret_cast<uintptr_t>(head.wire.data());
+    auto at = reinterpret_cast<uintptr_t>(b.data);
+    if (at >= begin && b.len <= head.wire.size() && at - begin <= head.wire.size() - b.len) return true;
+    honest = false;
+    return false;
+  }
+  static void on_header(void* ctx, dragoman_bytes name, dragoman_bytes value) {
+    auto& self = *static_cast<ViewCollector*>(ctx);
+    if (!self.inside(name) || !self.inside(value)) return;
+    self.head.headers.push(text_of(name), text_of(value), header_id(text_of(name)));
+  }
+};
+
+}  // namespace
+
+void FramedCodec::on_data(uint8_t* data, size_t n) {
+  if (broken_) return;
+  if (!stash_.empty()) {
+    if (stash_.size() + n < need_) {
+      stash_.append(data, n);
+      return;
+    }
+    size_t kept = stash_.size();  // < need_ <= head_bytes_max_ <= kHeadroom
+    data -= kept;
+    n += kept;
+    stash_.copy_to(data);
+    stash_.clear();
+  }
+  while (n > 0) {
+    size_t used = body_left_ ? read_body(data, n) : read_frame(data, n);
+    if (broken_) return;
+    if (used == 0) {
+      stash_.append(data, n);
+      return;
+    }
+    data += used;
+    n -= used;
+  }
+}
+
+/// Null, or what can't be true about a frame.
+const char* FramedCodec::frame_fault(const dragoman_frame& f) const {
+  if (f.total_len == 0) return "codec: frame of no bytes";
+  if (f.head_len == 0 || f.head_len > f.total_len) return "codec: head length out of range";
+  if (f.kind < DRAGOMAN_REQUEST || f.kind > DRAGOMAN_STREAM_CANCEL) return "codec: unknown frame kind";
+  if (f.id_type > DRAGOMAN_ID_BYTES) return "codec: unknown id type";
+  if (f.id_type != DRAGOMAN_ID_NONE) {
+    if (f.id_offset > f.head_len || f.id_len > f.head_len - f.id_offset) return "codec: id outside the head";
+    if (is_integer_id(f) ? f.id_len != table_.id_len : f.id_len == 0) return "codec: id length out of range";
+  }
+  switch (f.checksum) {
+    case DRAGOMAN_CHECKSUM_NONE:
+      break;
+    case DRAGOMAN_CHECKSUM_CRC32:
+      if (f.total_len < 4 || f.checksum_offset != f.total_len - 4 || f.checksum_offset < f.head_len)
+        return "codec: checksum is not the last field";
+      break;
+    case DRAGOMAN_CHECKSUM_CUSTOM:
+      if (!table_.checksum || f.head_len != f.total_len) return "codec: custom checksum outside the head";
+      break;
+    default:
+      return "codec: unknown checksum";
+  }
+  return nullptr;
+}
+
+/// Reads the frame at `p`: its head and what is there of its body. Returns how many bytes it took; 0 when
+/// more are needed (see need_) or the connection broke.
+size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
+  dragoman_frame f{};
+  f.size = sizeof f;
+  bool supported = true;
+  switch (table_.probe(conn(), p, n, &f)) {
+    case DRAGOMAN_FRAME:
+      break;
+    case DRAGOMAN_NEED:
+      if (f.need <= n || f.need > head_bytes_max_) {
+        lie("codec: need out of range");
+        return 0;
+      }
+      need_ = f.need;
+      return 0;
+    case DRAGOMAN_NOT_MINE:
+      f.kind = 0;
+      refuse(Reason::kMalformed, "not this protocol", p, n, f);
+      return 0;
+    case DRAGOMAN_MALFORMED:
+      refuse(Reason::kMalformed, f.reason, p, n, f);
+      return 0;
+    case DRAGOMAN_TOO_BIG:
+      refuse(Reason::kFrameTooLarge, f.reason, p, n, f);
+      return 0;
+    case DRAGOMAN_UNSUPPORTED:
+      if (f.total_len == 0) {
+        refuse(Reason::kUnsupported, f.reason, p, n, f);
+        return 0;
+      }
+      supported = false;
+      break;
+    default:
+      lie("codec: unknown verdict");
+      return 0;
+  }
+  if (const char* fault = frame_fault(f)) {
+    lie(fault);
+    return 0;
+  }
+  // Control frames are acted on when they are complete, so they must be no longer than a head.
+  bool control = supported && !is_request(f) && f.kind != DRAGOMAN_RESPONSE;
+  uint64_t whole = control ? f.total_len : f.head_len;
+  if (f.total_len > options_.frame_bytes_max || whole > head_bytes_max_) {
+    f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, n));
+    refuse(Reason::kFrameTooLarge, "frame over the limit", p, n, f);
+    return 0;
+  }
+  if (n < whole) {
+    need_ = whole;
+    return 0;
+  }
+
+  auto here = static_cast<size_t>(std::min<uint64_t>(n, f.total_len));
+  crc_.active = false;
+  if (options_.verify_checksums && f.checksum != DRAGOMAN_CHECKSUM_NONE) {
+    bool right = true;
+    if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM) {
+      right = table_.checksum(conn(), const_cast<uint8_t*>(p), &f, 0) == 1;
+    } else {
+      crc_ = {true, 0, 0, f.checksum_offset};
+      crc_.update(p, here);
+      right = here < f.total_len || crc_.sum == crc_.field;
+    }
+    if (!right) {  // the whole frame is here and nobody has seen it
+      if (f.kind == DRAGOMAN_REQUEST) answer(p, f, Reason::kChecksum);
+      break_connection(Reason::kChecksum, "checksum mismatch",
+                       f.kind == DRAGOMAN_RESPONSE ? find_answered(p, f, false) : nullptr);
+      return 0;
+    }
+  }
+  body_left_ = f.total_len - here;
+  reading_ = nullptr;
+
+  if (!supported && !is_request(f)) {
+    events_.on_event(CodecEvent::kUnsupported);
+    return here;
+  }
+  switch (f.kind) {
+    case DRAGOMAN_REQUEST:
+    case DRAGOMAN_ONEWAY:
+      on_request(p, here, f, supported);
+      break;
+    case DRAGOMAN_RESPONSE:
+      on_response(p, here, f);
+      break;
+    case DRAGOMAN_HEARTBEAT:
+      on_heartbeat(p, f);
+      break;
+    case DRAGOMAN_HEARTBEAT_ACK:
+      on_heartbeat_ack(p, f);
+      break;
+    case DRAGOMAN_GOAWAY:
+      events_.on_event(CodecEvent::kGoAway);
+      if (!goaway_) {
+        goaway_ = true;
+        events_.on_goaway();
+        maybe_finished();
+      }
+      break;
+    default:
+      refuse(Reason::kUnsupported, "stream frames are not supported", p, n, f);
+      return 0;
+  }
+  return here;
+}
+
+/// More of the body of the frame being read.
+size_t FramedCodec::read_body(const uint8_t* p, size_t n) {
+  auto k = static_cast<size_t>(std::min<uint64_t>(n, body_left_));
+  body_left_ -= k;
+  bool last = body_left_ == 0;
+  FramedExchange* x = reading_;
+  if (crc_.active) {
+    crc_.update(p, k);
+    if (last && crc_.sum != crc_.field) {
+      if (x && !x->ours && x->out == Part::kNone)
+        answer(x->head.wire.data(), x->head.frame, Reason::kChecksum);
+      break_connection(Reason::kChecksum, "checksum mismatch", x);
+      return 0;
+    }
+  }
+  if (x) {
+    if (last) {
+      x->in = Part::kDone;
+      reading_ = nullptr;
+    }
+    x->sink->on_body({p, k}, last);
+  }
+  return k;
+}
+
+void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame& f, bool supported) {
+  Reason refusal = Reason::kNone;
+  if (!supported) {
+    events_.on_event(CodecEvent::kUnsupported);
+    refusal = Reason::kUnsupported;
+  } else if (open_ >= options_.streams_max) {
+    events_.on_event(CodecEvent::kStreamsOverflow);
+    refusal = Reason::kStreamsOverflow;
+  }
+  if (refusal != Reason::kNone) return turn_away(p, f, refusal);
+
+  FramedExchange& x = create(false);
+  x.one_way = f.kind == DRAGOMAN_ONEWAY;
+  if (x.one_way) x.out = Part::kDone;
+  bool honest = true;
+  if (const char* fault = fill_head(x, p, f, honest)) {
+    destroy(x);
+    if (honest)
+      refuse(Reason::kMalformed, fault, p, f.head_len, f);
+    else
+      lie(fault);
+    return;
+  }
+  if (role_ == Role::kServer) variant_ = f.variant;
+  if (!has_ids() && !x.one_way) answers_.push_back(x);
+  MessageSink* sink = events_.on_exchange(x);
+  if (!sink) {
+    bool dead = x.closed;
+    destroy(x);
+    // A server's request that nobody here can take, or an owner that is closing.
+    if (!dead) turn_away(p, f, role_ == Role::kClient ? Reason::kNoRoute : Reason::kDraining);
+    return;
+  }
+  x.sink = sink;
+  if (x.closed) return sink->on_reset(broken_reason_);  // the owner broke the connection meanwhile
+  deliver(x, p, here, f);
+}
+
+/// Answers a request that gets no exchange; the connection goes on.
+void FramedCodec::turn_away(const uint8_t* p, const dragoman_frame& f, Reason reason) {
+  if (f.kind != DRAGOMAN_REQUEST) return;
+  FramedExchange* turn = nullptr;
+  if (!answers_.empty()) {  // without ids, behind the earlier answers
+    turn = Exchanges::create(*this, false);
+    turn->out = Part::kDone;
+    turn->released = true;
+    answers_.push_back(*turn);
+  }
+  if (!answer(p, f, reason, {}, turn)) lie("codec: reply failed");
+}
+
+void FramedCodec::on_response(const uint8_t* p, size_t here, const dragoman_frame& f) {
+  FramedExchange* x = find_answered(p, f, true);
+  if (!x) return;
+  bool honest = true;
+  if (const char* fault = fill_head(*x, p, f, honest)) {
+    break_connection(honest ? by_role(Reason::kMalformed) : Reason::kInternal, fault, x);
+    return;
+  }
+  deliver(*x, p, here, f);
+}
+
+/// Gives head and present body to the sink. `x` may be gone afterwards.
+void FramedCodec::deliver(FramedExchange& x, const uint8_t* p, size_t here, const dragoman_frame& f) {
+  bool bodiless = f.total_len == f.head_len;
+  x.in = bodiless ? Part::kDone : Part::kOpen;
+  reading_ = bodiless ? nullptr : &x;
+  MessageSink* sink = x.sink;
+  sink->on_head(x.head, bodiless);
+  if (reading_ != &x || here == f.head_len) return;  // released or reset meanwhile, or nothing more here
+  bool last = body_left_ == 0;
+  if (last) {
+    x.in = Part::kDone;
+    reading_ = nullptr;
+  }
+  sink->on_body({p + f.head_len, here - f.head_len}, last);
+}
+
+/// Copies the head into the exchange and describes it. Returns null, or what is wrong; `honest` = false: with
+/// the table.
+const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f,
+                                   bool& honest) {
+  Head& h = x.head;
+  auto* copy = h.arena.allocate_array<uint8_t>(f.head_len);
+  std::memcpy(copy, p, f.head_len);
+  h.wire = {copy, f.head_len};
+  h.frame = f;
+  h.is_request = is_request(f);
+  h.one_way = f.kind == DRAGOMAN_ONEWAY;
+  h.content_length = static_cast<int64_t>(f.total_len - f.head_len);
+  if (h.is_request) {
+    h.timeout_ms = f.timeout_ms > 0 ? f.timeout_ms : -1;
+  } else {
+    h.status = static_cast<uint32_t>(f.status);
+    uint32_t outcome = table_.outcome(conn(), copy, &f);
+    h.outcome =
+        outcome < static_cast<uint32_t>(kOutcomeCount) ? static_cast<Outcome>(outcome) : Outcome::kUnknown;
+  }
+  if (!options_.want) return nullptr;
+
+  ViewCollector collector{h};
+  dragoman_view v{};
+  v.size = sizeof v;
+  v.header = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;
+  v.ctx = &collector;
+  if (table_.view(conn(), copy, &f, options_.want, &v) != 0) return "head not understood";
+  if (collector.inside(v.service)) h.service = text_of(v.service);
+  if (collector.inside(v.method)) h.method = text_of(v.method);
+  h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
+  if (h.opaque) h.headers.clear();
+  honest = collector.honest;
+  return honest ? nullptr : "codec: view outside the head";
+}
+
+/// The number in our own id of an answer; false when it can't be one of ours.
+bool FramedCodec::table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const {
+  if (is_integer_id(f)) {
+    id = f.id;
+    return true;
+  }
+  if (f.id_type != DRAGOMAN_ID_BYTES || f.id_len < kHexIdBytes) return false;
+  id = 0;
+  for (uint32_t i = 0; i < f.id_len; ++i) {
+    uint8_t c = p[f.id_offset + i];
+    bool digit = c >= '0' && c <= '9';
+    if (i >= kHexIdBytes ? c != '0' : !digit && !(c >= 'a' && c <= 'f')) return false;
+    if (i < kHexIdBytes) id = id << 4 | (digit ? c - '0' : c - 'a' + 10);
+  }
+  return true;
+}
+
+/// The exchange that an answer is for; null when there is none, which is counted if `count`.
+FramedExchange* FramedCodec::find_answered(const uint8_t* p, const dragoman_frame& f, bool count) {
+  CodecEvent miss = CodecEvent::kUnknownId;
+  if (passes_ids()) {
+    for (FramedExchange* x = live_.front(); x; x = live_.next(*x)) {
+      if (!x->ours || !x->written || x->in != Part::kNone) continue;
+      if (f.id_type == DRAGOMAN_ID_NONE) return x;
+      if (f.id_type == DRAGOMAN_ID_BYTES
+              ? std::ranges::equal(x->id_bytes, std::span<const uint8_t>(p + f.id_offset, f.id_len))
+              : x->id == f.id)
+        return x;
+    }
+  } else {
+    uint64_t id = 0;
+    if (table_id(p, f, id)) {
+      auto found = ids_.find(id);
+      using Match = IdTable<FramedExchange>::Match;
+      switch (found.match) {
+        case Match::kLive:
+          if (!found.value->written) break;  // its request is still being collected: a guess
+          if (found.value->in == Part::kNone) return found.value;
+          miss = CodecEvent::kLateAnswer;  // a second answer
+          break;
+        case Match::kLate:
+          if (count) ids_.answered_late(id);
+          miss = CodecEvent::kLateAnswer;
+          break;
+        case Match::kOneWay:
+          miss = CodecEvent::kOneWayAnswered;
+          break;
+        case Match::kHeartbeat:
+        case Match::kUnknown:
+          break;
+      }
+    }
+  }
+  if (count) events_.on_event(miss);
+  return nullptr;
+}
+
+void FramedCodec::on_heartbeat(const uint8_t* p, const dragoman_frame& f) {
+  uint64_t second = events_.now_ms() / 1000;
+  if (second != heartbeat_second_) {
+    heartbeat_second_ = second;
+    heartbeats_in_second_ = 0;
+  }
+  if (++heartbeats_in_second_ > options_.heartbeats_per_second_max) return fail(Reason::kHeartbeatFlood);
+  if (!table_.heartbeat_reply) return;
+  if (!make(nullptr,
+            [&](uint8_t* out, uint64_t cap) { return table_.heartbeat_reply(conn(), p, &f, out, cap); }))
+    return lie("codec: heartbeat reply failed");
+  events_.on_event(CodecEvent::kHeartbeatAnswered);
+}
+
+void FramedCodec::on_heartbeat_ack(const uint8_t* p, const dragoman_frame& f) {
+  uint32_t left = heartbeats_missed_;  // still unanswered after this one
+  uint64_t id = 0;
+  if (heartbeats_missed_ > 0) {
+    if (f.id_type == DRAGOMAN_ID_NONE)
+      left = heartbeats_missed_ - 1;
+    else if (table_id(p, f, id))
+      left = std::min<uint32_t>(ids_.heartbeats_after(id), heartbeats_missed_);
+  }
+  if (left == heartbeats_missed_) return events_.on_event(CodecEvent::kHeartbeatUnexpected);
+  heartbeats_missed_ = left;
+  events_.on_event(CodecEvent::kHeartbeatAck);
+}
+
+void FramedCodec::on_eof() {
+  if (broken_ || eof_) return;
+  if (!stash_.empty() || body_left_) {
+    break_connection(by_role(Reason::kDownstreamTruncated), "closed inside a frame", reading_);
+    return;
+  }
+  eof_ = true;
+  for (FramedExchange* x = live_.front(); x; x = live_.next(*x)) {
+    if (x->ours && x->in != Part::kDone) {
+      break_connection(by_role(Reason::kDownstreamReset), "closed with answers owed");
+      return;
+    }
+  }
+  maybe_finished();
+}
+
+void FramedCodec::on_transport_closed(Reason reason) {
+  if (broken_) return;
+  broken_ = true;
+  broken_reason_ = reason;
+  stash_.clear();
+  deferred_.clear();
+  body_left_ = 0;
+  streaming_ = nullptr;
+  if (FramedExchange* x = reading_) {
+    close(*x);
+    x->sink->on_reset(by_role(Reason::kDownstreamTruncated));
+  }
+  reset_all(reason);
+}
+
+void FramedCodec::on_write_blocked(bool blocked) {
+  visiting_.splice(live_);
+  while (FramedExchange* x = visiting_.pop_front()) {
+    live_.push_back(*x);
+    if (x->sink) x->sink->on_write_blocked(blocked);
+  }
+}
+
+ReadPhase FramedCodec::phase() const {
+  if (!stash_.empty()) return ReadPhase::kHead;
+  return body_left_ ? ReadPhase::kBody : ReadPhase::kIdle;
+}
+
+}  // namespace dragoman::framed

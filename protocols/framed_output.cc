@@ -1,0 +1,321 @@
+#include "protocols/framed_codec.h"
+#include "proxy/base/cursor.h"
+
+namespace dragoman::framed {
+namespace {
+
+void store_id(uint8_t* p, uint32_t len, bool big_endian, uint64_t id) {
+  for (uint32_t i = 0; i < len; ++i, id >>= 8) p[big_endian ? len - 1 - i : i] = static_cast<uint8_t>(id);
+}
+
+}  // namespace
+
+Exchange* FramedCodec::open(MessageSink& answers) {
+  if (capacity() == 0) return nullptr;
+  FramedExchange& x = create(true);
+  x.sink = &answers;
+  return &x;
+}
+
+uint32_t FramedCodec::capacity() const {
+  if (broken_ || goaway_ || draining_ || eof_) return 0;
+  if (role_ == Role::kClient && options_.mode == PoolMode::kPingPong) return ours_open_ == 0 ? 1 : 0;
+  uint32_t room = open_ < options_.streams_max ? options_.streams_max - open_ : 0;
+  return passes_ids() || room == 0 ? room : std::min(room, ids_.room(events_.now_ms()));
+}
+
+Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
+  if (x.closed || x.one_way) return Reason::kNone;  // a one-way request from the peer takes no answer
+  dragoman_frame f = head.frame;
+  if (x.out != Part::kNone || head.wire.empty() || head.wire.size() != f.head_len ||
+      f.total_len < f.head_len || is_request(f) != x.ours || (end && f.total_len != f.head_len))
+    return Reason::kInternal;
+
+  std::span<uint8_t> bytes;
+  if (head.edits) {
+    if (Reason why = edit_head(x, head, f, bytes); why != Reason::kNone) return why;
+  } else {
+    bytes = {x.head.arena.allocate_array<uint8_t>(f.head_len), f.head_len};
+    std::memcpy(bytes.data(), head.wire.data(), bytes.size());
+  }
+  const dragoman_frame edited = f;
+  if (Reason why = assign_id(x, f, bytes); why != Reason::kNone) return why;
+
+  if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM) {
+    if (table_.checksum(conn(), bytes.data(), &f, 1) != 1) {
+      give_id_back(x);
+      return Reason::kEditFailed;
+    }
+  } else if (f.checksum == DRAGOMAN_CHECKSUM_CRC32) {
+    // Only the part up to the id changed when nothing was edited; the mask is over what follows it.
+    bool same_layout = !head.edits && f.head_len == edited.head_len;
+    size_t now = same_layout ? f.id_offset + f.id_len : f.head_len;
+    size_t was = same_layout ? now : head.wire.size();
+    if (now != was || std::memcmp(bytes.data(), head.wire.data(), now) != 0) {
+      store_be(x.mask, crc32_change(crc32_of(head.wire.data(), was), crc32_of(bytes.data(), now),
+                                    f.checksum_offset - now));
+      x.patches = true;
+    }
+  }
+
+  if (f.kind == DRAGOMAN_ONEWAY) {
+    x.one_way = true;
+    x.in = Part::kDone;
+  }
+  x.out = Part::kOpen;
+  x.out_left = f.total_len - f.head_len;
+  x.staged = bytes;
+  if (x.ours && streams_requests() && !streaming_ && !end) {
+    streaming_ = &x;
+    x.written = true;
+    put(&x, x.staged.data(), x.staged.size());
+    x.staged = {};
+  } else if (end) {
+    send_body(x, {}, true);
+  }
+  return Reason::kNone;
+}
+
+/// Makes `bytes` the head with its edits applied, and `f` its description.
+Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_frame& f,
+                              std::span<uint8_t>& bytes) {
+  if (!table_.edit) return Reason::kEditFailed;
+  uint32_t count = 0;
+  size_t cap = head.wire.size() + 64;
+  for (const HeaderEdit* e = head.edits; e; e = e->next) {
+    ++count;
+    cap += e->name.size() + e->value.size() + 16;
+  }
+  Arena& arena = x.head.arena;
+  auto* edits = arena.allocate_array<dragoman_edit>(count);
+  uint32_t i = 0;
+  for (const HeaderEdit* e = head.edits; e; e = e->next)
+    edits[i++] = {static_cast<uint32_t>(e->op), 0, bytes_of(e->name), bytes_of(e->value)};
+
+  cap = std::min<size_t>(cap, head_bytes_max_);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    auto* out = arena.allocate_array<uint8_t>(cap);
+    int64_t n = table_.edit(conn(), head.wire.data(), &f, edits, count, out, cap);
+    if (n <= 0 || n > static_cast<int64_t>(head_bytes_max_)) return Reason::kEditFailed;
+    if (n > static_cast<int64_t>(cap)) {
+      cap = static_cast<size_t>(n);
+      continue;
+    }
+    bytes = {out, static_cast<size_t>(n)};
+    dragoman_frame now{};
+    if (!same_frame(bytes, f, now, true)) return Reason::kEditFailed;
+    f = now;
+    return Reason::kNone;
+  }
+  return Reason::kEditFailed;
+}
+
+/// Makes `bytes` the head with opaque id `id`.
+Reason FramedCodec::rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
+                               std::span<const uint8_t> id) {
+  size_t cap = bytes.size() + id.size() + 64;
+  auto* out = x.head.arena.allocate_array<uint8_t>(cap);
+  int64_t n = table_.set_id ? table_.set_id(conn(), bytes.data(), &f, {id.data(), id.size()}, out, cap) : -1;
+  if (n <= 0 || n > static_cast<int64_t>(cap)) return Reason::kEditFailed;
+  bytes = {out, static_cast<size_t>(n)};
+  dragoman_frame now{};
+  if (!same_frame(bytes, f, now, false) || !std::ranges::equal(bytes.subspan(now.id_offset, now.id_len), id))
+    return Reason::kEditFailed;
+  f = now;
+  return Reason::kNone;
+}
+
+/// Whether a head that the table changed still describes the same frame, with the same body after it.
+bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
+                             bool same_id) {
+  alignas(16) uint8_t scratch[256];  // asking must not touch what the connection remembers of its input
+  void* memory = nullptr;
+  if (table_.conn_state_size) {
+    memory = scratch;
+    std::memcpy(scratch, conn(), table_.conn_state_size);
+  }
+  now.size = sizeof now;
+  return table_.probe(memory, bytes.data(), bytes.size(), &now) == DRAGOMAN_FRAME && !frame_fault(now) &&
+         now.kind == was.kind && now.head_len == bytes.size() && now.total_len <= options_.frame_bytes_max &&
+         now.total_len - now.head_len == was.total_len - was.head_len && now.checksum == was.checksum &&
+         now.id_type == was.id_type && (!same_id || (now.id == was.id && now.id_len == was.id_len));
+}
+
+/// Puts the id for this connection into a head about to be sent.
+Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes) {
+  if (x.ours && passes_ids()) {
+    x.id = f.id;
+    if (f.id_type == DRAGOMAN_ID_BYTES) x.id_bytes = bytes.subspan(f.id_offset, f.id_len);
+    return Reason::kNone;
+  }
+  const dragoman_frame& asked = x.head.frame;
+  if (!x.ours) {  // the id the peer gave its request
+    if (asked.id_type != f.id_type) return Reason::kInternal;
+    if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kNone;
+    if (f.id_type == DRAGOMAN_ID_BYTES)
+      return rewrite_id(x, f, bytes, x.head.wire.subspan(asked.id_offset, asked.id_len));
+    x.id = asked.id;
+  } else {
+    if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kUnsupported;  // can't share a connection
+    if (f.kind == DRAGOMAN_ONEWAY) {
+      x.id = ids_.next_one_way();
+    } else {
+      if (!ids_.acquire(&x, events_.now_ms(), x.id)) return Reason::kUpstreamRefused;
+      x.holds_id = true;
+    }
+    if (f.id_type == DRAGOMAN_ID_BYTES) {
+      size_t len = std::max<size_t>(f.id_len, kHexIdBytes);
+      auto* text = x.head.arena.allocate_array<uint8_t>(len);
+      for (size_t i = 0; i < kHexIdBytes; ++i) text[i] = "0123456789abcdef"[x.id >> (60 - 4 * i) & 15];
+      std::fill(text + kHexIdBytes, text + len, uint8_t{'0'});
+      Reason why = rewrite_id(x, f, bytes, {text, len});
+      if (why != Reason::kNone) give_id_back(x);
+      return why;
+    }
+  }
+  store_id(bytes.data() + f.id_offset, f.id_len, f.id_type == DRAGOMAN_ID_BE, x.id);
+  f.id = x.id;
+  return Reason::kNone;
+}
+
+void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, bool end) {
+  if (x.closed || x.out != Part::kOpen) return;
+  if (chunk.size() > x.out_left || (end && chunk.size() != x.out_left)) {
+    // Not the body its head announced. Nothing of it was written unless it streams.
+    MessageSink* sink = x.sink;
+    const char* why = why_reset_breaks(x);
+    close(x);
+    sink->on_reset(Reason::kInternal);
+    if (why) break_connection(Reason::kInternal, why);
+    return;
+  }
+  if (streaming_ == &x) {
+    put_body(x, chunk, false);
+    if (end) end_output(x);
+    return;
+  }
+  bool ordered = !x.ours && !has_ids();
+  if (end && x.buffer.empty() && !ordered) {  // the common case: the whole frame is here
+    x.written = true;
+    put(&x, x.staged.data(), x.staged.size());
+    x.staged = {};
+    put_body(x, chunk, false);
+    end_output(x);
+    return;
+  }
+  if (!x.staged.empty()) {
+    x.buffer.append(x.staged);
+    x.staged = {};
+  }
+  put_body(x, chunk, true);
+  if (!end) return;
+  x.written = true;
+  if (!ordered) {
+    if (streaming_) {
+      deferred_.splice(x.buffer);
+    } else {
+      out_.out.splice(x.buffer);
+      out_.wrote();
+    }
+  }
+  end_output(x);
+}
+
+/// Writes to the connection, or behind the frame that is streaming.
+void FramedCodec::put(const FramedExchange* x, const uint8_t* p, size_t n) {
+  if (n == 0) return;
+  if (streaming_ && streaming_ != x)
+    deferred_.append(p, n);
+  else
+    out_.write(p, n);
+}
+
+/// Writes body bytes, or collects them, with the checksum at the frame's end changed by the mask.
+void FramedCodec::put_body(FramedExchange& x, std::span<const uint8_t> chunk, bool buffered) {
+  auto give = [&](const uint8_t* p, size_t n) { buffered ? x.buffer.append(p, n) : put(&x, p, n); };
+  size_t plain = chunk.size();
+  if (x.patches) plain = static_cast<size_t>(std::min<uint64_t>(plain, x.out_left > 4 ? x.out_left - 4 : 0));
+  give(chunk.data(), plain);
+  x.out_left -= plain;
+  if (size_t rest = chunk.size() - plain; rest > 0) {  // <= 4
+    uint8_t tail[4];
+    for (size_t i = 0; i < rest; ++i) tail[i] = chunk[plain + i] ^ x.mask[4 - x.out_left + i];
+    give(tail, rest);
+    x.out_left -= rest;
+  }
+}
+
+void FramedCodec::end_output(FramedExchange& x) {
+  x.out = Part::kDone;
+  if (streaming_ == &x) {
+    streaming_ = nullptr;
+    if (!deferred_.empty()) {
+      out_.out.splice(deferred_);
+      out_.wrote();
+    }
+  }
+  if (!x.ours && !has_ids()) flush_answers();
+}
+
+/// Protocols without ids: writes the answers whose turn has come.
+void FramedCodec::flush_answers() {
+  while (FramedExchange* x = answers_.front()) {
+    if (x->out != Part::kDone) return;
+    answers_.pop_front();
+    if (!x->buffer.empty()) {
+      if (streaming_) {
+        deferred_.splice(x->buffer);
+      } else {
+        out_.out.splice(x->buffer);
+        out_.wrote();
+      }
+    }
+    if (x->released) Exchanges::destroy(x);
+  }
+}
+
+/// Answers a request in the protocol's own words; false when the table could not.
+bool FramedCodec::answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text,
+                         FramedExchange* into) {
+  auto outcome = static_cast<uint32_t>(reason_row(reason).outcome);
+  return make(into, [&](uint8_t* out, uint64_t cap) {
+    return table_.reply(conn(), head, &f, outcome, bytes_of(text), out, cap);
+  });
+}
+
+void FramedCodec::send_reply(FramedExchange& x, const Head& request, const LocalReply& reply) {
+  if (x.closed) return;
+  if (x.ours || (x.out != Part::kNone && !x.one_way)) return reset(x, reply.reason);
+  if (!x.one_way) {
+    bool ordered = !has_ids();
+    if (!answer(request.wire.data(), request.frame, reply.reason, reply.text, ordered ? &x : nullptr)) {
+      close(x);
+      return lie("codec: reply failed");
+    }
+    end_output(x);
+  }
+  if (reply.close) drain();
+}
+
+bool FramedCodec::heartbeat() {
+  if (broken_ || !table_.heartbeat) return false;
+  uint64_t id = ids_.next_heartbeat();
+  if (!make(nullptr,
+            [&](uint8_t* out, uint64_t cap) { return table_.heartbeat(conn(), variant_, id, out, cap); })) {
+    lie("codec: heartbeat failed");
+    return false;
+  }
+  ++heartbeats_missed_;
+  return true;
+}
+
+void FramedCodec::drain() {
+  if (broken_ || draining_) return;
+  draining_ = true;
+  if (role_ == Role::kServer && options_.goaway && table_.goaway &&
+      !make(nullptr, [&](uint8_t* out, uint64_t cap) { return table_.goaway(conn(), variant_, out, cap); }))
+    return lie("codec: goaway failed");
+  maybe_finished();
+}
+
+}  // namespace dragoman::framed
