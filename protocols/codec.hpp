@@ -162,14 +162,15 @@ dragoman_codec make_table() {
   t.id_len = id_len<C>();
   if (t.id_len > 0 || CanSetId<C>) t.abilities |= DRAGOMAN_CAN_MULTIPLEX;
 
-  t.probe = [](void* conn, const uint8_t* data, uint64_t len, Frame* out) -> int {
+  t.probe = [](const void*, void* conn, const uint8_t* data, uint64_t len, Frame* out) -> int {
     try {
       return self<C>(conn).probe(std::span<const uint8_t>(data, static_cast<size_t>(len)), *out);
     } catch (...) {
       return refuse(*out, DRAGOMAN_MALFORMED, "the codec threw");
     }
   };
-  t.view = [](void* conn, const uint8_t* head, const Frame* frame, uint32_t want, dragoman_view* out) -> int {
+  t.view = [](const void*, void* conn, const uint8_t* head, const Frame* frame, uint32_t want,
+              dragoman_view* out) -> int {
     try {
       View view(*out);
       return self<C>(conn).view(message(head, frame), want, view) ? 0 : -1;
@@ -177,14 +178,15 @@ dragoman_codec make_table() {
       return -1;
     }
   };
-  t.outcome = [](void* conn, const uint8_t* head, const Frame* frame) -> uint32_t {
+  t.outcome = [](const void*, void* conn, const uint8_t* head, const Frame* frame) -> uint32_t {
     try {
       return self<C>(conn).outcome(message(head, frame));
     } catch (...) {
       return DRAGOMAN_OUTCOME_UNKNOWN;
     }
   };
-  t.reply = [](void* conn, const uint8_t* head, const Frame* frame, uint32_t outcome, dragoman_bytes text,
+  t.reply = [](const void*, void* conn, const uint8_t* head, const Frame* frame, uint32_t outcome,
+               dragoman_bytes text,
                uint8_t* out, uint64_t cap) -> int64_t {
     return written(out, cap, [&](ByteWriter& w) {
       return self<C>(conn).reply(message(head, frame), outcome, text_of(text), w);
@@ -192,7 +194,7 @@ dragoman_codec make_table() {
   };
   if constexpr (CanEdit<C>) {
     t.abilities |= DRAGOMAN_CAN_EDIT;
-    t.edit = [](void* conn, const uint8_t* head, const Frame* frame, const dragoman_edit* edits,
+    t.edit = [](const void*, void* conn, const uint8_t* head, const Frame* frame, const dragoman_edit* edits,
                 uint32_t count, uint8_t* out, uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) {
         return self<C>(conn).edit(message(head, frame), std::span<const dragoman_edit>(edits, count), w);
@@ -201,10 +203,11 @@ dragoman_codec make_table() {
   }
   if constexpr (CanHeartbeat<C> && CanAnswerHeartbeat<C>) {
     t.abilities |= DRAGOMAN_CAN_HEARTBEAT;
-    t.heartbeat = [](void* conn, uint32_t variant, uint64_t id, uint8_t* out, uint64_t cap) -> int64_t {
+    t.heartbeat = [](const void*, void* conn, uint32_t variant, uint64_t id, uint8_t* out,
+                     uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).heartbeat(variant, id, w); });
     };
-    t.heartbeat_reply = [](void* conn, const uint8_t* head, const Frame* frame, uint8_t* out,
+    t.heartbeat_reply = [](const void*, void* conn, const uint8_t* head, const Frame* frame, uint8_t* out,
                            uint64_t cap) -> int64_t {
       return written(out, cap,
                      [&](ByteWriter& w) { return self<C>(conn).heartbeat_reply(message(head, frame), w); });
@@ -212,12 +215,13 @@ dragoman_codec make_table() {
   }
   if constexpr (CanGoAway<C>) {
     t.abilities |= DRAGOMAN_CAN_GOAWAY;
-    t.goaway = [](void* conn, uint32_t variant, uint8_t* out, uint64_t cap) -> int64_t {
+    t.goaway = [](const void*, void* conn, uint32_t variant, uint8_t* out, uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) { return self<C>(conn).goaway(variant, w); });
     };
   }
   if constexpr (CanSetId<C>) {
-    t.set_id = [](void* conn, const uint8_t* head, const Frame* frame, dragoman_bytes id, uint8_t* out,
+    t.set_id = [](const void*, void* conn, const uint8_t* head, const Frame* frame, dragoman_bytes id,
+                  uint8_t* out,
                   uint64_t cap) -> int64_t {
       return written(out, cap, [&](ByteWriter& w) {
         return self<C>(conn).set_id(message(head, frame),
@@ -227,7 +231,7 @@ dragoman_codec make_table() {
   }
   if constexpr (CanChecksum<C>) {
     t.abilities |= DRAGOMAN_CAN_CHECKSUM;
-    t.checksum = [](void* conn, uint8_t* bytes, const Frame* frame, int fix) -> int {
+    t.checksum = [](const void*, void* conn, uint8_t* bytes, const Frame* frame, int fix) -> int {
       try {
         return self<C>(conn).checksum(std::span<uint8_t>(bytes, static_cast<size_t>(frame->total_len)),
                                       message(bytes, frame), fix != 0);

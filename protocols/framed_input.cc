@@ -82,7 +82,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   dragoman_frame f{};
   f.size = sizeof f;
   bool supported = true;
-  switch (table_.probe(conn(), p, n, &f)) {
+  switch (table_.probe(table_.context, conn(), p, n, &f)) {
     case DRAGOMAN_FRAME:
       break;
     case DRAGOMAN_NEED:
@@ -135,7 +135,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   if (options_.verify_checksums && f.checksum != DRAGOMAN_CHECKSUM_NONE) {
     bool right = true;
     if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM) {
-      right = table_.checksum(conn(), const_cast<uint8_t*>(p), &f, 0) == 1;
+      right = table_.checksum(table_.context, conn(), const_cast<uint8_t*>(p), &f, 0) == 1;
     } else {
       crc_ = {true, 0, 0, f.checksum_offset};
       crc_.update(p, here);
@@ -303,7 +303,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
     h.timeout_ms = f.timeout_ms > 0 ? f.timeout_ms : -1;
   } else {
     h.status = static_cast<uint32_t>(f.status);
-    uint32_t outcome = table_.outcome(conn(), copy, &f);
+    uint32_t outcome = table_.outcome(table_.context, conn(), copy, &f);
     h.outcome =
         outcome < static_cast<uint32_t>(kOutcomeCount) ? static_cast<Outcome>(outcome) : Outcome::kUnknown;
   }
@@ -314,7 +314,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   v.size = sizeof v;
   v.header = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;
   v.ctx = &collector;
-  if (table_.view(conn(), copy, &f, options_.want, &v) != 0) return "head not understood";
+  if (table_.view(table_.context, conn(), copy, &f, options_.want, &v) != 0) return "head not understood";
   if (collector.inside(v.service)) h.service = text_of(v.service);
   if (collector.inside(v.method)) h.method = text_of(v.method);
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
@@ -388,8 +388,9 @@ void FramedCodec::on_heartbeat(const uint8_t* p, const dragoman_frame& f) {
   }
   if (++heartbeats_in_second_ > options_.heartbeats_per_second_max) return fail(Reason::kHeartbeatFlood);
   if (!table_.heartbeat_reply) return;
-  if (!make(nullptr,
-            [&](uint8_t* out, uint64_t cap) { return table_.heartbeat_reply(conn(), p, &f, out, cap); }))
+  if (!make(nullptr, [&](uint8_t* out, uint64_t cap) {
+        return table_.heartbeat_reply(table_.context, conn(), p, &f, out, cap);
+      }))
     return lie("codec: heartbeat reply failed");
   events_.on_event(CodecEvent::kHeartbeatAnswered);
 }

@@ -42,7 +42,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
   if (Reason why = assign_id(x, f, bytes); why != Reason::kNone) return why;
 
   if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM) {
-    if (table_.checksum(conn(), bytes.data(), &f, 1) != 1) {
+    if (table_.checksum(table_.context, conn(), bytes.data(), &f, 1) != 1) {
       give_id_back(x);
       return Reason::kEditFailed;
     }
@@ -95,7 +95,7 @@ Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_fram
   cap = std::min<size_t>(cap, head_bytes_max_);
   for (int attempt = 0; attempt < 2; ++attempt) {
     auto* out = arena.allocate_array<uint8_t>(cap);
-    int64_t n = table_.edit(conn(), head.wire.data(), &f, edits, count, out, cap);
+    int64_t n = table_.edit(table_.context, conn(), head.wire.data(), &f, edits, count, out, cap);
     if (n <= 0 || n > static_cast<int64_t>(head_bytes_max_)) return Reason::kEditFailed;
     if (n > static_cast<int64_t>(cap)) {
       cap = static_cast<size_t>(n);
@@ -115,7 +115,9 @@ Reason FramedCodec::rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<u
                                std::span<const uint8_t> id) {
   size_t cap = bytes.size() + id.size() + 64;
   auto* out = x.head.arena.allocate_array<uint8_t>(cap);
-  int64_t n = table_.set_id ? table_.set_id(conn(), bytes.data(), &f, {id.data(), id.size()}, out, cap) : -1;
+  int64_t n = -1;
+  if (table_.set_id)
+    n = table_.set_id(table_.context, conn(), bytes.data(), &f, {id.data(), id.size()}, out, cap);
   if (n <= 0 || n > static_cast<int64_t>(cap)) return Reason::kEditFailed;
   bytes = {out, static_cast<size_t>(n)};
   dragoman_frame now{};
@@ -135,8 +137,9 @@ bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_fram
     std::memcpy(scratch, conn(), table_.conn_state_size);
   }
   now.size = sizeof now;
-  return table_.probe(memory, bytes.data(), bytes.size(), &now) == DRAGOMAN_FRAME && !frame_fault(now) &&
-         now.kind == was.kind && now.head_len == bytes.size() && now.total_len <= options_.frame_bytes_max &&
+  int verdict = table_.probe(table_.context, memory, bytes.data(), bytes.size(), &now);
+  return verdict == DRAGOMAN_FRAME && !frame_fault(now) && now.kind == was.kind &&
+         now.head_len == bytes.size() && now.total_len <= options_.frame_bytes_max &&
          now.total_len - now.head_len == was.total_len - was.head_len && now.checksum == was.checksum &&
          now.id_type == was.id_type && (!same_id || (now.id == was.id && now.id_len == was.id_len));
 }
@@ -279,7 +282,7 @@ bool FramedCodec::answer(const uint8_t* head, const dragoman_frame& f, Reason re
                          FramedExchange* into) {
   auto outcome = static_cast<uint32_t>(reason_row(reason).outcome);
   return make(into, [&](uint8_t* out, uint64_t cap) {
-    return table_.reply(conn(), head, &f, outcome, bytes_of(text), out, cap);
+    return table_.reply(table_.context, conn(), head, &f, outcome, bytes_of(text), out, cap);
   });
 }
 
@@ -300,8 +303,9 @@ void FramedCodec::send_reply(FramedExchange& x, const Head& request, const Local
 bool FramedCodec::heartbeat() {
   if (broken_ || !table_.heartbeat) return false;
   uint64_t id = ids_.next_heartbeat();
-  if (!make(nullptr,
-            [&](uint8_t* out, uint64_t cap) { return table_.heartbeat(conn(), variant_, id, out, cap); })) {
+  if (!make(nullptr, [&](uint8_t* out, uint64_t cap) {
+        return table_.heartbeat(table_.context, conn(), variant_, id, out, cap);
+      })) {
     lie("codec: heartbeat failed");
     return false;
   }
@@ -313,7 +317,9 @@ void FramedCodec::drain() {
   if (broken_ || draining_) return;
   draining_ = true;
   if (role_ == Role::kServer && options_.goaway && table_.goaway &&
-      !make(nullptr, [&](uint8_t* out, uint64_t cap) { return table_.goaway(conn(), variant_, out, cap); }))
+      !make(nullptr, [&](uint8_t* out, uint64_t cap) {
+        return table_.goaway(table_.context, conn(), variant_, out, cap);
+      }))
     return lie("codec: goaway failed");
   maybe_finished();
 }

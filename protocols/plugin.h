@@ -149,8 +149,9 @@ enum {
  * frame->head_len readable bytes; for reply() after a refused frame head_len may be cut to what is there, but
  * never below what probe() looked at. `conn` is conn_state_size zeroed bytes per connection (null when 0),
  * aligned to 16, that the codec may read and write; probe() may see one frame several times, so what it
- * writes there must not depend on how often it is asked. Apart from `conn`, the same input gives the same
- * output. */
+ * writes there must not depend on how often it is asked. `context` is the table's own member, for codecs that
+ * are made at run time. Apart from `conn`, the same input gives the same output. Any thread may call, with
+ * another `conn` each. */
 typedef struct dragoman_codec {
   uint32_t size;
   uint16_t abi_major;
@@ -162,34 +163,37 @@ typedef struct dragoman_codec {
   uint32_t head_bytes_max;   /* no head of this protocol is longer; <= 128 KiB */
   uint32_t detect_bytes_max; /* with this many bytes probe() can tell mine from not mine */
   uint32_t id_len;           /* bytes of the integer id every frame carries; 0 = none, or opaque ids */
+  const void* context;       /* passed to every function; never written, never read by the host */
 
   /* required */
-  int (*probe)(void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out);
-  int (*view)(
-      void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t want,
-      dragoman_view* out); /* of a request or response, once each; 0, or -1: not understood (malformed) */
-  uint32_t (*outcome)(void* conn, const uint8_t* head, const dragoman_frame* frame); /* of a response */
+  int (*probe)(const void* context, void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out);
+  /* Of a request or response, once each; 0, or -1: not understood (malformed). */
+  int (*view)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
+              uint32_t want, dragoman_view* out);
+  /* Of a response. */
+  uint32_t (*outcome)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame);
   /* A complete answer to the request `head` that means `outcome`. `text` is a hint for humans. */
-  int64_t (*reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint32_t outcome,
-                   dragoman_bytes text, uint8_t* out, uint64_t cap);
+  int64_t (*reply)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
+                   uint32_t outcome, dragoman_bytes text, uint8_t* out, uint64_t cap);
 
   /* by ability */
   /* CAN_EDIT: the whole head with the edits applied in order, every length inside it fixed (not the
    * checksum). */
-  int64_t (*edit)(void* conn, const uint8_t* head, const dragoman_frame* frame, const dragoman_edit* edits,
-                  uint32_t count, uint8_t* out, uint64_t cap);
+  int64_t (*edit)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
+                  const dragoman_edit* edits, uint32_t count, uint8_t* out, uint64_t cap);
   /* CAN_HEARTBEAT: a heartbeat with that id, and the answer to the peer's. */
-  int64_t (*heartbeat)(void* conn, uint32_t variant, uint64_t id, uint8_t* out, uint64_t cap);
-  int64_t (*heartbeat_reply)(void* conn, const uint8_t* head, const dragoman_frame* frame, uint8_t* out,
-                             uint64_t cap);
+  int64_t (*heartbeat)(const void* context, void* conn, uint32_t variant, uint64_t id, uint8_t* out,
+                       uint64_t cap);
+  int64_t (*heartbeat_reply)(const void* context, void* conn, const uint8_t* head,
+                             const dragoman_frame* frame, uint8_t* out, uint64_t cap);
   /* CAN_GOAWAY */
-  int64_t (*goaway)(void* conn, uint32_t variant, uint8_t* out, uint64_t cap);
+  int64_t (*goaway)(const void* context, void* conn, uint32_t variant, uint8_t* out, uint64_t cap);
   /* CAN_MULTIPLEX with ID_BYTES: the whole head with another id. */
-  int64_t (*set_id)(void* conn, const uint8_t* head, const dragoman_frame* frame, dragoman_bytes id,
-                    uint8_t* out, uint64_t cap);
+  int64_t (*set_id)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
+                    dragoman_bytes id, uint8_t* out, uint64_t cap);
   /* CAN_CHECKSUM: `bytes` is the whole frame. fix = 0: 1 when its checksum is right, else 0. fix = 1: writes
    * the right one into `bytes` and returns 1, or 0 when it can't. */
-  int (*checksum)(void* conn, uint8_t* bytes, const dragoman_frame* frame, int fix);
+  int (*checksum)(const void* context, void* conn, uint8_t* bytes, const dragoman_frame* frame, int fix);
 } dragoman_codec;
 
 /* A loadable codec exports this one symbol. */

@@ -108,13 +108,14 @@ int run_call(const CallOptions& options) {
       dragoman_frame f{};
       f.size = sizeof f;
       const auto* bytes = reinterpret_cast<const uint8_t*>(in.data());
-      int verdict = in.empty() ? DRAGOMAN_NEED : codec->probe(state.data(), bytes, in.size(), &f);
+      int verdict = DRAGOMAN_NEED;
+      if (!in.empty()) verdict = codec->probe(codec->context, state.data(), bytes, in.size(), &f);
       if (verdict == DRAGOMAN_FRAME && in.size() >= f.total_len) {
         bool mine = f.kind == DRAGOMAN_RESPONSE && f.id == id;
         if (mine) {
           std::string content = in.substr(f.head_len, f.total_len - f.head_len);
           std::printf("%s (%d) %s\n", status_name(f.status), f.status, content.c_str());
-          auto outcome = static_cast<Outcome>(codec->outcome(state.data(), bytes, &f));
+          auto outcome = static_cast<Outcome>(codec->outcome(codec->context, state.data(), bytes, &f));
           if (outcome != Outcome::kOk) exit_code = 1;
         }
         in.erase(0, f.total_len);

@@ -127,7 +127,7 @@ class BoltEcho final : public EchoConnection {
       const auto* bytes = reinterpret_cast<const uint8_t*>(in_.data()) + at;
       dragoman_frame f{};
       f.size = sizeof f;
-      int verdict = codec->probe(state_.data(), bytes, in_.size() - at, &f);
+      int verdict = codec->probe(codec->context, state_.data(), bytes, in_.size() - at, &f);
       if (verdict == DRAGOMAN_NEED) break;
       if (verdict != DRAGOMAN_FRAME || f.total_len > kKeepBytesMax) return close(false);
       if (in_.size() - at < f.total_len) break;
@@ -139,13 +139,14 @@ class BoltEcho final : public EchoConnection {
   void answer(const dragoman_codec& codec, const uint8_t* bytes, const dragoman_frame& f) {
     uint8_t small[64];
     if (f.kind == DRAGOMAN_HEARTBEAT) {
-      int64_t len = codec.heartbeat_reply(state_.data(), bytes, &f, small, sizeof small);
+      int64_t len = codec.heartbeat_reply(codec.context, state_.data(), bytes, &f, small, sizeof small);
       if (len > 0 && len <= static_cast<int64_t>(sizeof small)) transport_->write(small, static_cast<size_t>(len));
     }
     if (f.kind != DRAGOMAN_REQUEST) return;
     served_.fetch_add(1, std::memory_order_relaxed);
     // A header-only success is not legal Bolt: take the reply's fixed part, set status 0, and add class and content.
-    int64_t len = codec.reply(state_.data(), bytes, &f, DRAGOMAN_OUTCOME_UNKNOWN, {}, small, sizeof small);
+    int64_t len = codec.reply(codec.context, state_.data(), bytes, &f, DRAGOMAN_OUTCOME_UNKNOWN, {}, small,
+                              sizeof small);
     if (len < 20 || len > static_cast<int64_t>(sizeof small)) return;
     static constexpr std::string_view kClass = "com.alipay.sofa.rpc.core.response.SofaResponse";
     const size_t tail = static_cast<size_t>(len) - 10;  // status, class length, header length, content length

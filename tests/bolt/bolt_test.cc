@@ -20,7 +20,8 @@ Probed probe(std::string_view bytes) {
   Probed p{};
   p.f.size = sizeof p.f;
   p.verdict =
-      bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &p.f);
+      bolt_codec()->probe(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                          &p.f);
   return p;
 }
 
@@ -43,7 +44,8 @@ Viewed view(const std::string& bytes, uint32_t want = 7) {
   v.header = [](void* ctx, dragoman_bytes name, dragoman_bytes value) {
     static_cast<Viewed*>(ctx)->headers.emplace_back(text(name), text(value));
   };
-  EXPECT_EQ(bolt_codec()->view(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, want, &v), 0);
+  EXPECT_EQ(bolt_codec()->view(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, want,
+                               &v), 0);
   out.service = text(v.service);
   out.method = text(v.method);
   out.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
@@ -62,7 +64,8 @@ dragoman_edit edit_of(uint32_t op, std::string_view name, std::string_view value
 std::string edited(const std::string& bytes, const std::vector<dragoman_edit>& edits, size_t cap = 100000) {
   Probed p = probe(bytes);
   std::vector<uint8_t> out(cap);
-  int64_t n = bolt_codec()->edit(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, edits.data(),
+  int64_t n = bolt_codec()->edit(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f,
+                                 edits.data(),
                                  static_cast<uint32_t>(edits.size()), out.data(), cap);
   if (n < 0) return {};
   if (n > static_cast<int64_t>(cap)) return edited(bytes, edits, static_cast<size_t>(n));
@@ -260,7 +263,7 @@ TEST(Bolt, OutcomeOfEveryStatus) {
     f.status = row.status;
     std::string bytes = f.bytes();
     Probed p = probe(bytes);
-    EXPECT_EQ(bolt_codec()->outcome(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f),
+    EXPECT_EQ(bolt_codec()->outcome(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f),
               static_cast<uint32_t>(row.outcome))
         << row.status;
   }
@@ -284,7 +287,7 @@ TEST(Bolt, SuccessWithTheErrorHeaderIsAnError) {
     f.header = row.header;
     std::string bytes = f.bytes();
     Probed p = probe(bytes);
-    EXPECT_EQ(bolt_codec()->outcome(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f),
+    EXPECT_EQ(bolt_codec()->outcome(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f),
               static_cast<uint32_t>(row.outcome));
   }
 }
@@ -294,7 +297,8 @@ TEST(Bolt, RepliesNeverLeaveTheEnumNorSaySuccess) {
     std::string bytes = BoltFrame::request(0xfffffff0).bytes();
     Probed p = probe(bytes);
     uint8_t out[64];
-    int64_t n = bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, outcome,
+    int64_t n = bolt_codec()->reply(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f,
+                                    outcome,
                                     {}, out, 64);
     ASSERT_EQ(n, 20);
     std::string reply(reinterpret_cast<char*>(out), 20);
@@ -306,7 +310,8 @@ TEST(Bolt, RepliesNeverLeaveTheEnumNorSaySuccess) {
     EXPECT_TRUE(statuses.count(r.f.status)) << outcome << " " << r.f.status;
     // Too small a buffer: says what it needs, writes nothing over the end.
     uint8_t guard[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-    EXPECT_EQ(bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, outcome, {},
+    EXPECT_EQ(bolt_codec()->reply(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f,
+                                  outcome, {},
                                   guard, 4),
               20);
     EXPECT_EQ(guard[4], 5);
@@ -418,16 +423,16 @@ TEST(Bolt, HeartbeatsAndGoawayOfEveryVariant) {
   } rows[] = {{0, 1, 0}, {0x100, 1, 0}, {0x201, 2, 1}, {0x202, 2, 2}};
   for (const Row& row : rows) {
     uint8_t out[64];
-    int64_t n = bolt_codec()->heartbeat(nullptr, row.variant, 0xabcdef01, out, sizeof out);
+    int64_t n = bolt_codec()->heartbeat(nullptr, nullptr, row.variant, 0xabcdef01, out, sizeof out);
     BoltFrame expected = BoltFrame::heartbeat(0xabcdef01);
     expected.proto = row.proto, expected.ver1 = row.ver1;
     EXPECT_EQ(std::string(reinterpret_cast<char*>(out), static_cast<size_t>(n)), expected.bytes());
-    n = bolt_codec()->goaway(nullptr, row.variant, out, sizeof out);
+    n = bolt_codec()->goaway(nullptr, nullptr, row.variant, out, sizeof out);
     expected.command = 100, expected.id = 0, expected.timeout_ms = 0;
     EXPECT_EQ(std::string(reinterpret_cast<char*>(out), static_cast<size_t>(n)), expected.bytes());
   }
   uint8_t out[64];
-  int64_t n = bolt_codec()->goaway(nullptr, 0x100, out, sizeof out);
+  int64_t n = bolt_codec()->goaway(nullptr, nullptr, 0x100, out, sizeof out);
   EXPECT_EQ(std::string(reinterpret_cast<char*>(out), static_cast<size_t>(n)),
             read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/bolt-v1-mosn-goaway.hex"));
 }

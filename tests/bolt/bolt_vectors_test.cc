@@ -12,7 +12,8 @@ namespace {
 dragoman_frame probe(std::string_view bytes, int* verdict = nullptr) {
   dragoman_frame f{};
   f.size = sizeof f;
-  int v = bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &f);
+  int v = bolt_codec()->probe(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                              &f);
   if (verdict) *verdict = v;
   return f;
 }
@@ -241,7 +242,7 @@ TEST(BoltVectors, LocalRepliesEqualWhatPeersAccept) {
     std::string bytes = request.bytes();
     dragoman_frame f = probe(bytes);
     uint8_t out[64];
-    int64_t n = bolt_codec()->reply(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &f,
+    int64_t n = bolt_codec()->reply(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &f,
                                     static_cast<uint32_t>(row.outcome), {nullptr, 0}, out, sizeof out);
     ASSERT_GT(n, 0);
     EXPECT_EQ(std::string(reinterpret_cast<char*>(out), static_cast<size_t>(n)), it->bytes) << row.vector;

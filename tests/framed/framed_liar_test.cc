@@ -21,8 +21,8 @@ int (*tamper)(uint64_t len, int verdict, dragoman_frame& f);
 
 dragoman_codec liar() {
   dragoman_codec t = *bolt_codec();
-  t.probe = [](void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out) {
-    int verdict = bolt_codec()->probe(conn, data, len, out);
+  t.probe = [](const void* context, void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out) {
+    int verdict = bolt_codec()->probe(context, conn, data, len, out);
     return tamper(len, verdict, *out);
   };
   return t;
@@ -119,13 +119,15 @@ TEST(Liar, RandomAnswersNeverEscape) {
   };
   dragoman_codec t = liar();
   // A table that gives wrong heads must not be asked to read them: view, outcome and reply are harmless here.
-  t.view = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view*) { return 0; };
-  t.outcome = [](void*, const uint8_t*, const dragoman_frame*) -> uint32_t {
+  t.view = [](const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t,
+              dragoman_view*) { return 0; };
+  t.outcome = [](const void*, void*, const uint8_t*, const dragoman_frame*) -> uint32_t {
     return static_cast<uint32_t>(random());
   };
-  t.reply = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*,
+  t.reply = [](const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*,
                uint64_t) -> int64_t { return 20; };
-  t.heartbeat_reply = [](void*, const uint8_t*, const dragoman_frame*, uint8_t*, uint64_t) -> int64_t {
+  t.heartbeat_reply = [](const void*, void*, const uint8_t*, const dragoman_frame*, uint8_t*,
+                         uint64_t) -> int64_t {
     return 20;
   };
   std::string stream;
@@ -141,29 +143,29 @@ TEST(Liar, RandomAnswersNeverEscape) {
 }
 
 TEST(Liar, ViewsOutsideTheHeadBreakTheConnection) {
-  using ViewFn = int (*)(void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view*);
+  using ViewFn = int (*)(const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view*);
   const ViewFn views[] = {
-      [](void*, const uint8_t* head, const dragoman_frame* f, uint32_t, dragoman_view* v) {
+      [](const void*, void*, const uint8_t* head, const dragoman_frame* f, uint32_t, dragoman_view* v) {
         v->service = {head + f->head_len, 1};
         return 0;
       },
-      [](void*, const uint8_t* head, const dragoman_frame* f, uint32_t, dragoman_view* v) {
+      [](const void*, void*, const uint8_t* head, const dragoman_frame* f, uint32_t, dragoman_view* v) {
         v->method = {head, uint64_t{f->head_len} + 1};
         return 0;
       },
-      [](void*, const uint8_t* head, const dragoman_frame*, uint32_t, dragoman_view* v) {
+      [](const void*, void*, const uint8_t* head, const dragoman_frame*, uint32_t, dragoman_view* v) {
         v->service = {head + 1, UINT64_MAX};
         return 0;
       },
-      [](void*, const uint8_t* head, const dragoman_frame*, uint32_t, dragoman_view* v) {
+      [](const void*, void*, const uint8_t* head, const dragoman_frame*, uint32_t, dragoman_view* v) {
         v->service = {head - 1, 2};
         return 0;
       },
-      [](void*, const uint8_t* head, const dragoman_frame* f, uint32_t, dragoman_view* v) {
+      [](const void*, void*, const uint8_t* head, const dragoman_frame* f, uint32_t, dragoman_view* v) {
         v->header(v->ctx, {head, 2}, {head + f->head_len - 1, 2});
         return 0;
       },
-      [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view* v) {
+      [](const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view* v) {
         v->method = {nullptr, 3};
         return 0;
       },
@@ -177,7 +179,8 @@ TEST(Liar, ViewsOutsideTheHeadBreakTheConnection) {
     EXPECT_EQ(c.accepted(), 0u);
   }
   dragoman_codec t = *bolt_codec();
-  t.view = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view*) { return -1; };
+  t.view = [](const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t,
+              dragoman_view*) { return -1; };
   FramedConnection c(&t, Role::kServer);
   c.feed(BoltFrame::request(1).bytes());
   EXPECT_EQ(c.events.broken_reason, Reason::kMalformed);
@@ -186,13 +189,14 @@ TEST(Liar, ViewsOutsideTheHeadBreakTheConnection) {
 
 TEST(Liar, RepliesOfImpossibleLength) {
   using ReplyFn =
-      int64_t (*)(void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*, uint64_t);
+      int64_t (*)(const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes,
+                  uint8_t*, uint64_t);
   const ReplyFn replies[] = {
       [](auto...) -> int64_t { return -1; },
       [](auto...) -> int64_t { return 0; },
       [](auto...) -> int64_t { return INT64_MAX; },
       [](auto...) -> int64_t { return INT64_MIN; },
-      [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*,
+      [](const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t*,
          uint64_t cap) -> int64_t {
         return static_cast<int64_t>(cap) + 1;  // never content
       },
@@ -209,7 +213,8 @@ TEST(Liar, RepliesOfImpossibleLength) {
   }
   // A long one is fine.
   dragoman_codec t = *bolt_codec();
-  t.reply = [](void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes, uint8_t* out,
+  t.reply = [](const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes,
+               uint8_t* out,
                uint64_t cap) -> int64_t {
     if (cap >= 3000) std::fill(out, out + 3000, uint8_t{'r'});
     return 3000;
@@ -277,7 +282,8 @@ TEST(Liar, EditsThatMakeAnotherFrameFail) {
   for (Lie lie : lies) {
     edit_lie = lie;
     dragoman_codec t = *bolt_codec();
-    t.edit = [](void*, const uint8_t* head, const dragoman_frame* f, const dragoman_edit*, uint32_t,
+    t.edit = [](const void*, void*, const uint8_t* head, const dragoman_frame* f, const dragoman_edit*,
+                uint32_t,
                 uint8_t* out, uint64_t cap) {
       return edit_lie(out, cap, {head, f->head_len});
     };
@@ -294,9 +300,10 @@ TEST(Liar, EditsThatMakeAnotherFrameFail) {
 
 TEST(Liar, SetIdThatSetsAnother) {
   dragoman_codec t = *codec_table<TextId>();
-  t.set_id = [](void* conn, const uint8_t* head, const dragoman_frame* f, dragoman_bytes id, uint8_t* out,
+  t.set_id = [](const void* context, void* conn, const uint8_t* head, const dragoman_frame* f,
+                dragoman_bytes id, uint8_t* out,
                 uint64_t cap) {
-    int64_t n = codec_table<TextId>()->set_id(conn, head, f, id, out, cap);
+    int64_t n = codec_table<TextId>()->set_id(context, conn, head, f, id, out, cap);
     out[5] ^= 1;
     return n;
   };

@@ -78,9 +78,10 @@ TEST_F(Framed, ReadPhases) {
 TEST_F(Framed, ADribbledHeadIsProbedOnlyWhenItCanTell) {
   static int probes;
   static dragoman_codec counting = *bolt_codec();
-  counting.probe = [](void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out) {
+  counting.probe = [](const void* context, void* conn, const uint8_t* data, uint64_t len,
+                      dragoman_frame* out) {
     ++probes;
-    return bolt_codec()->probe(conn, data, len, out);
+    return bolt_codec()->probe(context, conn, data, len, out);
   };
   probes = 0;
   BoltFrame f = BoltFrame::request(1);

@@ -142,7 +142,8 @@ std::vector<uint32_t> frames(std::string_view bytes, bool cut_ok) {
     dragoman_frame f{};
     f.size = sizeof f;
     int verdict =
-        bolt_codec()->probe(nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &f);
+        bolt_codec()->probe(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                            &f);
     if (cut_ok && (verdict == DRAGOMAN_NEED || f.total_len > bytes.size())) return ids;
     REQUIRE(verdict == DRAGOMAN_FRAME && f.total_len <= bytes.size());
     if (f.kind == DRAGOMAN_REQUEST) ids.push_back(static_cast<uint32_t>(f.id));
