@@ -26,6 +26,17 @@ Result<void> check_codec(const dragoman_codec& t) {
     return wrong("detect_bytes_max is not in 1..head_bytes_max");
   if (t.id_len != 0 && t.id_len != 1 && t.id_len != 2 && t.id_len != 4 && t.id_len != 8)
     return wrong("id_len is not 0, 1, 2, 4 or 8");
+  if (t.attribute_count > DRAGOMAN_ATTRIBUTES_MAX || (t.attribute_count > 0 && !t.attributes))
+    return wrong("attributes are missing or more than 16");
+  for (uint32_t i = 0; i < t.attribute_count; ++i) {
+    std::string_view attribute = t.attributes[i] ? t.attributes[i] : "";
+    bool good = !attribute.empty() && attribute.size() <= 64 && std::ranges::all_of(attribute, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    });
+    if (!good) return wrong("an attribute's name is not [a-z0-9_.-]{1,64}");
+    for (uint32_t j = 0; j < i; ++j)
+      if (attribute == t.attributes[j]) return wrong("two attributes have one name");
+  }
   auto has = [&t](uint64_t ability) { return (t.abilities & ability) != 0; };
   if (has(DRAGOMAN_CAN_EDIT) != (t.edit != nullptr)) return wrong("CAN_EDIT and edit don't go together");
   if (has(DRAGOMAN_CAN_HEARTBEAT) != (t.heartbeat != nullptr) ||

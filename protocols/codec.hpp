@@ -8,6 +8,7 @@
 //     static constexpr uint32_t kHeadBytesMax = 1024;    // no head is longer
 //     static constexpr uint32_t kDetectBytesMax = 8;     // bytes that tell mine from not mine
 //     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id, for multiplexing
+//     static constexpr const char* kAttributes[] = {"zone"};  // optional: names for view.attribute()
 //
 //     // Required:
 //     int probe(std::span<const uint8_t> bytes, Frame& frame);
@@ -30,6 +31,7 @@
 #pragma once
 
 #include <concepts>
+#include <iterator>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -47,7 +49,7 @@ struct Message {
   const Frame& frame;
 };
 
-/// Where view() puts what it found. All text must be spans into the head.
+/// Where view() puts what it found. All text must be spans into the head, only attributes may be others.
 class View {
  public:
   explicit View(dragoman_view& raw) : raw_(raw) {}
@@ -55,6 +57,10 @@ class View {
   void method(std::string_view text) { raw_.method = as_bytes(text); }
   void header(std::string_view name, std::string_view value) {
     if (raw_.header) raw_.header(raw_.ctx, as_bytes(name), as_bytes(value));
+  }
+  /// Something that has no name on the wire, by its place in kAttributes. Small values (1 KiB) may be made up.
+  void attribute(uint32_t index, std::string_view value) {
+    if (raw_.attribute) raw_.attribute(raw_.ctx, index, as_bytes(value));
   }
   /// This head has no header section that can be read or edited; headers already given are forgotten.
   void opaque() { raw_.flags |= DRAGOMAN_VIEW_OPAQUE; }
@@ -160,6 +166,10 @@ dragoman_codec make_table() {
   t.head_bytes_max = C::kHeadBytesMax;
   t.detect_bytes_max = C::kDetectBytesMax;
   t.id_len = id_len<C>();
+  if constexpr (requires { C::kAttributes; }) {
+    t.attributes = C::kAttributes;
+    t.attribute_count = std::size(C::kAttributes);
+  }
   if (t.id_len > 0 || CanSetId<C>) t.abilities |= DRAGOMAN_CAN_MULTIPLEX;
 
   t.probe = [](const void*, void* conn, const uint8_t* data, uint64_t len, Frame* out) -> int {

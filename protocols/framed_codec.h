@@ -145,6 +145,7 @@ class FramedCodec final : public ConnectionCodec {
   FramedExchange* find_answered(const uint8_t* p, const dragoman_frame& f, bool count);
   bool table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const;
 
+  bool is_attribute(std::string_view name) const;
   Reason edit_head(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes);
   Reason rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
                     std::span<const uint8_t> id);

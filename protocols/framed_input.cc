@@ -6,13 +6,19 @@ namespace {
 /// Takes what view() finds into a head.
 struct ViewCollector {
   Head& head;
+  const dragoman_codec& table;
   bool honest = true;
+  uint32_t given = 0;  // bit set of attributes
+  std::string_view attributes[DRAGOMAN_ATTRIBUTES_MAX] = {};
 
-  bool inside(dragoman_bytes b) {
+  bool within(dragoman_bytes b) const {
     if (b.len == 0) return true;
     auto begin = reinterpret_cast<uintptr_t>(head.wire.data());
     auto at = reinterpret_cast<uintptr_t>(b.data);
-    if (at >= begin && b.len <= head.wire.size() && at - begin <= head.wire.size() - b.len) return true;
+    return at >= begin && b.len <= head.wire.size() && at - begin <= head.wire.size() - b.len;
+  }
+  bool inside(dragoman_bytes b) {
+    if (within(b)) return true;
     honest = false;
     return false;
   }
@@ -20,6 +26,26 @@ struct ViewCollector {
     auto& self = *static_cast<ViewCollector*>(ctx);
     if (!self.inside(name) || !self.inside(value)) return;
     self.head.headers.push(text_of(name), text_of(value), header_id(text_of(name)));
+  }
+  static void on_attribute(void* ctx, uint32_t index, dragoman_bytes value) {
+    auto& self = *static_cast<ViewCollector*>(ctx);
+    bool foreign = !self.within(value);
+    if (index >= self.table.attribute_count || (self.given & 1u << index) ||
+        (foreign && (!value.data || value.len > DRAGOMAN_ATTRIBUTE_BYTES_MAX))) {
+      self.honest = false;
+      return;
+    }
+    self.given |= 1u << index;
+    self.attributes[index] = foreign ? self.head.arena.copy(text_of(value)) : text_of(value);
+  }
+  /// Attributes become headers; one of the same name on the wire is hidden.
+  void add_attributes() {
+    for (uint32_t i = 0; given >> i; ++i) {
+      if (!(given & 1u << i)) continue;
+      std::string_view name = table.attributes[i];
+      head.headers.remove(name);
+      head.headers.add_name(name, attributes[i]);
+    }
   }
 };
 
@@ -81,6 +107,7 @@ const char* FramedCodec::frame_fault(const dragoman_frame& f) const {
 size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   dragoman_frame f{};
   f.size = sizeof f;
+  f.want = options_.want;
   bool supported = true;
   switch (table_.probe(table_.context, conn(), p, n, &f)) {
     case DRAGOMAN_FRAME:
@@ -309,18 +336,20 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   }
   if (!options_.want) return nullptr;
 
-  ViewCollector collector{h};
+  ViewCollector collector{h, table_};
   dragoman_view v{};
   v.size = sizeof v;
   v.header = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;
+  v.attribute = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_attribute : nullptr;
   v.ctx = &collector;
   if (table_.view(table_.context, conn(), copy, &f, options_.want, &v) != 0) return "head not understood";
   if (collector.inside(v.service)) h.service = text_of(v.service);
   if (collector.inside(v.method)) h.method = text_of(v.method);
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
   if (h.opaque) h.headers.clear();
+  collector.add_attributes();
   honest = collector.honest;
-  return honest ? nullptr : "codec: view outside the head";
+  return honest ? nullptr : "codec: view of what is not there";
 }
 
 /// The number in our own id of an answer; false when it can't be one of ours.

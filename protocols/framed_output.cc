@@ -76,6 +76,12 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
   return Reason::kNone;
 }
 
+bool FramedCodec::is_attribute(std::string_view name) const {
+  for (uint32_t i = 0; i < table_.attribute_count; ++i)
+    if (equals_ignore_case(name, table_.attributes[i])) return true;
+  return false;
+}
+
 /// Makes `bytes` the head with its edits applied, and `f` its description.
 Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_frame& f,
                               std::span<uint8_t>& bytes) {
@@ -83,6 +89,7 @@ Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_fram
   uint32_t count = 0;
   size_t cap = head.wire.size() + 64;
   for (const HeaderEdit* e = head.edits; e; e = e->next) {
+    if (is_attribute(e->name)) return Reason::kEditFailed;
     ++count;
     cap += e->name.size() + e->value.size() + 16;
   }
@@ -137,6 +144,7 @@ bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_fram
     std::memcpy(scratch, conn(), table_.conn_state_size);
   }
   now.size = sizeof now;
+  now.want = was.want;
   int verdict = table_.probe(table_.context, memory, bytes.data(), bytes.size(), &now);
   return verdict == DRAGOMAN_FRAME && !frame_fault(now) && now.kind == was.kind &&
          now.head_len == bytes.size() && now.total_len <= options_.frame_bytes_max &&

@@ -74,6 +74,8 @@ class HeaderList {
   }
   /// Appends a copy.
   void add(std::string_view name, std::string_view value) { push(arena_->copy(name), arena_->copy(value), header_id(name)); }
+  /// Appends a copy of `name` with a value that lives as long as the arena.
+  void add_name(std::string_view name, std::string_view value) { push(arena_->copy(name), value, header_id(name)); }
   /// Replaces every field of that name by one (at the first one's place), or appends.
   void set(std::string_view name, std::string_view value);
   /// Returns how many were removed. Order is kept.

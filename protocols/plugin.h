@@ -105,9 +105,13 @@ typedef struct dragoman_frame {
   uint64_t
       checksum_offset; /* CRC32: where the field starts, >= head_len; it is the last field of the frame */
   const char* reason;  /* literal, with MALFORMED / TOO_BIG / UNSUPPORTED */
+  uint32_t want;       /* set by the host: what view() will be asked for, so that a head need be no longer than
+                          that takes */
+  uint32_t reserved;   /* 0 */
 } dragoman_frame;
 
-/* Bits of `want`: what view() should give. A codec may give more, never less. */
+/* Bits of `want`: what view() should give. A codec may give more, never less. Attributes come with the
+ * headers. */
 enum { DRAGOMAN_WANT_SERVICE = 1, DRAGOMAN_WANT_METHOD = 2, DRAGOMAN_WANT_HEADERS = 4 };
 
 /* Bits of view.flags */
@@ -115,6 +119,9 @@ enum {
   DRAGOMAN_VIEW_OPAQUE = 1 /* this head has no header section that could be read or edited; headers already
                               given (before that was known) are forgotten */
 };
+
+#define DRAGOMAN_ATTRIBUTES_MAX 16
+#define DRAGOMAN_ATTRIBUTE_BYTES_MAX 1024
 
 typedef struct dragoman_view {
   uint32_t size;
@@ -124,6 +131,10 @@ typedef struct dragoman_view {
   /* Called once per header when DRAGOMAN_WANT_HEADERS is set; spans into the head. */
   void (*header)(void* ctx, dragoman_bytes name, dragoman_bytes value);
   void* ctx;
+  /* Called at most once per attribute when DRAGOMAN_WANT_HEADERS is set: `index` into the table's
+   * `attributes`; `value` is a span into the head, or other memory that is valid during the call, then of at
+   * most DRAGOMAN_ATTRIBUTE_BYTES_MAX bytes. Null when nobody asks. */
+  void (*attribute)(void* ctx, uint32_t index, dragoman_bytes value);
 } dragoman_view;
 
 enum { DRAGOMAN_EDIT_SET = 0, DRAGOMAN_EDIT_ADD = 1, DRAGOMAN_EDIT_REMOVE = 2 };
@@ -164,6 +175,11 @@ typedef struct dragoman_codec {
   uint32_t detect_bytes_max; /* with this many bytes probe() can tell mine from not mine */
   uint32_t id_len;           /* bytes of the integer id every frame carries; 0 = none, or opaque ids */
   const void* context;       /* passed to every function; never written, never read by the host */
+  /* Names of what view() tells beyond service, method and the headers on the wire: [a-z0-9_.-]{1,64}, at most
+   * DRAGOMAN_ATTRIBUTES_MAX. Routes, filters and logs see an attribute as a header of that name, which hides
+   * one of the same name on the wire and can't be edited. */
+  const char* const* attributes;
+  uint32_t attribute_count;
 
   /* required */
   int (*probe)(const void* context, void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out);

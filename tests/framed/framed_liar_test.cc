@@ -187,6 +187,71 @@ TEST(Liar, ViewsOutsideTheHeadBreakTheConnection) {
   EXPECT_EQ(c.sink.take().size(), 20u) << "answered in the protocol";
 }
 
+TEST(Liar, AttributesThatCannotBeTrue) {
+  static const std::string kLong(DRAGOMAN_ATTRIBUTE_BYTES_MAX + 1, 'x');
+  static const char* const kNames[] = {"a", "b"};
+  using ViewFn =
+      int (*)(const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view*);
+  struct Row {
+    bool honest;
+    ViewFn view;
+  } rows[] = {
+      {true,
+       [](auto, auto, const uint8_t*, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 1, {reinterpret_cast<const uint8_t*>(kLong.data()), kLong.size() - 1});
+         return 0;
+       }},
+      {true,
+       [](auto, auto, const uint8_t* head, const dragoman_frame* f, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 0, {head, f->head_len});
+         v->attribute(v->ctx, 1, {nullptr, 0});
+         return 0;
+       }},
+      {false,
+       [](auto, auto, const uint8_t* head, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 2, {head, 1});
+         return 0;
+       }},
+      {false,
+       [](auto, auto, const uint8_t* head, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, UINT32_MAX, {head, 1});
+         return 0;
+       }},
+      {false,
+       [](auto, auto, const uint8_t* head, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 1, {head, 1});
+         v->attribute(v->ctx, 1, {head, 1});
+         return 0;
+       }},
+      {false,
+       [](auto, auto, const uint8_t*, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 1, {reinterpret_cast<const uint8_t*>(kLong.data()), kLong.size()});
+         return 0;
+       }},
+      {false,
+       [](auto, auto, const uint8_t*, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 1, {nullptr, 5});
+         return 0;
+       }},
+      {false,
+       [](auto, auto, const uint8_t* head, auto, auto, dragoman_view* v) {
+         v->attribute(v->ctx, 1, {head, UINT64_MAX});
+         return 0;
+       }},
+  };
+  for (const Row& row : rows) {
+    dragoman_codec t = *bolt_codec();
+    t.attributes = kNames;
+    t.attribute_count = 2;
+    t.view = row.view;
+    ASSERT_TRUE(check_codec(t).has_value());
+    FramedConnection c(&t, Role::kServer);
+    c.feed(BoltFrame::request(1).bytes());
+    EXPECT_EQ(c.accepted(), row.honest ? 1u : 0u);
+    EXPECT_EQ(c.events.broken_reason, row.honest ? Reason::kNone : Reason::kInternal);
+  }
+}
+
 TEST(Liar, RepliesOfImpossibleLength) {
   using ReplyFn =
       int64_t (*)(const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes,
@@ -383,6 +448,31 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
       {"CAN_CHECKSUM", [](auto& t) { t.abilities |= DRAGOMAN_CAN_CHECKSUM; }},
       {"CAN_MULTIPLEX", [](auto& t) { t.id_len = 0; }},
       {"CAN_MULTIPLEX", [](auto& t) { t.abilities &= ~uint64_t{DRAGOMAN_CAN_MULTIPLEX}; }},
+      {"attributes are missing", [](auto& t) { t.attribute_count = 1; }},
+      {"more than 16",
+       [](auto& t) {
+         static const char* const kMany[17] = {};
+         t.attributes = kMany;
+         t.attribute_count = 17;
+       }},
+      {"attribute's name",
+       [](auto& t) {
+         static const char* const kBad[] = {"good", "Bad"};
+         t.attributes = kBad;
+         t.attribute_count = 2;
+       }},
+      {"attribute's name",
+       [](auto& t) {
+         static const char* const kNull[] = {nullptr};
+         t.attributes = kNull;
+         t.attribute_count = 1;
+       }},
+      {"one name",
+       [](auto& t) {
+         static const char* const kTwice[] = {"a", "b", "a"};
+         t.attributes = kTwice;
+         t.attribute_count = 3;
+       }},
       {"set_id", [](auto& t) { t.set_id = codec_table<TextId>()->set_id; }},
   };
   for (const Row& row : rows) {

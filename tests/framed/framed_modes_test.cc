@@ -274,6 +274,70 @@ TEST(FramedCustomChecksum, IsVerifiedAndRewritten) {
   EXPECT_EQ(down.sink.take(), Summed::frame(DRAGOMAN_RESPONSE, 5, "R"));
 }
 
+TEST(FramedAttributes, AreHeadersWithoutBeingOnTheWire) {
+  FramedConnection down(codec_table<Tagged>(), Role::kServer), up(codec_table<Tagged>(), Role::kClient);
+  Hop hop(down, up);
+  std::string bytes = Tagged::frame(DRAGOMAN_REQUEST, 9, "eu", "a=1");
+  for (size_t cut = 1; cut <= bytes.size(); ++cut) {
+    down.feed(bytes.substr(0, cut));
+    down.feed(bytes.substr(cut));
+    ASSERT_EQ(down.accepted(), cut);
+    const Head& head = *down.at(cut - 1).head;
+    EXPECT_EQ(head.header("zone"), "eu");
+    EXPECT_EQ(head.header("KIND"), "request") << "made up by the codec, kept by the host";
+    EXPECT_EQ(head.header("a"), "1");
+    bool found = true;
+    head.header("deep", &found);
+    EXPECT_FALSE(found);
+    EXPECT_EQ(head.headers.size(), 3u);
+    std::string sent = up.sink.take();
+    sent[2] = 9;
+    EXPECT_EQ(sent, bytes);
+  }
+}
+
+TEST(FramedAttributes, StayWithAnOpaqueHeadAndMayBeEmpty) {
+  FramedConnection down(codec_table<Tagged>(), Role::kServer);
+  down.feed(Tagged::frame(DRAGOMAN_REQUEST, 9, "deep", "no pair"));
+  const Head& head = *down.at(0).head;
+  EXPECT_TRUE(head.opaque);
+  EXPECT_EQ(head.header("zone"), "deep");
+  bool found = false;
+  EXPECT_EQ(head.header("deep", &found), "");
+  EXPECT_TRUE(found);
+}
+
+TEST(FramedAttributes, HideHeadersOfTheirNameAndCannotBeEdited) {
+  FramedConnection down(codec_table<Tagged>(), Role::kServer), up(codec_table<Tagged>(), Role::kClient);
+  Hop hop(down, up);
+  down.events.then_exchange = [start = down.events.then_exchange](FakeMessageSink& sink) {
+    start(sink);
+    sink.then_head = [pass = sink.then_head](Head& h, bool end) {
+      h.set_header(h.frame.id == 1 ? "Zone" : "b", "2");
+      pass(h, end);
+    };
+  };
+  down.feed(Tagged::frame(DRAGOMAN_REQUEST, 1, "eu", "ZONE=forged"));
+  EXPECT_EQ(hop.failures, std::vector<Reason>{Reason::kEditFailed});
+  EXPECT_EQ(up.sink.take(), "");
+  down.feed(Tagged::frame(DRAGOMAN_REQUEST, 2, "eu", "ZONE=forged"));
+  EXPECT_EQ(down.at(1).head->header("zone"), "eu");
+  EXPECT_EQ(down.at(1).head->headers.size(), 3u);  // zone, kind, b
+  std::string sent = up.sink.take();
+  ASSERT_EQ(sent.size(), 10u);
+  EXPECT_EQ(sent.substr(3), Tagged::frame(DRAGOMAN_REQUEST, 2, "eu", "b=2").substr(3));
+}
+
+TEST(FramedAttributes, NobodyPaysForWhatIsNotWanted) {
+  CodecOptions options = framed_options();
+  options.framed.want = DRAGOMAN_WANT_SERVICE;
+  FramedConnection down(codec_table<Tagged>(), Role::kServer, options);
+  down.feed(Tagged::frame(DRAGOMAN_REQUEST, 9, "eu", "a=1"));
+  EXPECT_EQ(down.at(0).head->headers.size(), 0u);
+  EXPECT_EQ(down.at(0).head->wire.size(), 5u) << "probe() is told what view() will be asked for";
+  EXPECT_EQ(down.at(0).body, "eua=1");
+}
+
 TEST(FramedConnectionMemory, IsPerConnectionAndZeroed) {
   // Summed understands three heads a connection.
   for (int round = 0; round < 2; ++round) {

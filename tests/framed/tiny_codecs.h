@@ -1,5 +1,5 @@
 // Small protocols, each with something that Bolt has not: no ids, text ids, a checksum of its own, memory of
-// a connection.
+// a connection, attributes.
 #pragma once
 
 #include <numeric>
@@ -125,6 +125,62 @@ struct Summed {
     out += body;
     return out + static_cast<char>(std::accumulate(
                      out.begin(), out.end(), 0, [](int a, char c) { return a + static_cast<uint8_t>(c); }));
+  }
+};
+
+/// 'T' kind id, u8 zone length, u8 pair length, zone, pair: 'name=value'. Attributes: the zone; the kind in
+/// words; `deep`, given for the zone 'deep' only.
+struct Tagged {
+  static constexpr const char* kName = "tagged";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = 600;
+  static constexpr uint32_t kDetectBytesMax = 1;
+  static constexpr uint32_t kIdLen = 1;
+  static constexpr const char* kAttributes[] = {"zone", "kind", "deep"};
+
+  int probe(std::span<const uint8_t> b, codec::Frame& f) {
+    if (b[0] != 'T') return codec::not_mine();
+    if (b.size() < 5) return codec::need(f, 5);
+    f.kind = b[1];
+    f.id_type = DRAGOMAN_ID_BE;
+    f.id_offset = 2;
+    f.id_len = 1;
+    f.id = b[2];
+    f.total_len = 5u + b[3] + b[4];
+    // The pair is part of the head only where somebody reads it.
+    f.head_len = f.want & DRAGOMAN_WANT_HEADERS ? static_cast<uint32_t>(f.total_len) : 5u;
+    return codec::found(f);
+  }
+  bool view(const codec::Message& m, uint32_t want, codec::View& v) {
+    if (!(want & DRAGOMAN_WANT_HEADERS)) return true;
+    std::string_view text(reinterpret_cast<const char*>(m.head.data()) + 5, m.head.size() - 5);
+    std::string_view zone = text.substr(0, m.head[3]), pair = text.substr(m.head[3]);
+    v.attribute(0, zone);
+    if (size_t eq = pair.find('='); eq != pair.npos)
+      v.header(pair.substr(0, eq), pair.substr(eq + 1));
+    else
+      v.opaque();
+    std::string kind = m.frame.kind == DRAGOMAN_REQUEST ? "request" : "other";
+    v.attribute(1, kind);
+    if (zone == "deep") v.attribute(2, "");
+    return true;
+  }
+  uint32_t outcome(const codec::Message&) { return DRAGOMAN_OUTCOME_OK; }
+  bool reply(const codec::Message& m, uint32_t, std::string_view, ByteWriter& out) {
+    out.text(frame(DRAGOMAN_RESPONSE, static_cast<uint8_t>(m.frame.id), "", ""));
+    return true;
+  }
+  bool edit(const codec::Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
+    std::string_view zone(reinterpret_cast<const char*>(m.head.data()) + 5, m.head[3]);
+    std::string pair =
+        std::string(codec::text_of(edits[0].name)) + "=" + std::string(codec::text_of(edits[0].value));
+    out.text(frame(m.frame.kind, static_cast<uint8_t>(m.frame.id), zone, pair));
+    return true;
+  }
+  static std::string frame(uint32_t kind, uint8_t id, std::string_view zone, std::string_view pair) {
+    return std::string{'T', static_cast<char>(kind), static_cast<char>(id), static_cast<char>(zone.size()),
+                       static_cast<char>(pair.size())} +
+           std::string(zone) + std::string(pair);
   }
 };
 
