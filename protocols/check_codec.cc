@@ -48,7 +48,6 @@ Result<void> check_codec(const dragoman_codec& t) {
     return wrong("CAN_CHECKSUM and checksum don't go together");
   if (has(DRAGOMAN_CAN_MULTIPLEX) != (t.id_len > 0 || t.set_id))
     return wrong("CAN_MULTIPLEX needs id_len or set_id, and they need it");
-  if (t.id_len > 0 && t.set_id) return wrong("id_len is for integer ids, set_id for opaque ones");
   return {};
 }
 

@@ -149,6 +149,7 @@ class FramedCodec final : public ConnectionCodec {
   Reason edit_head(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes);
   Reason rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
                     std::span<const uint8_t> id);
+  Reason rewrite_number(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
   bool same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                   bool same_id);
   Reason assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);

@@ -81,10 +81,13 @@ const char* FramedCodec::frame_fault(const dragoman_frame& f) const {
   if (f.total_len == 0) return "codec: frame of no bytes";
   if (f.head_len == 0 || f.head_len > f.total_len) return "codec: head length out of range";
   if (f.kind < DRAGOMAN_REQUEST || f.kind > DRAGOMAN_STREAM_CANCEL) return "codec: unknown frame kind";
-  if (f.id_type > DRAGOMAN_ID_BYTES) return "codec: unknown id type";
+  if (f.id_type > DRAGOMAN_ID_CODED) return "codec: unknown id type";
   if (f.id_type != DRAGOMAN_ID_NONE) {
     if (f.id_offset > f.head_len || f.id_len > f.head_len - f.id_offset) return "codec: id outside the head";
-    if (is_integer_id(f) ? f.id_len != table_.id_len : f.id_len == 0) return "codec: id length out of range";
+    bool right = is_integer_id(f)                     ? f.id_len == table_.id_len && !table_.set_id
+                 : f.id_type == DRAGOMAN_ID_CODED ? table_.id_len > 0 && table_.set_id
+                                                  : f.id_len > 0 && table_.id_len == 0;
+    if (!right) return "codec: id length out of range";
   }
   switch (f.checksum) {
     case DRAGOMAN_CHECKSUM_NONE:
@@ -354,7 +357,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
 
 /// The number in our own id of an answer; false when it can't be one of ours.
 bool FramedCodec::table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const {
-  if (is_integer_id(f)) {
+  if (is_integer_id(f) || f.id_type == DRAGOMAN_ID_CODED) {
     id = f.id;
     return true;
   }

@@ -48,7 +48,8 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     }
   } else if (f.checksum == DRAGOMAN_CHECKSUM_CRC32) {
     // Only the part up to the id changed when nothing was edited; the mask is over what follows it.
-    bool same_layout = !head.edits && f.head_len == edited.head_len;
+    bool same_layout =
+        !head.edits && f.head_len == edited.head_len && f.id_type != DRAGOMAN_ID_CODED;
     size_t now = same_layout ? f.id_offset + f.id_len : f.head_len;
     size_t was = same_layout ? now : head.wire.size();
     if (now != was || std::memcmp(bytes.data(), head.wire.data(), now) != 0) {
@@ -117,7 +118,7 @@ Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_fram
   return Reason::kEditFailed;
 }
 
-/// Makes `bytes` the head with opaque id `id`.
+/// Makes `bytes` the head with opaque id `id`, or with the number x.id in the codec's own encoding.
 Reason FramedCodec::rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
                                std::span<const uint8_t> id) {
   size_t cap = bytes.size() + id.size() + 64;
@@ -128,10 +129,19 @@ Reason FramedCodec::rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<u
   if (n <= 0 || n > static_cast<int64_t>(cap)) return Reason::kEditFailed;
   bytes = {out, static_cast<size_t>(n)};
   dragoman_frame now{};
-  if (!same_frame(bytes, f, now, false) || !std::ranges::equal(bytes.subspan(now.id_offset, now.id_len), id))
-    return Reason::kEditFailed;
+  if (!same_frame(bytes, f, now, false)) return Reason::kEditFailed;
+  bool written = f.id_type == DRAGOMAN_ID_CODED
+                     ? now.id == x.id
+                     : std::ranges::equal(bytes.subspan(now.id_offset, now.id_len), id);
+  if (!written) return Reason::kEditFailed;
   f = now;
   return Reason::kNone;
+}
+
+Reason FramedCodec::rewrite_number(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes) {
+  uint8_t number[8];
+  store_be<uint64_t>(number, x.id);
+  return rewrite_id(x, f, bytes, number);
 }
 
 /// Whether a head that the table changed still describes the same frame, with the same body after it.
@@ -166,6 +176,7 @@ Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<ui
     if (f.id_type == DRAGOMAN_ID_BYTES)
       return rewrite_id(x, f, bytes, x.head.wire.subspan(asked.id_offset, asked.id_len));
     x.id = asked.id;
+    if (f.id_type == DRAGOMAN_ID_CODED) return rewrite_number(x, f, bytes);
   } else {
     if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kUnsupported;  // can't share a connection
     if (f.kind == DRAGOMAN_ONEWAY) {
@@ -180,6 +191,11 @@ Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<ui
       for (size_t i = 0; i < kHexIdBytes; ++i) text[i] = "0123456789abcdef"[x.id >> (60 - 4 * i) & 15];
       std::fill(text + kHexIdBytes, text + len, uint8_t{'0'});
       Reason why = rewrite_id(x, f, bytes, {text, len});
+      if (why != Reason::kNone) give_id_back(x);
+      return why;
+    }
+    if (f.id_type == DRAGOMAN_ID_CODED) {
+      Reason why = rewrite_number(x, f, bytes);
       if (why != Reason::kNone) give_id_back(x);
       return why;
     }

@@ -60,8 +60,12 @@ enum {
   DRAGOMAN_ID_NONE = 0, /* no id on the wire: ping-pong or bound pools only */
   DRAGOMAN_ID_BE = 1,   /* unsigned big-endian, id_len 1, 2, 4 or 8 */
   DRAGOMAN_ID_LE = 2,
-  DRAGOMAN_ID_BYTES = 3 /* id_len opaque bytes, rewritten through set_id; the host writes 16 lower-case hex
-                           digits (padded with '0' to the old length when that is longer) */
+  DRAGOMAN_ID_BYTES = 3, /* id_len opaque bytes, rewritten through set_id; the host writes 16 lower-case hex
+                            digits (padded with '0' to the old length when that is longer) */
+  DRAGOMAN_ID_CODED = 4  /* a number in the codec's own encoding (a varint, decimal digits, two places), as
+                            frame.id; id_offset and id_len say where, id_len 0 = left out. Rewritten through
+                            set_id, which gets the number as 8 bytes big-endian; table.id_len says how many
+                            bytes numbers may take */
 };
 
 enum {
@@ -204,7 +208,7 @@ typedef struct dragoman_codec {
                              const dragoman_frame* frame, uint8_t* out, uint64_t cap);
   /* CAN_GOAWAY */
   int64_t (*goaway)(const void* context, void* conn, uint32_t variant, uint8_t* out, uint64_t cap);
-  /* CAN_MULTIPLEX with ID_BYTES: the whole head with another id. */
+  /* CAN_MULTIPLEX with ID_BYTES or ID_CODED: the whole head with another id. */
   int64_t (*set_id)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
                     dragoman_bytes id, uint8_t* out, uint64_t cap);
   /* CAN_CHECKSUM: `bytes` is the whole frame. fix = 0: 1 when its checksum is right, else 0. fix = 1: writes

@@ -58,6 +58,7 @@ TEST(Liar, ImpossibleFramesBreakTheConnection) {
     ROW("id of another length", f.id_len = 8),
     ROW("id of no length", f.id_len = 0),
     ROW("bytes id of no length", f.id_type = DRAGOMAN_ID_BYTES; f.id_len = 0),
+    ROW("coded id without set_id", f.id_type = DRAGOMAN_ID_CODED),
     ROW("checksum kind", f.checksum = 9),
     ROW("checksum inside the head", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = 3),
     ROW("checksum not last", f.checksum = DRAGOMAN_CHECKSUM_CRC32; f.checksum_offset = f.total_len - 5),
@@ -473,7 +474,6 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
          t.attributes = kTwice;
          t.attribute_count = 3;
        }},
-      {"set_id", [](auto& t) { t.set_id = codec_table<TextId>()->set_id; }},
   };
   for (const Row& row : rows) {
     dragoman_codec t = *bolt_codec();

@@ -256,6 +256,46 @@ TEST(FramedTextIds, PassThroughWhenBound) {
             TextId::frame(DRAGOMAN_RESPONSE, "q", "Q") + TextId::frame(DRAGOMAN_RESPONSE, "p", "P"));
 }
 
+TEST(FramedCodedIds, AreRewrittenInTheCodecsEncodingAndRestored) {
+  ASSERT_TRUE(check_codec(*codec_table<DecimalId>()).has_value());
+  // Left out, short, and the largest; the same one twice in flight.
+  for (std::string id : {"", "7", "4294967295"}) {
+    std::string restored = id.empty() ? "0" : id;
+    FramedConnection down(codec_table<DecimalId>(), Role::kServer),
+        up(codec_table<DecimalId>(), Role::kClient);
+    Hop hop(down, up);
+    down.feed(DecimalId::frame(DRAGOMAN_REQUEST, id, "one") + DecimalId::frame(DRAGOMAN_REQUEST, id, "two"));
+    std::string sent = up.sink.take();
+    std::string first = sent.substr(2, sent.find(';') - 2);
+    std::string rest = sent.substr(sent.find(";\x03one") + 5);
+    std::string second = rest.substr(2, rest.find(';') - 2);
+    EXPECT_EQ(sent, DecimalId::frame(DRAGOMAN_REQUEST, first, "one") +
+                        DecimalId::frame(DRAGOMAN_REQUEST, second, "two"));
+    EXPECT_NE(first, second);
+    up.feed(DecimalId::frame(DRAGOMAN_RESPONSE, second, "TWO") +
+            DecimalId::frame(DRAGOMAN_RESPONSE, first, "ONE"));
+    EXPECT_EQ(down.sink.take(), DecimalId::frame(DRAGOMAN_RESPONSE, restored, "TWO") +
+                                    DecimalId::frame(DRAGOMAN_RESPONSE, restored, "ONE"));
+    for (const std::string& odd : {first, std::string("900001"), std::string("999999")})
+      up.feed(DecimalId::frame(DRAGOMAN_RESPONSE, odd, "?"));
+    EXPECT_EQ(up.events.count(CodecEvent::kLateAnswer), 1u);
+    EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 2u);
+    EXPECT_EQ(up.events.broken, 0);
+  }
+}
+
+TEST(FramedCodedIds, PassThroughWhenBound) {
+  FramedConnection down(codec_table<DecimalId>(), Role::kServer),
+      up(codec_table<DecimalId>(), Role::kClient, framed_options(PoolMode::kBound));
+  Hop hop(down, up);
+  down.feed(DecimalId::frame(DRAGOMAN_REQUEST, "5", "1") + DecimalId::frame(DRAGOMAN_REQUEST, "06", "2"));
+  EXPECT_EQ(up.sink.take(),
+            DecimalId::frame(DRAGOMAN_REQUEST, "5", "1") + DecimalId::frame(DRAGOMAN_REQUEST, "06", "2"));
+  up.feed(DecimalId::frame(DRAGOMAN_RESPONSE, "6", "Q") + DecimalId::frame(DRAGOMAN_RESPONSE, "5", "P"));
+  EXPECT_EQ(down.sink.take(),
+            DecimalId::frame(DRAGOMAN_RESPONSE, "6", "Q") + DecimalId::frame(DRAGOMAN_RESPONSE, "5", "P"));
+}
+
 TEST(FramedCustomChecksum, IsVerifiedAndRewritten) {
   ASSERT_TRUE(check_codec(*codec_table<Summed>()).has_value());
   FramedConnection down(codec_table<Summed>(), Role::kServer), up(codec_table<Summed>(), Role::kClient);

@@ -82,6 +82,49 @@ struct TextId {
   }
 };
 
+/// 'D' kind, decimal id and ';' (nothing but ';' = 0), u8 body length, body. Ids are numbers of any length.
+struct DecimalId {
+  static constexpr const char* kName = "decimalid";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = 30;
+  static constexpr uint32_t kDetectBytesMax = 1;
+  static constexpr uint32_t kIdLen = 4;
+
+  int probe(std::span<const uint8_t> b, codec::Frame& f) {
+    if (b[0] != 'D') return codec::not_mine();
+    for (size_t i = 2;; ++i) {
+      if (i > 12) return codec::refuse(f, DRAGOMAN_MALFORMED, "decimalid: id");
+      if (b.size() < i + 2) return codec::need(f, i + 2);
+      if (b[i] == ';') {
+        f.kind = b[1];
+        f.head_len = static_cast<uint32_t>(i + 2);
+        f.total_len = f.head_len + b[i + 1];
+        f.id_type = DRAGOMAN_ID_CODED;
+        f.id_offset = 2;
+        f.id_len = static_cast<uint32_t>(i - 2);
+        return codec::found(f);
+      }
+      f.id = f.id * 10 + (b[i] - '0');
+    }
+  }
+  bool view(const codec::Message&, uint32_t, codec::View&) { return true; }
+  uint32_t outcome(const codec::Message&) { return DRAGOMAN_OUTCOME_OK; }
+  bool reply(const codec::Message& m, uint32_t, std::string_view, ByteWriter& out) {
+    out.text(frame(DRAGOMAN_RESPONSE, std::to_string(m.frame.id), ""));
+    return true;
+  }
+  bool set_id(const codec::Message& m, std::span<const uint8_t> id, ByteWriter& out) {
+    out.text(std::string{'D', static_cast<char>(m.frame.kind)} +
+             std::to_string(load_be<uint64_t>(id.data())) + ';');
+    out.u8(m.head.back());
+    return true;
+  }
+  static std::string frame(uint32_t kind, std::string_view id, std::string_view body) {
+    return std::string{'D', static_cast<char>(kind)} + std::string(id) + ';' + static_cast<char>(body.size()) +
+           std::string(body);
+  }
+};
+
 /// 'C' kind u16le id, u8 body length, body, u8 sum of all before it. Remembers how many heads it was shown.
 struct Summed {
   static constexpr const char* kName = "summed";
