@@ -19,7 +19,7 @@ Result<void> check_codec(const dragoman_codec& t) {
   auto wrong = [&name](const char* what) { return unexpected("codec " + name + ": " + what); };
   if (!t.probe || !t.view || !t.outcome || !t.reply)
     return wrong("probe, view, outcome and reply are required");
-  if (t.conn_state_size > 256) return wrong("conn_state_size is over 256");
+  if (t.conn_state_size > DRAGOMAN_CONN_STATE_MAX) return wrong("conn_state_size is over 1024");
   if (t.head_bytes_max == 0 || t.head_bytes_max > ConnectionCodec::kHeadroom)
     return wrong("head_bytes_max is not in 1..131072");
   if (t.detect_bytes_max == 0 || t.detect_bytes_max > t.head_bytes_max)
@@ -46,7 +46,9 @@ Result<void> check_codec(const dragoman_codec& t) {
     return wrong("CAN_GOAWAY and goaway don't go together");
   if (has(DRAGOMAN_CAN_CHECKSUM) != (t.checksum != nullptr))
     return wrong("CAN_CHECKSUM and checksum don't go together");
-  if (has(DRAGOMAN_CAN_MULTIPLEX) != (t.id_len > 0 || t.set_id))
+  if (has(DRAGOMAN_ONLY_BOUND) && has(DRAGOMAN_CAN_MULTIPLEX))
+    return wrong("ONLY_BOUND and CAN_MULTIPLEX exclude each other");
+  if (!has(DRAGOMAN_ONLY_BOUND) && has(DRAGOMAN_CAN_MULTIPLEX) != (t.id_len > 0 || t.set_id))
     return wrong("CAN_MULTIPLEX needs id_len or set_id, and they need it");
   return {};
 }

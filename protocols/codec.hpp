@@ -8,6 +8,7 @@
 //     static constexpr uint32_t kHeadBytesMax = 1024;    // no head is longer
 //     static constexpr uint32_t kDetectBytesMax = 8;     // bytes that tell mine from not mine
 //     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id, for multiplexing
+//     static constexpr bool kOnlyBound = true;           // optional: DRAGOMAN_ONLY_BOUND
 //     static constexpr const char* kAttributes[] = {"zone"};  // optional: names for view.attribute()
 //
 //     // Required:
@@ -23,11 +24,13 @@
 //     bool goaway(uint32_t variant, ByteWriter& out);
 //     bool set_id(const Message& message, std::span<const uint8_t> id, ByteWriter& out);
 //     bool checksum(std::span<uint8_t> frame_bytes, const Message& message, bool fix);
+//     int extent(const Frame& frame, uint64_t offset, std::span<const uint8_t> bytes, uint64_t& used);
 //   };
 //
 // Data members of the struct are its memory of one connection: the host keeps one zeroed object a connection
-// (at most 256 bytes, no constructor, no destructor). A struct without members costs nothing. Functions
-// return false when they can't do what was asked. Exceptions are caught here and mean the same.
+// (at most 1024 bytes, no constructor, no destructor). A struct without members costs nothing. Functions
+// return false when they can't do what was asked; reply() that returns true and wrote nothing makes the host
+// close the connection. Exceptions are caught here and mean the same.
 #pragma once
 
 #include <concepts>
@@ -141,6 +144,11 @@ concept CanChecksum = requires(C c, std::span<uint8_t> b, const Message& m, bool
 };
 
 template <class C>
+concept CanMeasure = requires(C c, const Frame& f, std::span<const uint8_t> b, uint64_t& used) {
+  { c.extent(f, uint64_t{0}, b, used) } -> std::same_as<int>;
+};
+
+template <class C>
 constexpr uint32_t id_len() {
   if constexpr (requires { C::kIdLen; })
     return C::kIdLen;
@@ -152,8 +160,8 @@ template <class C>
 dragoman_codec make_table() {
   static_assert(std::is_trivially_copyable_v<C> && std::is_trivially_destructible_v<C>,
                 "a codec's members are plain memory of one connection");
-  static_assert(std::is_empty_v<C> || (sizeof(C) <= 256 && alignof(C) <= 16),
-                "connection state is at most 256 bytes");
+  static_assert(std::is_empty_v<C> || (sizeof(C) <= DRAGOMAN_CONN_STATE_MAX && alignof(C) <= 16),
+                "connection state is at most 1024 bytes");
   static_assert(CanHeartbeat<C> == CanAnswerHeartbeat<C>, "heartbeat and heartbeat_reply come together");
 
   dragoman_codec t{};
@@ -170,7 +178,10 @@ dragoman_codec make_table() {
     t.attributes = C::kAttributes;
     t.attribute_count = std::size(C::kAttributes);
   }
-  if (t.id_len > 0 || CanSetId<C>) t.abilities |= DRAGOMAN_CAN_MULTIPLEX;
+  if constexpr (requires { C::kOnlyBound; })
+    t.abilities |= DRAGOMAN_ONLY_BOUND;
+  else if (t.id_len > 0 || CanSetId<C>)
+    t.abilities |= DRAGOMAN_CAN_MULTIPLEX;
 
   t.probe = [](const void*, void* conn, const uint8_t* data, uint64_t len, Frame* out) -> int {
     try {
@@ -247,6 +258,17 @@ dragoman_codec make_table() {
                                       message(bytes, frame), fix != 0);
       } catch (...) {
         return 0;
+      }
+    };
+  }
+  if constexpr (CanMeasure<C>) {
+    t.extent = [](const void*, void* conn, const Frame* frame, uint64_t offset, const uint8_t* data,
+                  uint64_t len, uint64_t* used) -> int {
+      try {
+        return self<C>(conn).extent(*frame, offset,
+                                    std::span<const uint8_t>(data, static_cast<size_t>(len)), *used);
+      } catch (...) {
+        return DRAGOMAN_MALFORMED;
       }
     };
   }

@@ -202,6 +202,7 @@ struct Protocol {
   bool multiplexed = false;      // many exchanges on one connection
   bool has_heartbeat = false;
   bool has_goaway = false;
+  bool only_bound = false;       // clients need a connection of their own to one backend
   std::unique_ptr<ConnectionCodec> (*create)(const Protocol& self, Role role, ByteSink& out, ConnectionEvents& events,
                                              const CodecOptions& options) = nullptr;
   const dragoman_codec* table = nullptr;  // framed protocols

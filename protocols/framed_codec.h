@@ -53,6 +53,8 @@ struct FramedExchange final : public Exchange, public ListLink<>, public ListLin
   bool one_way = false;
   bool holds_id = false;  // `id` is live in the id table
   bool written = false;   // bytes of our frame were given to the transport
+  bool ordered = false;   // theirs: the answer waits for those before it
+  bool unsized = false;   // the length of our frame shows at its end
   bool released = false;  // only waits for its turn in the answer order
   bool patches = false;   // the frame's checksum is to be changed by `mask`
   uint8_t mask[4] = {};
@@ -69,6 +71,12 @@ using Exchanges = ObjectPool<FramedExchange>;
 inline bool is_integer_id(const dragoman_frame& f) {
   return f.id_type == DRAGOMAN_ID_BE || f.id_type == DRAGOMAN_ID_LE;
 }
+
+inline bool has_number(const dragoman_frame& f) {
+  return is_integer_id(f) || f.id_type == DRAGOMAN_ID_CODED;
+}
+
+inline bool is_unsized(const dragoman_frame& f) { return f.total_len == DRAGOMAN_LENGTH_UNKNOWN; }
 
 inline bool is_request(const dragoman_frame& f) {
   return f.kind == DRAGOMAN_REQUEST || f.kind == DRAGOMAN_ONEWAY;
@@ -110,6 +118,9 @@ class FramedCodec final : public ConnectionCodec {
   void release(FramedExchange& x);
 
  private:
+  /// What came of asking the table for bytes.
+  enum class Answer : uint8_t { kMade, kNone, kFailed };
+
   /// Receiving side of a checksummed frame.
   struct Crc {
     bool active = false;
@@ -134,6 +145,7 @@ class FramedCodec final : public ConnectionCodec {
 
   size_t read_frame(const uint8_t* p, size_t n);
   size_t read_body(const uint8_t* p, size_t n);
+  Reason measure(const dragoman_frame& f, const uint8_t* p, size_t n, size_t& used);
   const char* frame_fault(const dragoman_frame& f) const;
   void on_request(const uint8_t* p, size_t here, const dragoman_frame& f, bool supported);
   void turn_away(const uint8_t* p, const dragoman_frame& f, Reason reason);
@@ -158,8 +170,8 @@ class FramedCodec final : public ConnectionCodec {
   void end_output(FramedExchange& x);
   void flush_answers();
   template <class Make>
-  bool make(FramedExchange* into, Make&& f);
-  bool answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text = {},
+  Answer make(FramedExchange* into, Make&& f);
+  Answer answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text = {},
               FramedExchange* into = nullptr);
   void answer_partial(Reason reason);
 
@@ -185,7 +197,9 @@ class FramedCodec final : public ConnectionCodec {
   // Input.
   ByteChain stash_;                    // the beginning of an incomplete head
   uint64_t need_ = 0;                  // with a stash: bytes before it is worth asking again
-  uint64_t body_left_ = 0;             // of the frame being read
+  uint64_t body_left_ = 0;             // of the frame being read; LENGTH_UNKNOWN: extent() will tell
+  uint64_t body_read_ = 0;             // of such a frame
+  dragoman_frame unsized_{};           // that frame
   FramedExchange* reading_ = nullptr;  // who gets that body; null: it is skipped
   Crc crc_;
 
@@ -215,25 +229,26 @@ class FramedCodec final : public ConnectionCodec {
   bool goaway_ = false;
 };
 
-/// Lets the table write something; false when it can't or lies. `into`: it becomes part of that exchange's
+/// Lets the table write something. kFailed: it can't, or lies. `into`: it becomes part of that exchange's
 /// buffer.
 template <class Make>
-bool FramedCodec::make(FramedExchange* into, Make&& f) {
+FramedCodec::Answer FramedCodec::make(FramedExchange* into, Make&& f) {
   uint8_t small[512] = {};
   std::vector<uint8_t> large;
   const uint8_t* bytes = small;
   int64_t n = f(small, sizeof small);
-  if (n <= 0 || n > static_cast<int64_t>(kReplyBytesMax)) return false;
+  if (n == 0) return Answer::kNone;
+  if (n < 0 || n > static_cast<int64_t>(kReplyBytesMax)) return Answer::kFailed;
   if (n > static_cast<int64_t>(sizeof small)) {
     large.resize(static_cast<size_t>(n));
-    if (f(large.data(), large.size()) != n) return false;
+    if (f(large.data(), large.size()) != n) return Answer::kFailed;
     bytes = large.data();
   }
   if (into)
     into->buffer.append(bytes, static_cast<size_t>(n));
   else
     put(nullptr, bytes, static_cast<size_t>(n));
-  return true;
+  return Answer::kMade;
 }
 
 }  // namespace dragoman::framed

@@ -79,12 +79,16 @@ void FramedCodec::on_data(uint8_t* data, size_t n) {
 /// Null, or what can't be true about a frame.
 const char* FramedCodec::frame_fault(const dragoman_frame& f) const {
   if (f.total_len == 0) return "codec: frame of no bytes";
+  if (is_unsized(f)) {
+    if (!table_.extent || f.checksum != DRAGOMAN_CHECKSUM_NONE) return "codec: length that can't be found";
+    if (!is_request(f) && f.kind != DRAGOMAN_RESPONSE) return "codec: control frame of unknown length";
+  }
   if (f.head_len == 0 || f.head_len > f.total_len) return "codec: head length out of range";
   if (f.kind < DRAGOMAN_REQUEST || f.kind > DRAGOMAN_STREAM_CANCEL) return "codec: unknown frame kind";
   if (f.id_type > DRAGOMAN_ID_CODED) return "codec: unknown id type";
   if (f.id_type != DRAGOMAN_ID_NONE) {
     if (f.id_offset > f.head_len || f.id_len > f.head_len - f.id_offset) return "codec: id outside the head";
-    bool right = is_integer_id(f)                     ? f.id_len == table_.id_len && !table_.set_id
+    bool right = is_integer_id(f)                 ? f.id_len == table_.id_len
                  : f.id_type == DRAGOMAN_ID_CODED ? table_.id_len > 0 && table_.set_id
                                                   : f.id_len > 0 && table_.id_len == 0;
     if (!right) return "codec: id length out of range";
@@ -150,7 +154,8 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   // Control frames are acted on when they are complete, so they must be no longer than a head.
   bool control = supported && !is_request(f) && f.kind != DRAGOMAN_RESPONSE;
   uint64_t whole = control ? f.total_len : f.head_len;
-  if (f.total_len > options_.frame_bytes_max || whole > head_bytes_max_) {
+  if ((!is_unsized(f) && f.total_len > options_.frame_bytes_max) || f.head_len > options_.frame_bytes_max ||
+      whole > head_bytes_max_) {
     f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, n));
     refuse(Reason::kFrameTooLarge, "frame over the limit", p, n, f);
     return 0;
@@ -160,6 +165,16 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
     return 0;
   }
 
+  if (is_unsized(f)) {
+    size_t used = 0;
+    body_read_ = 0;
+    if (Reason why = measure(f, p + f.head_len, n - f.head_len, used); why != Reason::kNone) {
+      if (!broken_) refuse(why, "", p, n, f);
+      return 0;
+    }
+    unsized_ = f;
+    n = f.head_len + used;
+  }
   auto here = static_cast<size_t>(std::min<uint64_t>(n, f.total_len));
   crc_.active = false;
   if (options_.verify_checksums && f.checksum != DRAGOMAN_CHECKSUM_NONE) {
@@ -178,7 +193,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
       return 0;
     }
   }
-  body_left_ = f.total_len - here;
+  if (!is_unsized(f)) body_left_ = f.total_len - here;
   reading_ = nullptr;
 
   if (!supported && !is_request(f)) {
@@ -214,12 +229,43 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   return here;
 }
 
+/// Asks where a frame of unknown length ends. Sets body_left_ to 0 when it does within the `n` bytes at `p`.
+Reason FramedCodec::measure(const dragoman_frame& f, const uint8_t* p, size_t n, size_t& used) {
+  used = 0;
+  body_left_ = DRAGOMAN_LENGTH_UNKNOWN;
+  if (n == 0) return Reason::kNone;
+  uint64_t taken = UINT64_MAX;
+  int verdict = table_.extent(table_.context, conn(), &f, body_read_, p, n, &taken);
+  if (verdict == DRAGOMAN_TOO_BIG) return Reason::kFrameTooLarge;
+  if (verdict == DRAGOMAN_MALFORMED || verdict == DRAGOMAN_NOT_MINE) return Reason::kMalformed;
+  if (verdict == DRAGOMAN_UNSUPPORTED) return Reason::kUnsupported;
+  if (taken > n || (verdict == DRAGOMAN_NEED ? taken != n : verdict != DRAGOMAN_FRAME)) {
+    lie("codec: extent out of range");
+    return Reason::kInternal;
+  }
+  used = static_cast<size_t>(taken);
+  body_read_ += used;
+  if (f.head_len + body_read_ > options_.frame_bytes_max) return Reason::kFrameTooLarge;
+  if (verdict == DRAGOMAN_FRAME) body_left_ = 0;
+  return Reason::kNone;
+}
+
 /// More of the body of the frame being read.
 size_t FramedCodec::read_body(const uint8_t* p, size_t n) {
-  auto k = static_cast<size_t>(std::min<uint64_t>(n, body_left_));
-  body_left_ -= k;
-  bool last = body_left_ == 0;
   FramedExchange* x = reading_;
+  size_t k = 0;
+  if (body_left_ == DRAGOMAN_LENGTH_UNKNOWN) {
+    if (Reason why = measure(unsized_, p, n, k); why != Reason::kNone) {
+      if (broken_) return 0;
+      if (x && !x->ours && x->out == Part::kNone) answer(x->head.wire.data(), x->head.frame, why);
+      break_connection(by_role(why), "bad body", x);
+      return 0;
+    }
+  } else {
+    k = static_cast<size_t>(std::min<uint64_t>(n, body_left_));
+    body_left_ -= k;
+  }
+  bool last = body_left_ == 0;
   if (crc_.active) {
     crc_.update(p, k);
     if (last && crc_.sum != crc_.field) {
@@ -263,7 +309,8 @@ void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame
     return;
   }
   if (role_ == Role::kServer) variant_ = f.variant;
-  if (!has_ids() && !x.one_way) answers_.push_back(x);
+  x.ordered = !x.one_way && (!has_ids() || (f.flags & DRAGOMAN_FRAME_ORDERED));
+  if (x.ordered) answers_.push_back(x);
   MessageSink* sink = events_.on_exchange(x);
   if (!sink) {
     bool dead = x.closed;
@@ -281,13 +328,16 @@ void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame
 void FramedCodec::turn_away(const uint8_t* p, const dragoman_frame& f, Reason reason) {
   if (f.kind != DRAGOMAN_REQUEST) return;
   FramedExchange* turn = nullptr;
-  if (!answers_.empty()) {  // without ids, behind the earlier answers
+  bool ordered = !has_ids() || (f.flags & DRAGOMAN_FRAME_ORDERED);
+  if (ordered && !answers_.empty()) {  // behind the earlier answers
     turn = Exchanges::create(*this, false);
     turn->out = Part::kDone;
     turn->released = true;
     answers_.push_back(*turn);
   }
-  if (!answer(p, f, reason, {}, turn)) lie("codec: reply failed");
+  Answer made = answer(p, f, reason, {}, turn);
+  if (made == Answer::kFailed) lie("codec: reply failed");
+  if (made == Answer::kNone) break_connection(by_role(reason), "no answer in this protocol");
 }
 
 void FramedCodec::on_response(const uint8_t* p, size_t here, const dragoman_frame& f) {
@@ -303,13 +353,13 @@ void FramedCodec::on_response(const uint8_t* p, size_t here, const dragoman_fram
 
 /// Gives head and present body to the sink. `x` may be gone afterwards.
 void FramedCodec::deliver(FramedExchange& x, const uint8_t* p, size_t here, const dragoman_frame& f) {
-  bool bodiless = f.total_len == f.head_len;
+  bool bodiless = f.total_len == f.head_len;  // never when unsized
   x.in = bodiless ? Part::kDone : Part::kOpen;
   reading_ = bodiless ? nullptr : &x;
   MessageSink* sink = x.sink;
   sink->on_head(x.head, bodiless);
-  if (reading_ != &x || here == f.head_len) return;  // released or reset meanwhile, or nothing more here
   bool last = body_left_ == 0;
+  if (reading_ != &x || (here == f.head_len && !last)) return;  // gone meanwhile, or nothing more here
   if (last) {
     x.in = Part::kDone;
     reading_ = nullptr;
@@ -328,7 +378,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   h.frame = f;
   h.is_request = is_request(f);
   h.one_way = f.kind == DRAGOMAN_ONEWAY;
-  h.content_length = static_cast<int64_t>(f.total_len - f.head_len);
+  h.content_length = is_unsized(f) ? -1 : static_cast<int64_t>(f.total_len - f.head_len);
   if (h.is_request) {
     h.timeout_ms = f.timeout_ms > 0 ? f.timeout_ms : -1;
   } else {
@@ -357,7 +407,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
 
 /// The number in our own id of an answer; false when it can't be one of ours.
 bool FramedCodec::table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const {
-  if (is_integer_id(f) || f.id_type == DRAGOMAN_ID_CODED) {
+  if (has_number(f)) {
     id = f.id;
     return true;
   }
@@ -420,9 +470,9 @@ void FramedCodec::on_heartbeat(const uint8_t* p, const dragoman_frame& f) {
   }
   if (++heartbeats_in_second_ > options_.heartbeats_per_second_max) return fail(Reason::kHeartbeatFlood);
   if (!table_.heartbeat_reply) return;
-  if (!make(nullptr, [&](uint8_t* out, uint64_t cap) {
+  if (make(nullptr, [&](uint8_t* out, uint64_t cap) {
         return table_.heartbeat_reply(table_.context, conn(), p, &f, out, cap);
-      }))
+      }) != Answer::kMade)
     return lie("codec: heartbeat reply failed");
   events_.on_event(CodecEvent::kHeartbeatAnswered);
 }

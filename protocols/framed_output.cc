@@ -64,7 +64,8 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     x.in = Part::kDone;
   }
   x.out = Part::kOpen;
-  x.out_left = f.total_len - f.head_len;
+  x.unsized = is_unsized(f);
+  x.out_left = x.unsized ? DRAGOMAN_LENGTH_UNKNOWN : f.total_len - f.head_len;
   x.staged = bytes;
   if (x.ours && streams_requests() && !streaming_ && !end) {
     streaming_ = &x;
@@ -147,7 +148,7 @@ Reason FramedCodec::rewrite_number(FramedExchange& x, dragoman_frame& f, std::sp
 /// Whether a head that the table changed still describes the same frame, with the same body after it.
 bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                              bool same_id) {
-  alignas(16) uint8_t scratch[256];  // asking must not touch what the connection remembers of its input
+  alignas(16) uint8_t scratch[DRAGOMAN_CONN_STATE_MAX];  // asking must not touch what the connection remembers of its input
   void* memory = nullptr;
   if (table_.conn_state_size) {
     memory = scratch;
@@ -157,8 +158,10 @@ bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_fram
   now.want = was.want;
   int verdict = table_.probe(table_.context, memory, bytes.data(), bytes.size(), &now);
   return verdict == DRAGOMAN_FRAME && !frame_fault(now) && now.kind == was.kind &&
-         now.head_len == bytes.size() && now.total_len <= options_.frame_bytes_max &&
-         now.total_len - now.head_len == was.total_len - was.head_len && now.checksum == was.checksum &&
+         now.head_len == bytes.size() && is_unsized(now) == is_unsized(was) &&
+         (is_unsized(was) || (now.total_len <= options_.frame_bytes_max &&
+                              now.total_len - now.head_len == was.total_len - was.head_len)) &&
+         now.checksum == was.checksum &&
          now.id_type == was.id_type && (!same_id || (now.id == was.id && now.id_len == was.id_len));
 }
 
@@ -171,7 +174,7 @@ Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<ui
   }
   const dragoman_frame& asked = x.head.frame;
   if (!x.ours) {  // the id the peer gave its request
-    if (asked.id_type != f.id_type) return Reason::kInternal;
+    if (asked.id_type != f.id_type && !(has_number(asked) && has_number(f))) return Reason::kInternal;
     if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kNone;
     if (f.id_type == DRAGOMAN_ID_BYTES)
       return rewrite_id(x, f, bytes, x.head.wire.subspan(asked.id_offset, asked.id_len));
@@ -207,7 +210,7 @@ Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<ui
 
 void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, bool end) {
   if (x.closed || x.out != Part::kOpen) return;
-  if (chunk.size() > x.out_left || (end && chunk.size() != x.out_left)) {
+  if (!x.unsized && (chunk.size() > x.out_left || (end && chunk.size() != x.out_left))) {
     // Not the body its head announced. Nothing of it was written unless it streams.
     MessageSink* sink = x.sink;
     const char* why = why_reset_breaks(x);
@@ -221,8 +224,7 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
     if (end) end_output(x);
     return;
   }
-  bool ordered = !x.ours && !has_ids();
-  if (end && x.buffer.empty() && !ordered) {  // the common case: the whole frame is here
+  if (end && x.buffer.empty() && !x.ordered) {  // the common case: the whole frame is here
     x.written = true;
     put(&x, x.staged.data(), x.staged.size());
     x.staged = {};
@@ -237,7 +239,7 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
   put_body(x, chunk, true);
   if (!end) return;
   x.written = true;
-  if (!ordered) {
+  if (!x.ordered) {
     if (streaming_) {
       deferred_.splice(x.buffer);
     } else {
@@ -263,6 +265,7 @@ void FramedCodec::put_body(FramedExchange& x, std::span<const uint8_t> chunk, bo
   size_t plain = chunk.size();
   if (x.patches) plain = static_cast<size_t>(std::min<uint64_t>(plain, x.out_left > 4 ? x.out_left - 4 : 0));
   give(chunk.data(), plain);
+  if (x.unsized) return;
   x.out_left -= plain;
   if (size_t rest = chunk.size() - plain; rest > 0) {  // <= 4
     uint8_t tail[4];
@@ -281,10 +284,10 @@ void FramedCodec::end_output(FramedExchange& x) {
       out_.wrote();
     }
   }
-  if (!x.ours && !has_ids()) flush_answers();
+  if (x.ordered) flush_answers();
 }
 
-/// Protocols without ids: writes the answers whose turn has come.
+/// Writes the ordered answers whose turn has come.
 void FramedCodec::flush_answers() {
   while (FramedExchange* x = answers_.front()) {
     if (x->out != Part::kDone) return;
@@ -301,9 +304,9 @@ void FramedCodec::flush_answers() {
   }
 }
 
-/// Answers a request in the protocol's own words; false when the table could not.
-bool FramedCodec::answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text,
-                         FramedExchange* into) {
+/// Answers a request in the protocol's own words.
+FramedCodec::Answer FramedCodec::answer(const uint8_t* head, const dragoman_frame& f, Reason reason,
+                                        std::string_view text, FramedExchange* into) {
   auto outcome = static_cast<uint32_t>(reason_row(reason).outcome);
   return make(into, [&](uint8_t* out, uint64_t cap) {
     return table_.reply(table_.context, conn(), head, &f, outcome, bytes_of(text), out, cap);
@@ -314,10 +317,15 @@ void FramedCodec::send_reply(FramedExchange& x, const Head& request, const Local
   if (x.closed) return;
   if (x.ours || (x.out != Part::kNone && !x.one_way)) return reset(x, reply.reason);
   if (!x.one_way) {
-    bool ordered = !has_ids();
-    if (!answer(request.wire.data(), request.frame, reply.reason, reply.text, ordered ? &x : nullptr)) {
-      close(x);
-      return lie("codec: reply failed");
+    switch (answer(request.wire.data(), request.frame, reply.reason, reply.text, x.ordered ? &x : nullptr)) {
+      case Answer::kMade:
+        break;
+      case Answer::kNone:
+        close(x);
+        return break_connection(reply.reason, "no answer in this protocol");
+      case Answer::kFailed:
+        close(x);
+        return lie("codec: reply failed");
     }
     end_output(x);
   }
@@ -327,9 +335,9 @@ void FramedCodec::send_reply(FramedExchange& x, const Head& request, const Local
 bool FramedCodec::heartbeat() {
   if (broken_ || !table_.heartbeat) return false;
   uint64_t id = ids_.next_heartbeat();
-  if (!make(nullptr, [&](uint8_t* out, uint64_t cap) {
+  if (make(nullptr, [&](uint8_t* out, uint64_t cap) {
         return table_.heartbeat(table_.context, conn(), variant_, id, out, cap);
-      })) {
+      }) != Answer::kMade) {
     lie("codec: heartbeat failed");
     return false;
   }
@@ -341,9 +349,9 @@ void FramedCodec::drain() {
   if (broken_ || draining_) return;
   draining_ = true;
   if (role_ == Role::kServer && options_.goaway && table_.goaway &&
-      !make(nullptr, [&](uint8_t* out, uint64_t cap) {
+      make(nullptr, [&](uint8_t* out, uint64_t cap) {
         return table_.goaway(table_.context, conn(), variant_, out, cap);
-      }))
+      }) != Answer::kMade)
     return lie("codec: goaway failed");
   maybe_finished();
 }

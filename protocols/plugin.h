@@ -68,6 +68,19 @@ enum {
                             bytes numbers may take */
 };
 
+/* total_len of a frame whose end shows only as its body is read: the host asks extent(). */
+#define DRAGOMAN_LENGTH_UNKNOWN UINT64_MAX
+
+/* Bits of frame.flags */
+enum {
+  DRAGOMAN_FRAME_ORDERED = 1 /* a request whose sender expects the answers to such requests in order, since
+                                their ids don't tell them apart */
+};
+
+/* Bit of frame.variant: connections carry one request of this variant at a time, whatever the cluster's pool
+ * mode, because the answer could not be told from another's. */
+#define DRAGOMAN_VARIANT_EXCLUSIVE 0x80000000u
+
 enum {
   DRAGOMAN_CHECKSUM_NONE = 0,
   DRAGOMAN_CHECKSUM_CRC32 = 1, /* zlib polynomial, 4 bytes big-endian, over the frame up to checksum_offset */
@@ -93,7 +106,7 @@ enum {
 typedef struct dragoman_frame {
   uint32_t size;      /* sizeof of this struct as the host knows it */
   uint32_t kind;      /* DRAGOMAN_REQUEST ... */
-  uint64_t total_len; /* whole frame in bytes, > 0 */
+  uint64_t total_len; /* whole frame in bytes, > 0; or DRAGOMAN_LENGTH_UNKNOWN */
   uint64_t need;      /* with DRAGOMAN_NEED: bytes that must be there before asking again */
   uint32_t head_len;  /* bytes from the frame's start that must be contiguous for view/edit/outcome;
                          0 < head_len <= total_len and <= head_bytes_max */
@@ -105,7 +118,7 @@ typedef struct dragoman_frame {
   int32_t status;     /* responses: native status */
   uint32_t variant;   /* requests of different variants never share an upstream connection */
   uint32_t checksum;  /* DRAGOMAN_CHECKSUM_* */
-  uint32_t flags;     /* reserved, 0 */
+  uint32_t flags;     /* DRAGOMAN_FRAME_* */
   uint64_t
       checksum_offset; /* CRC32: where the field starts, >= head_len; it is the last field of the frame */
   const char* reason;  /* literal, with MALFORMED / TOO_BIG / UNSUPPORTED */
@@ -156,8 +169,12 @@ enum {
   DRAGOMAN_CAN_GOAWAY = 2,
   DRAGOMAN_CAN_EDIT = 4,
   DRAGOMAN_CAN_MULTIPLEX = 8, /* ids tell answers apart */
-  DRAGOMAN_CAN_CHECKSUM = 16  /* custom checksums */
+  DRAGOMAN_CAN_CHECKSUM = 16, /* custom checksums */
+  DRAGOMAN_ONLY_BOUND = 32    /* clients need a connection of their own to one backend: such a protocol is not
+                                 multiplexed even where it has ids */
 };
+
+#define DRAGOMAN_CONN_STATE_MAX 1024
 
 /* Functions that produce bytes write at most `cap` bytes to `out` and return the length they need (the host
  * grows the buffer and asks again when that is more than cap), or -1 when it can't be done. `head` is
@@ -174,7 +191,7 @@ typedef struct dragoman_codec {
   const char* name; /* [a-z0-9_]{1,32} */
   const char* version;
   uint64_t abilities;
-  uint32_t conn_state_size;  /* <= 256 */
+  uint32_t conn_state_size;  /* <= DRAGOMAN_CONN_STATE_MAX */
   uint32_t head_bytes_max;   /* no head of this protocol is longer; <= 128 KiB */
   uint32_t detect_bytes_max; /* with this many bytes probe() can tell mine from not mine */
   uint32_t id_len;           /* bytes of the integer id every frame carries; 0 = none, or opaque ids */
@@ -192,7 +209,8 @@ typedef struct dragoman_codec {
               uint32_t want, dragoman_view* out);
   /* Of a response. */
   uint32_t (*outcome)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame);
-  /* A complete answer to the request `head` that means `outcome`. `text` is a hint for humans. */
+  /* A complete answer to the request `head` that means `outcome`. `text` is a hint for humans. 0: the protocol
+   * has no words for it, and the connection is closed instead. */
   int64_t (*reply)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
                    uint32_t outcome, dragoman_bytes text, uint8_t* out, uint64_t cap);
 
@@ -214,6 +232,12 @@ typedef struct dragoman_codec {
   /* CAN_CHECKSUM: `bytes` is the whole frame. fix = 0: 1 when its checksum is right, else 0. fix = 1: writes
    * the right one into `bytes` and returns 1, or 0 when it can't. */
   int (*checksum)(const void* context, void* conn, uint8_t* bytes, const dragoman_frame* frame, int fix);
+  /* LENGTH_UNKNOWN: how many of the next `len` > 0 bytes behind the head belong to the frame, in `used`.
+   * `offset` bytes of its body came before; each byte is shown once, in order, so that the codec keeps in
+   * `conn` what it needs of them. DRAGOMAN_FRAME: the frame ends behind them. DRAGOMAN_NEED: it goes on; all
+   * are used. Else it is broken. */
+  int (*extent)(const void* context, void* conn, const dragoman_frame* frame, uint64_t offset,
+                const uint8_t* data, uint64_t len, uint64_t* used);
 } dragoman_codec;
 
 /* A loadable codec exports this one symbol. */

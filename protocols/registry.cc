@@ -15,6 +15,7 @@ Protocol framed(const dragoman_codec* table) {
   p.multiplexed = (table->abilities & DRAGOMAN_CAN_MULTIPLEX) != 0;
   p.has_heartbeat = (table->abilities & DRAGOMAN_CAN_HEARTBEAT) != 0;
   p.has_goaway = (table->abilities & DRAGOMAN_CAN_GOAWAY) != 0;
+  p.only_bound = (table->abilities & DRAGOMAN_ONLY_BOUND) != 0;
   p.create = make_framed_codec;
   p.table = table;
   return p;

@@ -16,14 +16,16 @@ PoolMode effective_pool_mode(const Cluster& cluster) {
     case config::PoolMode::kAuto:
       break;
   }
-  return cluster.protocol() && cluster.protocol()->multiplexed ? PoolMode::kMultiplex : PoolMode::kPingPong;
+  const Protocol* protocol = cluster.protocol();
+  if (protocol && protocol->only_bound) return PoolMode::kBound;
+  return protocol && protocol->multiplexed ? PoolMode::kMultiplex : PoolMode::kPingPong;
 }
 
 Pool::Pool(Cluster& cluster, Endpoint& endpoint, uint32_t variant)
     : cluster_(cluster),
       endpoint_(endpoint),
       variant_(variant),
-      multiplexed_(effective_pool_mode(cluster) == PoolMode::kMultiplex) {}
+      multiplexed_(effective_pool_mode(cluster) == PoolMode::kMultiplex && !(variant & DRAGOMAN_VARIANT_EXCLUSIVE)) {}
 
 Pool::~Pool() = default;
 

@@ -1,7 +1,7 @@
 // Connections to one endpoint on one worker, for one variant of a protocol.
 //
-// ping-pong: one exchange per connection, idle ones kept last-in first-out. multiplex: a fixed small number of
-// connections shared by all streams of the worker. A stream that finds no room waits here (bounded, counted). bound
+// ping-pong: one exchange per connection, idle ones kept last-in first-out; variants that can't share connections are
+// served like that in every cluster. multiplex: a fixed small number of connections shared by all streams of the worker. A stream that finds no room waits here (bounded, counted). bound
 // connections are not pooled: see BoundLink in stream/.
 #pragma once
 

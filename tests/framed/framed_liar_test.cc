@@ -48,11 +48,13 @@ TEST(Liar, ImpossibleFramesBreakTheConnection) {
     ROW("head over frame", f.head_len = static_cast<uint32_t>(f.total_len) + 1),
     ROW("head of 4 GiB", f.head_len = UINT32_MAX),
     ROW("head over the table's own limit", f.total_len = 200000; f.head_len = 150000),
-    ROW("frame of 2^64-1", f.total_len = UINT64_MAX),
+    ROW("length unknown without extent", f.total_len = UINT64_MAX),
     ROW("kind 0", f.kind = 0),
     ROW("kind 99", f.kind = 99),
     ROW("stream frames", f.kind = DRAGOMAN_STREAM_DATA),
     ROW("id type", f.id_type = 17),
+    ROW("opaque id in a table of integer ones", f.id_type = DRAGOMAN_ID_BYTES),
+    ROW("coded id without set_id", f.id_type = DRAGOMAN_ID_CODED),
     ROW("id outside the head", f.id_offset = f.head_len - 3),
     ROW("id far outside", f.id_offset = UINT32_MAX),
     ROW("id of another length", f.id_len = 8),
@@ -253,6 +255,49 @@ TEST(Liar, AttributesThatCannotBeTrue) {
   }
 }
 
+TEST(Liar, ExtentsThatCannotBeTrue) {
+  using ExtentFn = int (*)(const void*, void*, const dragoman_frame*, uint64_t, const uint8_t*, uint64_t,
+                           uint64_t*);
+  const ExtentFn extents[] = {
+      [](auto, auto, auto, auto, auto, uint64_t len, uint64_t* used) -> int {
+        *used = len + 1;
+        return DRAGOMAN_FRAME;
+      },
+      [](auto, auto, auto, auto, auto, uint64_t len, uint64_t* used) -> int {
+        *used = len + 1;
+        return DRAGOMAN_NEED;
+      },
+      [](auto, auto, auto, auto, auto, uint64_t, uint64_t* used) -> int {
+        *used = 0;  // goes on, but takes nothing
+        return DRAGOMAN_NEED;
+      },
+      [](auto, auto, auto, auto, auto, uint64_t, uint64_t*) -> int { return DRAGOMAN_FRAME; },
+      [](auto, auto, auto, auto, auto, uint64_t, uint64_t* used) -> int {
+        *used = 0;
+        return 77;
+      },
+  };
+  for (ExtentFn extent : extents) {
+    for (size_t step : {100, 1}) {
+      dragoman_codec t = *codec_table<Unsized>();
+      t.extent = extent;
+      FramedConnection c(&t, Role::kServer);
+      c.feed_in_steps(Unsized::frame(DRAGOMAN_REQUEST, 5, "text"), step);
+      EXPECT_EQ(c.events.broken_reason, Reason::kInternal);
+    }
+  }
+  dragoman_codec t = *codec_table<Unsized>();  // a frame may end right behind its head
+  t.extent = [](auto, auto, auto, auto, auto, uint64_t, uint64_t* used) -> int {
+    *used = 0;
+    return DRAGOMAN_FRAME;
+  };
+  FramedConnection c(&t, Role::kServer);
+  c.feed("U\x01" "5;U\x01" "6;U\x01" "7;");
+  EXPECT_EQ(c.accepted(), 3u);
+  EXPECT_TRUE(c.at(0).ended && c.at(1).ended);
+  EXPECT_FALSE(c.at(2).ended);
+}
+
 TEST(Liar, RepliesOfImpossibleLength) {
   using ReplyFn =
       int64_t (*)(const void*, void*, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_bytes,
@@ -436,7 +481,7 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
       {"required", [](auto& t) { t.view = nullptr; }},
       {"required", [](auto& t) { t.outcome = nullptr; }},
       {"required", [](auto& t) { t.reply = nullptr; }},
-      {"conn_state_size", [](auto& t) { t.conn_state_size = 257; }},
+      {"conn_state_size", [](auto& t) { t.conn_state_size = 1025; }},
       {"head_bytes_max", [](auto& t) { t.head_bytes_max = 0; }},
       {"head_bytes_max", [](auto& t) { t.head_bytes_max = 131073; }},
       {"detect_bytes_max", [](auto& t) { t.detect_bytes_max = 0; }},
@@ -474,6 +519,7 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
          t.attributes = kTwice;
          t.attribute_count = 3;
        }},
+      {"ONLY_BOUND", [](auto& t) { t.abilities |= DRAGOMAN_ONLY_BOUND; }},
   };
   for (const Row& row : rows) {
     dragoman_codec t = *bolt_codec();

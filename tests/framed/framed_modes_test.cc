@@ -378,6 +378,140 @@ TEST(FramedAttributes, NobodyPaysForWhatIsNotWanted) {
   EXPECT_EQ(down.at(0).body, "eua=1");
 }
 
+TEST(FramedUnsized, PassAtEverySplitWithIdsOfAnyLength) {
+  std::string request = Unsized::frame(DRAGOMAN_REQUEST, 1234, "a\\.b\\\\");
+  std::string answer_text = "x\\.y";
+  for (size_t cut = 0; cut <= request.size(); ++cut) {
+    FramedConnection down(codec_table<Unsized>(), Role::kServer), up(codec_table<Unsized>(), Role::kClient);
+    Hop hop(down, up);
+    std::string two = request + Unsized::frame(DRAGOMAN_REQUEST, 7, "");
+    down.feed(two.substr(0, cut));
+    down.feed(two.substr(cut));
+    ASSERT_EQ(down.events.broken, 0) << cut;
+    ASSERT_EQ(down.accepted(), 2u);
+    EXPECT_EQ(down.at(0).head->content_length, -1);
+    EXPECT_EQ(down.at(0).body, "a\\.b\\\\.");
+    std::string sent = up.sink.take();
+    uint64_t id = Unsized::id_of(sent);
+    size_t second = sent.find('U', 1);
+    ASSERT_NE(second, std::string::npos);
+    EXPECT_EQ(sent.substr(0, second), Unsized::frame(DRAGOMAN_REQUEST, id, "a\\.b\\\\"));
+    std::string answer = Unsized::frame(DRAGOMAN_RESPONSE, id, answer_text);
+    up.feed_in_steps(answer, 1 + cut % 5);
+    EXPECT_EQ(down.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 1234, answer_text));
+    EXPECT_EQ(down.codec->phase(), ReadPhase::kIdle);
+  }
+}
+
+TEST(FramedUnsized, BrokenTruncatedAndEndless) {
+  for (size_t step : {100, 1}) {
+    FramedConnection c(codec_table<Unsized>(), Role::kServer);
+    c.feed_in_steps(Unsized::frame(DRAGOMAN_REQUEST, 5, "bad!"), step);
+    EXPECT_EQ(c.events.broken_reason, Reason::kMalformed);
+    EXPECT_EQ(c.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 5, "error"));
+  }
+  FramedConnection cut(codec_table<Unsized>(), Role::kServer);
+  cut.feed("U\x01" "5;abc");
+  EXPECT_EQ(cut.codec->phase(), ReadPhase::kBody);
+  cut.codec->on_eof();
+  EXPECT_EQ(cut.events.broken_reason, Reason::kDownstreamTruncated);
+
+  CodecOptions options = framed_options();
+  options.framed.frame_bytes_max = 100;
+  for (size_t step : {200, 7}) {
+    FramedConnection c(codec_table<Unsized>(), Role::kServer, options);
+    c.feed(Unsized::frame(DRAGOMAN_REQUEST, 5, std::string(95, 'x')));  // 100 bytes
+    EXPECT_EQ(c.events.broken, 0);
+    c.feed_in_steps(Unsized::frame(DRAGOMAN_REQUEST, 5, std::string(96, 'x')), step);
+    EXPECT_EQ(c.events.broken_reason, Reason::kFrameTooLarge);
+    EXPECT_EQ(c.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 5, "error"));
+  }
+}
+
+TEST(FramedUnsized, AnAnswerThatBreaksResetsItsCall) {
+  FramedConnection down(codec_table<Unsized>(), Role::kServer), up(codec_table<Unsized>(), Role::kClient);
+  down.feed(Unsized::frame(DRAGOMAN_REQUEST, 5, "q"));
+  FakeMessageSink answer;
+  answer.exchange = up.codec->open(answer);
+  ASSERT_EQ(answer.exchange->send_head(*down.at(0).head, false), Reason::kNone);
+  answer.exchange->send_body(bytes_of("q."), true);
+  std::string bytes = Unsized::frame(DRAGOMAN_RESPONSE, Unsized::id_of(up.sink.take()), "ab!");
+  up.feed(bytes.substr(0, 5));
+  up.feed(bytes.substr(5));
+  EXPECT_EQ(answer.reset_reason, Reason::kUpstreamProtocolError);
+  EXPECT_EQ(up.events.broken, 1);
+  answer.release();
+}
+
+TEST(FramedUnsized, StreamsThroughInPingPongAndEndsWhereItEnds) {
+  FramedConnection down(codec_table<Unsized>(), Role::kServer),
+      up(codec_table<Unsized>(), Role::kClient, framed_options(PoolMode::kPingPong));
+  Hop hop(down, up);
+  down.feed("U\x01" "5;abc");
+  EXPECT_EQ(up.sink.take(), "U\x01" "5;abc") << "not kept until its end is known";
+  down.feed("d.U\x01");
+  EXPECT_EQ(up.sink.take(), "d.");
+  up.feed(Unsized::frame(DRAGOMAN_RESPONSE, 5, "x"));
+  EXPECT_EQ(down.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 5, "x"));
+}
+
+TEST(FramedOrdered, OnlyMarkedRequestsWaitForEachOther) {
+  FramedConnection c(codec_table<Unsized>(), Role::kServer);
+  for (uint64_t id : {0, 1, 0}) c.feed(Unsized::frame(DRAGOMAN_REQUEST, id, "q"));
+  FramedConnection from(codec_table<Unsized>(), Role::kServer);
+  auto answer = [&](size_t i, std::string_view text) {
+    FramedConnection up(codec_table<Unsized>(), Role::kClient, framed_options(PoolMode::kBound));
+    FakeMessageSink sink;
+    sink.exchange = up.codec->open(sink);
+    ASSERT_EQ(sink.exchange->send_head(*c.at(i).head, false), Reason::kNone);
+    sink.exchange->send_body(bytes_of("q."), true);
+    up.feed(Unsized::frame(DRAGOMAN_RESPONSE, c.at(i).head->frame.id, text));
+    ASSERT_NE(sink.head, nullptr);
+    ASSERT_EQ(c.at(i).exchange->send_head(*sink.head, false), Reason::kNone);
+    c.at(i).exchange->send_body(bytes_of(std::string(text) + "."), true);
+    sink.release();
+  };
+  answer(2, "third");
+  EXPECT_EQ(c.sink.take(), "");
+  answer(1, "second");
+  EXPECT_EQ(c.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 1, "second"));
+  LocalReply reply;
+  reply.reason = Reason::kNoRoute;
+  c.at(0).exchange->send_reply(*c.at(0).head, reply);
+  EXPECT_EQ(c.sink.take(),
+            Unsized::frame(DRAGOMAN_RESPONSE, 0, "error") + Unsized::frame(DRAGOMAN_RESPONSE, 0, "third"));
+  for (size_t i = 0; i < 3; ++i) c.at(i).release();
+  EXPECT_EQ(c.events.broken, 0);
+}
+
+TEST(FramedCodedIds, RewritesThatSetAnotherAreRefused) {
+  dragoman_codec t = *codec_table<Unsized>();
+  t.set_id = [](const void*, void*, const uint8_t* head, const dragoman_frame* f, dragoman_bytes, uint8_t* out,
+                uint64_t) -> int64_t {
+    std::copy(head, head + f->head_len, out);
+    return f->head_len;
+  };
+  FramedConnection down(&t, Role::kServer), up(&t, Role::kClient);
+  down.feed(Unsized::frame(DRAGOMAN_REQUEST, 5, "q"));
+  uint32_t room = up.codec->capacity();
+  FakeMessageSink answer;
+  answer.exchange = up.codec->open(answer);
+  EXPECT_EQ(answer.exchange->send_head(*down.at(0).head, false), Reason::kEditFailed);
+  answer.release();
+  EXPECT_EQ(up.codec->capacity(), room);
+}
+
+TEST(FramedReply, WithoutWordsForItTheConnectionCloses) {
+  FramedConnection c(codec_table<Unsized>(), Role::kServer);
+  c.feed(Unsized::frame(DRAGOMAN_REQUEST, 5, "q") + Unsized::frame(DRAGOMAN_REQUEST, 6, "q"));
+  LocalReply reply;
+  reply.reason = Reason::kUpstreamReset;
+  c.at(0).exchange->send_reply(*c.at(0).head, reply);
+  EXPECT_EQ(c.events.broken_reason, Reason::kUpstreamReset);
+  EXPECT_EQ(c.sink.take(), "");
+  EXPECT_TRUE(c.at(1).was_reset);
+}
+
 TEST(FramedConnectionMemory, IsPerConnectionAndZeroed) {
   // Summed understands three heads a connection.
   for (int round = 0; round < 2; ++round) {

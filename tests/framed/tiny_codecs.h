@@ -1,5 +1,5 @@
 // Small protocols, each with something that Bolt has not: no ids, text ids, a checksum of its own, memory of
-// a connection, attributes.
+// a connection, attributes, ids in decimal, frames without a length.
 #pragma once
 
 #include <numeric>
@@ -225,6 +225,68 @@ struct Tagged {
                        static_cast<char>(pair.size())} +
            std::string(zone) + std::string(pair);
   }
+};
+
+/// 'U' kind, id in decimal digits, ';', text, '.'. A backslash in the text protects the byte after it. Requests
+/// with id 0 are answered in order. 'X' instead of 'U': an exclusive variant. '!' in the text is malformed.
+struct Unsized {
+  static constexpr const char* kName = "unsized";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = 16;
+  static constexpr uint32_t kDetectBytesMax = 1;
+  static constexpr uint32_t kIdLen = 2;
+
+  bool escaped;
+
+  int probe(std::span<const uint8_t> b, codec::Frame& f) {
+    if (b[0] != 'U' && b[0] != 'X') return codec::not_mine();
+    uint64_t id = 0;
+    size_t at = 2;
+    for (;; ++at) {
+      if (at >= b.size()) return at > 8 ? codec::not_mine() : codec::need(f, at + 1);
+      if (b[at] == ';') break;
+      if (b[at] < '0' || b[at] > '9' || id > 6553) return codec::refuse(f, DRAGOMAN_MALFORMED, "unsized: id");
+      id = id * 10 + b[at] - '0';
+    }
+    f.kind = b[1];
+    f.head_len = static_cast<uint32_t>(at + 1);
+    f.total_len = DRAGOMAN_LENGTH_UNKNOWN;
+    f.id_type = DRAGOMAN_ID_CODED;
+    f.id_offset = 2;
+    f.id_len = static_cast<uint32_t>(at - 2);
+    f.id = id;
+    if (id == 0) f.flags = DRAGOMAN_FRAME_ORDERED;
+    if (b[0] == 'X') f.variant = DRAGOMAN_VARIANT_EXCLUSIVE;
+    return codec::found(f);
+  }
+  int extent(const codec::Frame&, uint64_t offset, std::span<const uint8_t> b, uint64_t& used) {
+    if (offset == 0) escaped = false;
+    for (used = 0; used < b.size();) {
+      uint8_t c = b[used++];
+      if (c == '!') return DRAGOMAN_MALFORMED;
+      if (c == '.' && !escaped) return DRAGOMAN_FRAME;
+      escaped = c == '\\' && !escaped;
+    }
+    return DRAGOMAN_NEED;
+  }
+  bool view(const codec::Message&, uint32_t, codec::View&) { return true; }
+  uint32_t outcome(const codec::Message&) { return DRAGOMAN_OUTCOME_OK; }
+  bool reply(const codec::Message& m, uint32_t outcome, std::string_view, ByteWriter& out) {
+    if (outcome == DRAGOMAN_OUTCOME_RESET) return true;  // no words for that
+    out.text(frame(DRAGOMAN_RESPONSE, m.frame.id, "error"));
+    return true;
+  }
+  bool set_id(const codec::Message& m, std::span<const uint8_t> id, ByteWriter& out) {
+    out.bytes(m.head.first(2));
+    out.text(std::to_string(load_be<uint64_t>(id.data())));
+    out.u8(';');
+    return true;
+  }
+  static std::string frame(uint32_t kind, uint64_t id, std::string_view text, char first = 'U') {
+    return std::string{first, static_cast<char>(kind)} + std::to_string(id) + ";" + std::string(text) + ".";
+  }
+  /// The id of the frame at the beginning of `bytes`.
+  static uint64_t id_of(const std::string& bytes) { return std::stoull(bytes.substr(2)); }
 };
 
 }  // namespace dragoman::testing
