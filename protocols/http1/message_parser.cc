@@ -11,6 +11,7 @@ namespace dragoman::http1 {
 namespace {
 
 constexpr uint32_t kConnectionNamesMax = 32;
+constexpr const char* kVersions = "only HTTP/1.0 and HTTP/1.1 are served here";
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -111,7 +112,8 @@ struct Parse {
         keep_alive = true;
       } else if (equals_ignore_case(token, "upgrade")) {
         connection_upgrade = true;
-      } else if (!protected_field(token) && ++connection_names <= kConnectionNamesMax) {
+      } else if (!equals_ignore_case(token, "connection") && !protected_field(token) &&
+                 ++connection_names <= kConnectionNamesMax) {
         fields.push("connection", token, HeaderId::kConnection);
       }
     });
@@ -223,7 +225,7 @@ Refusal refusal_of(const llhttp_t& parser, const Parse& parse) {
   switch (llhttp_get_errno(&parser)) {
     case HPE_INVALID_VERSION:
     case HPE_PAUSED_H2_UPGRADE:
-      return {Reason::kVersionUnsupported, 0, "only HTTP/1.0 and HTTP/1.1 are served here"};
+      return {Reason::kVersionUnsupported, 0, kVersions};
     case HPE_OK:
       return {Reason::kMalformed, 0, "incomplete head"};
     default:
@@ -276,7 +278,7 @@ bool set_target(Parse& parse, char* target, size_t n, const Http1Options& option
   std::string_view text(target, n);
   head.scheme = "http";
   head.authority = parse.host;
-  bool has_authority = parse.hosts != 0;
+  bool has_authority = parse.hosts != 0;  // maybe an empty one (RFC 9112 3.2): the client knows none
   if (text.find('#') != std::string_view::npos) return parse.malformed("fragment in the request target");
   if (text.front() != '/' && text != "*") {
     size_t colon = text.find("://");
@@ -288,9 +290,9 @@ bool set_target(Parse& parse, char* target, size_t n, const Http1Options& option
     size_t host_at = colon + 3;
     size_t path_at = std::min(text.find_first_of("/?", host_at), n);
     head.authority = text.substr(host_at, path_at - host_at);
+    if (!valid_authority(head.authority)) return parse.malformed("bad host");
     if (has_authority && !same_authority(head.authority, parse.host, head.scheme))
       return parse.malformed("Host differs from the request target");
-    has_authority = true;
     if (path_at == n) {
       text = parse.method == "OPTIONS" ? "*" : "/";
     } else if (text[path_at] == '?') {  // put "/" before the query, over the authority's last character
@@ -301,7 +303,7 @@ bool set_target(Parse& parse, char* target, size_t n, const Http1Options& option
       text.remove_prefix(path_at);
     }
   }
-  if (has_authority && !valid_authority(head.authority)) return parse.malformed("bad host");
+  if (!head.authority.empty() && !valid_authority(head.authority)) return parse.malformed("bad host");
   if (text == "*" && parse.method != "OPTIONS") return parse.malformed("target * is for OPTIONS only");
   if (options.normalize_path && text.size() > 1) {
     const char* why = "bad path";
@@ -321,8 +323,9 @@ bool finish_request(const llhttp_t& parser, Parse& parse, char* block, const Htt
                      parse.version.data()[parse.version.size()] == '\r';
   if (!strict_line) return parse.malformed("bad request line");
   if (parse.version != "1.1" && parse.version != "1.0")
-    return parse.refuse(Reason::kVersionUnsupported, 0, "only HTTP/1.0 and HTTP/1.1 are served here");
+    return parse.refuse(Reason::kVersionUnsupported, 0, kVersions);
   head.http10 = parse.version == "1.0";
+  framing.head_method = parse.method == "HEAD";
   if (parse.target.size() > options.uri_bytes_max)
     return parse.refuse(Reason::kUriTooLong, 0, "request target too long");
   if (!parse.hosts && !head.http10) return parse.malformed("no Host");
@@ -330,11 +333,13 @@ bool finish_request(const llhttp_t& parser, Parse& parse, char* block, const Htt
   if (parse.method == "TRACE" && !options.allow_trace)
     return parse.refuse(Reason::kUnsupported, 405, "TRACE is not allowed");
   if (!decide_framing(parser, parse, head.http10, head, framing)) return false;
+  // RFC 1945 8.3: a body that only the end of the connection could end is not one we could pass on.
+  if (head.http10 && !parse.lengths && (parse.method == "POST" || parse.method == "PUT" || parse.method == "PATCH"))
+    return parse.malformed("HTTP/1.0 request body without Content-Length");
   if (parse.expect_other && !head.http10) return parse.refuse(Reason::kUnsupported, 417, "unknown expectation");
   head.method = parse.method;
   if (!set_target(parse, block + (parse.target.data() - block), parse.target.size(), options, head)) return false;
   parse.strip_connection_names();
-  framing.head_method = parse.method == "HEAD";
   head.expect_continue = parse.expect_continue && !head.http10;
   head.te_trailers = parse.te_trailers && !head.http10;
   bool body = framing.chunked || head.content_length > 0;
@@ -409,9 +414,13 @@ Refusal parse_request(char* block, size_t n, const Http1Options& options, Head& 
   llhttp_t parser;
   Parse parse(head.headers);
   if (!parse_block(parser, parse, HTTP_REQUEST, block, n)) {
-    // llhttp knows a fixed list of methods; another one is no fault of the request.
-    if (parse.target.empty() && parse.refusal.reason == Reason::kMalformed && starts_with_method({block, n}))
-      return {Reason::kUnsupported, 0, "unknown method"};
+    // llhttp knows a fixed list of methods (some of them for other protocols); another one is no fault of the request.
+    const llhttp_errno_t error = llhttp_get_errno(&parser);
+    const char* why = llhttp_get_error_reason(&parser);
+    const bool method = error == HPE_INVALID_METHOD || (why && std::string_view(why).starts_with("Invalid method"));
+    if (method && starts_with_method({block, n})) return {Reason::kUnsupported, 0, "unknown method"};
+    // It also waits for the rest of an HTTP/2 preface, which has the form of a head.
+    if (error == HPE_OK && parse.method == "PRI") return {Reason::kVersionUnsupported, 0, kVersions};
     return parse.refusal;
   }
   finish_request(parser, parse, block, options, head, framing);

@@ -56,6 +56,7 @@ class FakeMessageSink final : public MessageSink {
   // Optional extra behaviour, run after recording.
   std::function<void(Head&, bool end)> then_head;
   std::function<void(std::string_view chunk, bool end)> then_body;
+  std::function<void(HeaderList&)> then_trailers;
   std::function<void(Reason)> then_reset;
   std::function<void(bool)> then_blocked;
 
@@ -85,6 +86,7 @@ class FakeMessageSink final : public MessageSink {
     check_open("on_trailers");
     for (const Header& t : list) trailers.emplace_back(t.name, t.value);
     ended = true;
+    if (then_trailers) then_trailers(list);
   }
   void on_reset(Reason reason) override {
     EXPECT_FALSE(was_reset) << "second on_reset";

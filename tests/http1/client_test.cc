@@ -1,0 +1,1 @@
+#include "tests/http1/http1_support.h"
