@@ -70,6 +70,7 @@ size_t check_fields(const HeaderList& headers) {
 struct Cursor {
   uint8_t* at;
   void put(std::string_view text) {
+    if (text.empty()) return;
     std::memcpy(at, text.data(), text.size());
     at += text.size();
   }
