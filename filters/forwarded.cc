@@ -1,3 +1,5 @@
+#include <cstring>
+
 #include "filters/builtin.h"
 
 namespace dragoman {
@@ -10,14 +12,23 @@ constexpr std::string_view kRequestId = "x-request-id";
 /// A random UUID (RFC 9562 section 5.4) as text, in memory of `arena`.
 std::string_view make_uuid(uint64_t high, uint64_t low, Arena& arena) {
   constexpr size_t kLength = 36;
+  struct Pairs {
+    char text[256][2];
+    constexpr Pairs() : text{} {
+      for (int i = 0; i < 256; ++i)
+        for (int k = 0; k < 2; ++k) text[i][k] = "0123456789abcdef"[i >> (4 - 4 * k) & 15];
+    }
+  };
+  static constexpr Pairs kPairs;
   high = (high & ~uint64_t{0xf000}) | 0x4000;              // version 4
   low = (low & ~(uint64_t{3} << 62)) | (uint64_t{2} << 62);  // variant 10
   auto* text = arena.allocate_array<char>(kLength);
   size_t at = 0;
-  for (int nibble = 0; nibble < 32; ++nibble) {
-    if (nibble == 8 || nibble == 12 || nibble == 16 || nibble == 20) text[at++] = '-';
-    uint64_t half = nibble < 16 ? high : low;
-    text[at++] = "0123456789abcdef"[half >> (60 - 4 * (nibble % 16)) & 15];
+  for (int byte = 0; byte < 16; ++byte) {
+    if (byte == 4 || byte == 6 || byte == 8 || byte == 10) text[at++] = '-';
+    uint64_t half = byte < 8 ? high : low;
+    std::memcpy(text + at, kPairs.text[half >> (56 - 8 * (byte % 8)) & 255], 2);
+    at += 2;
   }
   return {text, at};
 }

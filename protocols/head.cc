@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "proxy/base/words.h"
+
 namespace dragoman {
 namespace {
-
-inline char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; }
 
 struct Known {
   std::string_view name;
@@ -58,15 +58,19 @@ constexpr LengthIndex kIndex;
 
 bool equals_ignore_case(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (lower(a[i]) != lower(b[i])) return false;
-  return true;
+  const char *p = a.data(), *q = b.data();
+  size_t n = a.size();
+  if (n < 8) return lower_word(load_short_word(p, n)) == lower_word(load_short_word(q, n));
+  size_t at = 0;
+  for (; at + 8 < n; at += 8)
+    if (lower_word(load_word(p + at)) != lower_word(load_word(q + at))) return false;
+  return lower_word(load_word(p + n - 8)) == lower_word(load_word(q + n - 8));
 }
 
 HeaderId header_id(std::string_view name) {
   if (name.size() > kLongest) return HeaderId::kOther;
   for (size_t i = kIndex.first[name.size()]; i < kIndex.first[name.size() + 1]; ++i)
-    if (lower(name[0]) == kKnown[i].name[0] && equals_ignore_case(name, kKnown[i].name)) return kKnown[i].id;
+    if (equals_ignore_case(name, kKnown[i].name)) return kKnown[i].id;
   return HeaderId::kOther;
 }
 

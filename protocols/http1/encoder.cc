@@ -3,27 +3,22 @@
 #include <charconv>
 #include <cstring>
 
+#include "proxy/base/words.h"
+
 namespace dragoman::http1 {
 namespace {
 
-constexpr uint64_t kOnes = 0x0101010101010101;
-constexpr uint64_t kHighs = 0x8080808080808080;
+constexpr uint64_t any_less(uint64_t x, uint64_t n) { return (x - kByteOnes * n) & ~x & kByteHighs; }
 
-constexpr uint64_t any_less(uint64_t x, uint64_t n) { return (x - kOnes * n) & ~x & kHighs; }
-
-// Whether `test` holds for any 8 bytes of `text`; short rests are filled up with 'x'.
+// Whether `test` holds for any byte of `text`, which it sees in words.
 template <class Test>
 bool any_word(std::string_view text, Test test) {
   const char* p = text.data();
   size_t n = text.size();
-  uint64_t word;
-  for (; n >= 8; p += 8, n -= 8) {
-    std::memcpy(&word, p, 8);
-    if (test(word)) return true;
-  }
-  word = kOnes * 'x';
-  for (size_t i = 0; i < n; ++i) reinterpret_cast<char*>(&word)[i] = p[i];
-  return test(word);
+  if (n < 8) return test(load_short_word(p, n, 'x'));
+  for (size_t at = 0; at + 8 < n; at += 8)
+    if (test(load_word(p + at))) return true;
+  return test(load_word(p + n - 8));
 }
 
 // No control characters but TAB: nothing that could end a line.
@@ -41,7 +36,7 @@ bool clean_token(std::string_view text) {
 
 bool clean_name(std::string_view text) {
   return !text.empty() && !any_word(text, [](uint64_t w) {
-    return (any_less(w, 0x21) | any_less(w ^ (kOnes * ':'), 1) | (w & kHighs)) != 0;
+    return (any_less(w, 0x21) | any_less(w ^ (kByteOnes * ':'), 1) | (w & kByteHighs)) != 0;
   });
 }
 

@@ -57,6 +57,23 @@ TEST(HeaderId, EveryKnownNameInAnyCase) {
   for (const auto& row : rows) EXPECT_EQ(header_id(row.name), row.id) << row.name;
 }
 
+TEST(EqualsIgnoreCase, OnlyLettersFoldAtEveryLengthAndPlace) {
+  for (size_t n = 0; n <= 20; ++n) {
+    const std::string lower = std::string("content-length-xyz09").substr(0, n);
+    for (size_t at = 0; at < n; ++at) {
+      for (int c = 0; c < 256; ++c) {
+        std::string other = lower;
+        other[at] = static_cast<char>(c);
+        char a = lower[at], b = other[at];
+        bool same = a == b || (a >= 'a' && a <= 'z' && b == a - 'a' + 'A');
+        ASSERT_EQ(equals_ignore_case(lower, other), same) << n << " " << at << " " << c;
+        ASSERT_EQ(equals_ignore_case(other, lower), same) << n << " " << at << " " << c;
+      }
+    }
+    EXPECT_FALSE(equals_ignore_case(lower, lower + "x"));
+  }
+}
+
 TEST(HeaderList, KeepsOrderAndDuplicatesAcrossGrowth) {
   Arena arena;
   HeaderList list(arena);
