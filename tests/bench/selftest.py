@@ -129,8 +129,10 @@ class BenchTools(unittest.TestCase):
             code, result = load(
                 'http', backend.targets['http'], '--connections', 4, '--rate', 2000, '--seconds', 0.5
             )
-            self.assert_clean(code, result)
-            self.assertEqual(result['total_requests'], 1000)
+            # Every call that was due is in the result, also one that a starved machine had no time to send.
+            not_sent = result['failures'].pop('not_sent', 0)
+            self.assertEqual((code, result['failures']), (1 if not_sent else 0, {}), result)
+            self.assertEqual(result['total_requests'] + not_sent, 1000)
 
     def test_open_loop_counts_a_stall_for_every_call_that_was_due(self):
         with Backend() as backend:
