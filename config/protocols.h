@@ -18,6 +18,7 @@ struct Protocol {
 inline constexpr Protocol kProtocols[] = {
     {"http1", true, false, false, false, true},
     {"bolt", false, true, true, true, true},
+    {"dubbo", false, true, true, true, true},
     {"tcp", false, false, false, false, false},
 };
 

@@ -124,6 +124,11 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
         lie("codec: need out of range");
         return 0;
       }
+      if (!is_unsized(f) && f.total_len > options_.frame_bytes_max) {  // known already
+        f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, n));
+        refuse(Reason::kFrameTooLarge, "frame over the limit", p, n, f);
+        return 0;
+      }
       need_ = f.need;
       return 0;
     case DRAGOMAN_NOT_MINE:

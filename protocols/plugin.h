@@ -37,7 +37,8 @@ typedef struct dragoman_bytes {
  * everything else is not mine. */
 enum {
   DRAGOMAN_FRAME = 0,      /* one frame; dragoman_frame is filled. Its bytes need not all be there yet */
-  DRAGOMAN_NEED = 1,       /* can't tell before frame.need bytes are there; len < need <= head_bytes_max */
+  DRAGOMAN_NEED = 1,       /* can't tell before frame.need bytes are there; len < need <= head_bytes_max. Where
+                              total_len is filled (with kind, head_len and id), limits hold already */
   DRAGOMAN_NOT_MINE = 2,   /* not this protocol */
   DRAGOMAN_MALFORMED = 3,  /* this protocol, but broken */
   DRAGOMAN_TOO_BIG = 4,    /* over a limit of the protocol itself */

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "protocols/bolt/bolt.h"
+#include "protocols/dubbo/dubbo.h"
 #include "protocols/exchange.h"
 #include "protocols/framed.h"
 #include "protocols/http1/http1_codec.h"
@@ -32,7 +33,7 @@ Protocol http1() {
 }  // namespace
 
 std::span<const Protocol> protocols() {
-  static const std::array<Protocol, 2> kTable = {http1(), framed(bolt_codec())};
+  static const std::array kTable = {http1(), framed(bolt_codec()), framed(dubbo_codec())};
   return kTable;
 }
 
