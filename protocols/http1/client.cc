@@ -58,6 +58,7 @@ void ClientCodec::refuse(const Refusal& refusal) {
   switch (refusal.reason) {
     case Reason::kUriTooLong:
     case Reason::kHeadTooLarge:
+    case Reason::kTooManyHeaders:
     case Reason::kBodyTooLarge:
       reason = Reason::kUpstreamTooLarge;
       break;

@@ -24,7 +24,7 @@ Refusal refusal_of(LineScanner::Verdict verdict) {
     case LineScanner::Verdict::kFieldsTooLong:
       return {Reason::kHeadTooLarge, 0, "header fields too large"};
     case LineScanner::Verdict::kTooManyFields:
-      return {Reason::kHeadTooLarge, 0, "too many header fields"};
+      return {Reason::kTooManyHeaders, 0, "too many header fields"};
     case LineScanner::Verdict::kMore:
     case LineScanner::Verdict::kEnd:
       break;

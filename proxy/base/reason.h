@@ -61,6 +61,7 @@ std::string_view outcome_name(Outcome outcome);
   X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,  400)        \
   X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,  400)        \
   X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,    431)        \
+  X(kTooManyHeaders,          "too_many_headers",          "DHC",   kTooLarge,    431)        \
   X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,    414)        \
   X(kBodyTooLarge,            "body_too_large",            "DBL",   kTooLarge,    413)        \
   X(kFrameTooLarge,           "frame_too_large",           "DFL",   kTooLarge,    413)        \

@@ -15,6 +15,9 @@ bool limit_of(Reason reason, ListenerLimit& limit) {
     case Reason::kHeadTooLarge:
       limit = ListenerLimit::kHeadBytes;
       return true;
+    case Reason::kTooManyHeaders:
+      limit = ListenerLimit::kHeaders;
+      return true;
     case Reason::kUriTooLong:
       limit = ListenerLimit::kUriBytes;
       return true;
