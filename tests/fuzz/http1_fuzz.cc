@@ -436,9 +436,9 @@ void answers(uint8_t bits, std::string_view input) {
 
 /// Reads what we send to backends: it must always be good.
 struct BackendView {
-  Connection c{Role::kServer, roomy({.allow_trace = true})};
+  Connection c;
   std::vector<std::unique_ptr<End>> ends;
-  BackendView() {
+  explicit BackendView(const Http1Options& options) : c(Role::kServer, roomy(options)) {
     c.accept = [this](Exchange& x) -> MessageSink* {
       ends.push_back(std::make_unique<End>());
       End* e = ends.back().get();
@@ -523,7 +523,7 @@ class Joined {
     Connection c;
     BackendView view;
     bool tunnel = false;
-    explicit Up(const Http1Options& o) : c(Role::kClient, o) {}
+    explicit Up(const Http1Options& o) : c(Role::kClient, o), view(o) {}
   };
   struct Call {
     End request, answer;

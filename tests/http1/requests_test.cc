@@ -2,6 +2,8 @@
 // refused head to the sink.
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "tests/http1/http1_support.h"
 
 namespace dragoman::testing {
@@ -217,6 +219,20 @@ TEST(Requests, Methods) {
   expect_taken("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "GET / a\n\nabc");
   expect_taken("DELETE / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "DELETE / a\n\nx");
   expect_taken(post(""), "POST / a\n\n");  // no length: no body
+}
+
+TEST(Requests, Garbage) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 50; ++round) {
+    std::string bytes(64 << 10, '\0');
+    for (char& c : bytes) c = static_cast<char>(random());
+    const Served got = serve(bytes, whole());
+    EXPECT_TRUE(got.requests.empty());
+    EXPECT_EQ(answers_in(got.out), 1);
+    EXPECT_NE(got.broken, Reason::kNone);
+    EXPECT_EQ(serve(bytes, cut_at(1 + random() % 100)), got);
+  }
+  EXPECT_EQ(live_chunks(), 0);
 }
 
 // --- limits ----------------------------------------------------------------------------------------------------------
