@@ -213,6 +213,7 @@ void TcpTransport::on_dirty() {
     dirty_ = false;
     return;
   }
+  if (!write_wait_) last_write_ms_ = loop_.now_ms();
   loop_.impl().dirty.push_back(*this);
 }
 

@@ -99,7 +99,7 @@ class Transport : public ByteSink, public ListLink<Transport> {
   virtual const Address& local() const = 0;
   uint64_t bytes_read() const { return bytes_read_; }
   uint64_t bytes_written() const { return bytes_written_; }
-  /// Loop time of the last successful read / write progress, ms.
+  /// Loop time of the last read / write progress, ms; bytes queued while nothing waits to be written count as progress.
   uint64_t last_read_ms() const { return last_read_ms_; }
   uint64_t last_write_ms() const { return last_write_ms_; }
   bool write_blocked() const { return blocked_; }

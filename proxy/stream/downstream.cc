@@ -106,6 +106,9 @@ void DownstreamConnection::on_write_blocked(bool blocked) {
 MessageSink* DownstreamConnection::on_exchange(Exchange& exchange) {
   ++exchanges_started_;
   ++streams_;
+  // While it was idle it had a long deadline; an answer that nobody reads has a shorter one.
+  auto stall = static_cast<uint64_t>(slot_->runtime()->spec->settings.buffer.write_stall_timeout_ms);
+  if (stall > 0 && (!timer_.active() || timer_.expires_ms() > now_ms() + stall)) timer_.start(stall);
   auto* stream = new Stream(*this, exchange);
   return &stream->request_sink();
 }
@@ -125,6 +128,8 @@ void DownstreamConnection::on_finished() {
   if (draining_ && slot_->runtime()->spec->protocol->multiplexed && !eof_) return arm_timer();
   close(Reason::kNone, true);
 }
+
+void DownstreamConnection::on_output_end() { transport_->finish(); }
 
 void DownstreamConnection::on_capacity() {}
 

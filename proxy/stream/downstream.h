@@ -54,6 +54,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   void on_goaway() override {}
   void on_broken(Reason reason, std::string_view detail) override;
   void on_finished() override;
+  void on_output_end() override;
   void on_capacity() override;
   void pause_reading() override;
   void resume_reading() override;

@@ -130,7 +130,7 @@ void Stream::route() {
   apply_request(*route_, *request_);
   // The body is kept from its first byte only where a repeat after sending could be safe.
   keep_body_ = route_->retry.attempts > 0 && (route_->retry.idempotent || is_idempotent(*request_));
-  if (request_ended_) request_complete();
+  if (request_ended_ || request_->upgrade) request_complete();  // an upgrade has nothing to send before its answer
   start_try();
 }
 

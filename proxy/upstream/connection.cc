@@ -154,6 +154,8 @@ void UpstreamConnection::on_broken(Reason reason, std::string_view detail) {
 
 void UpstreamConnection::on_finished() { finish(true, Reason::kDraining); }
 
+void UpstreamConnection::on_output_end() { transport_->finish(); }
+
 void UpstreamConnection::on_capacity() {
   if (state_ == State::kGoing) {
     if (idle()) finish(true, Reason::kDraining);

@@ -56,6 +56,7 @@ class UpstreamConnection final : public Retired,
   void on_goaway() override;
   void on_broken(Reason reason, std::string_view detail) override;
   void on_finished() override;
+  void on_output_end() override;
   void on_capacity() override;
   void pause_reading() override { transport_->pause_read(kPauseCodec); }
   void resume_reading() override { transport_->resume_read(kPauseCodec); }

@@ -97,6 +97,20 @@ TEST_F(TransportTest, IdleTransportsHoldNoBuffer) {
   EXPECT_EQ(live_chunks(), 0u);
 }
 
+TEST_F(TransportTest, TheClockOfAWriteStartsWhenItIsQueued) {
+  open();
+  const uint64_t begin = loop->now_ms();
+  EXPECT_EQ(owner->transport->last_write_ms(), begin);
+  EXPECT_FALSE(run_until([] { return false; }, 20));
+  loop->post([&] {
+    owner->transport->write("x");
+    // Whoever looks before the flush must not take the idle time for a stall.
+    EXPECT_EQ(owner->transport->last_write_ms(), loop->now_ms());
+  });
+  turns(1);
+  EXPECT_GE(owner->transport->last_write_ms(), begin + 20);
+}
+
 TEST_F(TransportTest, ManyWritesOfOneTurnAreOneSyscall) {
   open();
   const uint64_t before = loop->stats().writes;
