@@ -429,6 +429,18 @@ struct Cluster {
   bool operator==(const Cluster&) const = default;
 };
 
+/// A protocol that is not built in. Exactly one of path and descriptor is not empty; both are relative to the
+/// folder of the configuration.
+struct Codec {
+  Position pos;
+  std::string name;
+  std::string path;        // a shared library
+  std::string descriptor;  // a description in YAML
+  std::string codec;       // what the file calls itself; never empty after loading
+
+  bool operator==(const Codec&) const = default;
+};
+
 struct Config {
   Position pos;
   uint32_t workers = 0;  // 0 = as many as CPUs allowed
@@ -437,6 +449,7 @@ struct Config {
   Drain drain;
   std::optional<AccessLog> access_log;  // absent = off
   Metrics metrics;
+  std::vector<Codec> codecs;
   std::vector<Listener> listeners;
   std::vector<RouteTable> routes;
   std::vector<Cluster> clusters;

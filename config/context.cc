@@ -47,8 +47,16 @@ void Context::add(Severity severity, const Place& place, Position pos, Fault fau
                           .nearest = std::move(fault.nearest)});
 }
 
+void Context::error_elsewhere(std::string file, Position pos, std::string message) {
+  const size_t before = diagnostics_.size();
+  add(Severity::kError, root_, pos, {.message = std::move(message)});
+  if (diagnostics_.size() > before) diagnostics_.back().file = std::move(file);
+}
+
 std::vector<Diagnostic> Context::take() {
-  std::stable_sort(diagnostics_.begin(), diagnostics_.end(), [](const Diagnostic& a, const Diagnostic& b) {
+  std::stable_sort(diagnostics_.begin(), diagnostics_.end(), [this](const Diagnostic& a, const Diagnostic& b) {
+    if ((a.file == file_) != (b.file == file_)) return a.file == file_;  // other files behind it
+    if (a.file != b.file) return a.file < b.file;
     return a.line != b.line ? a.line < b.line : a.column < b.column;
   });
   if (dropped_ > 0) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "config/load.h"
+#include "config/protocols.h"
 
 namespace dragoman::config {
 
@@ -46,6 +47,12 @@ class Context {
   /// A fault of the file as a whole (line 0) or of its syntax.
   void error(Position pos, std::string message);
 
+  /// A fault in another file.
+  void error_elsewhere(std::string file, Position pos, std::string message);
+
+  ProtocolTable& protocols() { return protocols_; }
+  const ProtocolTable& protocols() const { return protocols_; }
+
   bool failed() const { return errors_ > 0; }
   size_t errors() const { return errors_; }
   /// Everything found, sorted by position.
@@ -70,6 +77,7 @@ class Context {
   std::deque<Place> places_;
   std::unordered_map<const void*, const Place*> bound_;
   Place root_;
+  ProtocolTable protocols_;
 };
 
 /// Fault for a word that is none of `words`.

@@ -84,28 +84,20 @@ constexpr TextFormat kDomain{
                R"(|\[[0-9A-Fa-f:.]+\])$)",
     .detail = "a host without port, \"*.suffix\", \"prefix.*\", or \"*\""};
 
-std::vector<std::string_view> protocol_names() {
-  std::vector<std::string_view> names;
-  for (const Protocol& protocol : kProtocols) names.push_back(protocol.name);
-  return names;
-}
+constexpr TextFormat kProtocol{.what = "a protocol",
+                               .pattern = "^[a-z0-9_]{1,32}$",
+                               .detail = "1 to 32 lower-case letters, digits or '_'"};
 
 bool is_http_listener(const Listener& listener) {
   const Protocol* protocol = find_protocol(listener.protocol);
   return protocol && protocol->http;
 }
-bool is_framed_listener(const Listener& listener) {
-  const Protocol* protocol = find_protocol(listener.protocol);
-  return protocol && protocol->framed;
-}
+bool is_framed_listener(const Listener& listener) { return is_framed(listener.protocol); }
 bool is_http_cluster(const Cluster& cluster) {
   const Protocol* protocol = find_protocol(cluster.protocol);
   return protocol && protocol->http;
 }
-bool is_framed_cluster(const Cluster& cluster) {
-  const Protocol* protocol = find_protocol(cluster.protocol);
-  return protocol && protocol->framed;
-}
+bool is_framed_cluster(const Cluster& cluster) { return is_framed(cluster.protocol); }
 bool is_http_check(const HealthCheck& check) { return check.type == HealthCheckType::kHttp; }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -327,8 +319,10 @@ In<Listener> listener_block() {
               "address", address(true),
               "Where it listens; port 0 takes any free port. Every worker listens there.")
               .must(),
-          field<&Listener::protocol>("protocol", word(protocol_names()),
-                                     "What clients speak. tcp relays bytes without looking at them.")
+          field<&Listener::protocol>("protocol", text(kProtocol),
+                                     "What clients speak: http1, tcp, a framed RPC protocol that is built in "
+                                     "(dragoman codec list), or one of codecs. tcp relays bytes without looking "
+                                     "at them.")
               .must(),
           field<&Listener::cluster>("cluster", text(kName), "The cluster that everything goes to."),
           field<&Listener::routes>("routes", text(kName), "The route table that decides; not for tcp."),
@@ -641,7 +635,7 @@ In<Cluster> cluster_block() {
           field<&Cluster::name>("name", text(kName), "What listeners and routes call it. Must be unique.")
               .must(),
           field<&Cluster::protocol>(
-              "protocol", word(protocol_names()),
+              "protocol", text(kProtocol),
               "What the servers speak; left out, the protocol of the listeners that lead here."),
           field<&Cluster::endpoints>("endpoints", list(endpoint, 1), "The servers.").must(),
           field<&Cluster::dns>("dns", dns, "Resolving the names among the endpoints."),
@@ -667,6 +661,26 @@ In<Cluster> cluster_block() {
       });
 }
 
+In<Codec> codec_block() {
+  return block<Codec>(
+      "codec", "A protocol that is not built in. Files are read again at each reload; what changed is swapped in for "
+               "new connections, and old ones end with the version they began with.",
+      {
+          field<&Codec::name>("name", text(kProtocol),
+                              "What listeners and clusters call it. Must be unique, and none of the built-in "
+                              "protocols.")
+              .must(),
+          field<&Codec::path>("path", text(kFile),
+                              "A shared library (protocols/README.md), relative to the folder of this file."),
+          field<&Codec::descriptor>("descriptor", text(kFile),
+                                    "A description in YAML, relative to the folder of this file."),
+          field<&Codec::codec>("codec", text(kProtocol),
+                               "What the codec in the file calls itself; left out, the name. Lets two versions "
+                               "of one codec serve side by side."),
+      },
+      {.groups = {{Pick::kExactlyOne, {"path", "descriptor"}}}});
+}
+
 }  // namespace
 
 const Block& root_block() {
@@ -683,6 +697,7 @@ const Block& root_block() {
           field<&Config::access_log>("access_log", optional(access_log_block()),
                                      "One line for each request; left out, none."),
           field<&Config::metrics>("metrics", metrics_block(), "Limits of the metrics."),
+          field<&Config::codecs>("codecs", list(codec_block()), "Protocols that are not built in."),
           field<&Config::listeners>("listeners", list(listener_block(), 1), "Where clients connect.").must(),
           field<&Config::routes>("routes", list(route_table_block()), "Route tables."),
           field<&Config::clusters>("clusters", list(cluster_block()), "Where requests go."),

@@ -17,7 +17,43 @@ namespace {
 
 std::string too_big() { return "the file is larger than " + size_text(kSourceBytesMax); }
 
-std::optional<Config> load(std::string_view text, const EnvLookup& env, Context& context) {
+/// What a codec is whose file nobody looks at.
+constexpr Protocol kAnyCodec{"", false, true, true, true, true};
+
+/// Relative to the folder of the configuration.
+std::string codec_file(const Codec& codec, const std::string& filename) {
+  const std::string& file = codec.path.empty() ? codec.descriptor : codec.path;
+  const size_t slash = filename.rfind('/');
+  if (file.starts_with('/') || slash == std::string::npos) return file;
+  return filename.substr(0, slash + 1) + file;
+}
+
+void load_codecs(Config& config, const std::string& filename, const CodecLoader& loader, Context& context) {
+  check_unique_names(config.codecs, "codec", context);
+  for (Codec& codec : config.codecs) {
+    if (codec.name.empty() || context.protocols().declared(codec.name)) continue;
+    if (codec.codec.empty()) codec.codec = codec.name;
+    if (find_protocol(codec.name)) {
+      fail_at(context, &codec.name, &codec, "a protocol called \"" + codec.name + "\" is built in",
+              codec.name);
+      continue;
+    }
+    DeclaredCodec loaded{.protocol = kAnyCodec};
+    const bool has_file = codec.path.empty() != codec.descriptor.empty();
+    if (loader && has_file) loaded = loader(codec, codec_file(codec, filename));
+    const void* field = codec.path.empty() ? &codec.descriptor : &codec.path;
+    for (CodecFault& fault : loaded.faults) {
+      if (fault.file.empty())
+        fail_at(context, field, &codec, std::move(fault.message));
+      else
+        context.error_elsewhere(std::move(fault.file), {fault.line, fault.column}, std::move(fault.message));
+    }
+    context.protocols().declare(codec.name, loaded.faults.empty() ? loaded.protocol : std::nullopt);
+  }
+}
+
+std::optional<Config> load(std::string_view text, const std::string& filename, const EnvLookup& env,
+                           const CodecLoader& codecs, Context& context) {
   if (text.size() > kSourceBytesMax) {
     context.error({}, too_big());
     return std::nullopt;
@@ -35,6 +71,7 @@ std::optional<Config> load(std::string_view text, const EnvLookup& env, Context&
   const Place& place = context.keep({.pos = root->pos});
   context.bind(config.get(), place);
   root_block().read(context, *root, place, config.get());
+  load_codecs(*config, filename, codecs, context);
   validate(*config, context);
   if (context.failed()) return std::nullopt;
   complete(*config);
@@ -51,16 +88,17 @@ EnvLookup process_environment() {
   };
 }
 
-LoadResult load_string(std::string_view text, const std::string& filename, const EnvLookup& env) {
+LoadResult load_string(std::string_view text, const std::string& filename, const EnvLookup& env,
+                       const CodecLoader& codecs) {
   Context context(filename);
   LoadResult result;
-  result.config = load(text, env, context);
+  result.config = load(text, filename, env, codecs, context);
   result.diagnostics = context.take();
   result.source = text.substr(0, kSourceBytesMax);
   return result;
 }
 
-LoadResult load_file(const std::string& path, const EnvLookup& env) {
+LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecLoader& codecs) {
   const bool standard_input = path == "-";
   const std::string name = standard_input ? "<stdin>" : path;
   const auto failed = [&](std::string message) {
@@ -84,7 +122,7 @@ LoadResult load_file(const std::string& path, const EnvLookup& env) {
     text.append(piece, n);
   }
   if (std::ferror(file.get())) return failed(std::string("can't be read: ") + std::strerror(errno));
-  return load_string(text, name, env);
+  return load_string(text, name, env, codecs);
 }
 
 }  // namespace dragoman::config

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "config/protocols.h"
 
 namespace dragoman::config {
 
@@ -38,11 +39,29 @@ struct LoadResult {
 using EnvLookup = std::function<std::optional<std::string>(const std::string& name)>;
 EnvLookup process_environment();
 
-/// `filename` is used in diagnostics only. Never throws.
+/// One thing that is wrong with the file of a codec.
+struct CodecFault {
+  std::string message{};
+  std::string file{};  // empty: of the file as a whole, reported at the codec's entry
+  int line = 0;
+  int column = 0;
+};
+/// What a declared codec is, or what is wrong with it.
+struct DeclaredCodec {
+  std::optional<Protocol> protocol{};
+  std::vector<CodecFault> faults{};
+};
+/// Loads the file of a codec; `file` is its path or descriptor, with the configuration's folder in front when it
+/// is relative.
+using CodecLoader = std::function<DeclaredCodec(const Codec& codec, const std::string& file)>;
+
+/// `filename` is used in diagnostics, and for the folder that codecs are relative to. Without `codecs`, their files
+/// are not looked at, and they are taken to have every ability. Never throws.
 LoadResult load_string(std::string_view text, const std::string& filename,
-                       const EnvLookup& env = process_environment());
+                       const EnvLookup& env = process_environment(), const CodecLoader& codecs = {});
 /// Reads the file (`-` = standard input), at most kSourceBytesMax bytes of it.
-LoadResult load_file(const std::string& path, const EnvLookup& env = process_environment());
+LoadResult load_file(const std::string& path, const EnvLookup& env = process_environment(),
+                     const CodecLoader& codecs = {});
 
 inline constexpr size_t kSourceBytesMax = 16 << 20;
 inline constexpr int kDepthMax = 64;            // nested sequences and mappings

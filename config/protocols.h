@@ -1,18 +1,30 @@
 // The protocols a listener or cluster may name, and what configuration needs to know of each.
 #pragma once
 
+#include <deque>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
+
+#include "config/linked_codecs.h"  // made by CMake from DRAGOMAN_BUILTIN_CODECS
 
 namespace dragoman::config {
 
 struct Protocol {
   std::string_view name;
-  bool http;        // takes an `http` block, routes by path and authority
-  bool framed;      // takes an `rpc` block; connections can be shared
-  bool heartbeats;  // has heartbeats of its own
-  bool goaway;      // can announce the end of a connection
-  bool routes;      // carries requests that a route table can tell apart
+  bool http;               // takes an `http` block, routes by path and authority
+  bool framed;             // takes an `rpc` block; connections can be shared
+  bool heartbeats;         // has heartbeats of its own
+  bool goaway;             // can announce the end of a connection
+  bool routes;             // carries requests that a route table can tell apart
+  bool shared = framed;    // many requests at once on one connection
+  bool edits = routes;     // headers can be changed
+  bool service = framed;   // requests name a service
+  bool method = routes;    // requests name a method
+  bool headers = routes;   // requests have headers
+  bool only_bound = false; // each client needs a connection of its own to one backend
 };
 
 inline constexpr Protocol kProtocols[] = {
@@ -22,12 +34,64 @@ inline constexpr Protocol kProtocols[] = {
     {"tcp", false, false, false, false, false},
 };
 
-/// The row called `name`, or null.
+/// Whether a framed protocol of kProtocols is part of this program; the others always are.
+constexpr bool is_linked(const Protocol& protocol) {
+  if (!protocol.framed) return true;
+  for (std::string_view rest = kLinkedCodecs; !rest.empty();) {
+    const size_t end = rest.find(';');
+    if (rest.substr(0, end) == protocol.name) return true;
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  return false;
+}
+
+/// The built-in protocol called `name`, or null.
 constexpr const Protocol* find_protocol(std::string_view name) {
   for (const Protocol& protocol : kProtocols) {
-    if (protocol.name == name) return &protocol;
+    if (protocol.name == name && is_linked(protocol)) return &protocol;
   }
   return nullptr;
 }
+
+/// Whether `name` is a framed protocol: one that is built in, or else one that the file declares.
+constexpr bool is_framed(std::string_view name) {
+  const Protocol* protocol = find_protocol(name);
+  return protocol ? protocol->framed : !name.empty();
+}
+
+/// The built-in protocols and those that one file declares.
+class ProtocolTable {
+ public:
+  /// `facts`: none when its file could not be used. Its name need not be set.
+  void declare(const std::string& name, std::optional<Protocol> facts) {
+    Entry& entry = declared_.emplace_back(Entry{name, facts});
+    if (entry.facts) entry.facts->name = entry.name;
+  }
+  bool declared(std::string_view name) const {
+    for (const Entry& entry : declared_)
+      if (entry.name == name) return true;
+    return false;
+  }
+  /// Null when there is none, or nothing is known of it.
+  const Protocol* find(std::string_view name) const {
+    for (const Entry& entry : declared_)
+      if (entry.name == name) return entry.facts ? &*entry.facts : nullptr;
+    return find_protocol(name);
+  }
+  std::vector<std::string_view> names() const {
+    std::vector<std::string_view> names;
+    for (const Protocol& protocol : kProtocols)
+      if (is_linked(protocol)) names.push_back(protocol.name);
+    for (const Entry& entry : declared_) names.push_back(entry.name);
+    return names;
+  }
+
+ private:
+  struct Entry {
+    std::string name;
+    std::optional<Protocol> facts;
+  };
+  std::deque<Entry> declared_;
+};
 
 }  // namespace dragoman::config

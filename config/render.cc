@@ -65,6 +65,7 @@ class Lines {
 
 std::string render_text(const std::vector<Diagnostic>& diagnostics, std::string_view source) {
   Lines lines(source);
+  const std::string_view file = diagnostics.empty() ? "" : std::string_view(diagnostics.front().file);
   std::string out;
   for (const Diagnostic& diagnostic : diagnostics) {
     out += diagnostic.file;
@@ -74,7 +75,8 @@ std::string render_text(const std::vector<Diagnostic>& diagnostics, std::string_
     if (!diagnostic.path.empty()) out += diagnostic.path + ": ";
     out += diagnostic.message + "\n";
     std::string_view line;
-    if (diagnostic.line > 0 && lines.find(diagnostic.line, line)) out += excerpt(line, diagnostic.column);
+    const bool elsewhere = diagnostic.file != file || source.empty();
+    if (!elsewhere && diagnostic.line > 0 && lines.find(diagnostic.line, line)) out += excerpt(line, diagnostic.column);
   }
   return out;
 }

@@ -163,12 +163,19 @@ void check_block_fits(bool fits, const void* block, const void* owner, std::stri
 constexpr std::string_view kHttpProtocols = "HTTP protocols";
 constexpr std::string_view kFramedProtocols = "framed RPC protocols";
 
+void check_protocol(const std::string& name, const void* owner, Context& context) {
+  const ProtocolTable& protocols = context.protocols();
+  if (name.empty() || protocols.find(name) || protocols.declared(name)) return;
+  context.error(context.where(&name, owner), unknown_word("value", name, protocols.names()));
+}
+
 void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
   check_buffer(listener.buffer, context);
   if (!listener.cluster.empty()) check_reference(listener.cluster, &listener, "cluster", clusters, context);
   if (!listener.routes.empty()) check_reference(listener.routes, &listener, "route table", tables, context);
 
-  const Protocol* protocol = find_protocol(listener.protocol);
+  check_protocol(listener.protocol, &listener, context);
+  const Protocol* protocol = context.protocols().find(listener.protocol);
   if (!protocol) return;
   check_block_fits(protocol->http, &listener.http, &listener, kHttpProtocols, protocol->name, context);
   check_block_fits(protocol->framed, &listener.rpc, &listener, kFramedProtocols, protocol->name, context);
@@ -188,11 +195,12 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
               std::string(protocol->name) + " has no way to announce the end of a connection");
     }
   }
-  if (protocol->http) {
-    for (const Filter& filter : listener.filters) {
-      const auto* headers = std::get_if<HeadersFilter>(&filter);
-      if (headers) validate_http_edits(headers->request, context);
-    }
+  for (const Filter& filter : listener.filters) {
+    const auto* headers = std::get_if<HeadersFilter>(&filter);
+    if (headers && protocol->http) validate_http_edits(headers->request, context);
+    if (headers && protocol->framed && !protocol->edits)
+      fail_at(context, headers, &listener.filters,
+              "protocol " + std::string(protocol->name) + " can't change headers");
   }
 }
 
@@ -241,6 +249,18 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
   check_block_fits(protocol->http, &cluster.http, &cluster, kHttpProtocols, protocol->name, context);
   check_block_fits(protocol->framed, &cluster.rpc, &cluster, kFramedProtocols, protocol->name, context);
   const PoolMode mode = cluster.pool.mode;
+  const std::string name(protocol->name);
+  if (protocol->framed && !protocol->heartbeats && context.find(&cluster.pool.heartbeat_interval_ms)) {
+    fail_at(context, &cluster.pool.heartbeat_interval_ms, &cluster.pool, "protocol " + name + " has no heartbeats");
+  }
+  if (protocol->framed && mode == PoolMode::kMultiplex && !protocol->shared) {
+    fail_at(context, &cluster.pool.mode, &cluster.pool,
+            "protocol " + name + " can't tell the answers on a shared connection apart; use auto");
+  }
+  if (protocol->only_bound && mode == PoolMode::kPingPong) {
+    fail_at(context, &cluster.pool.mode, &cluster.pool,
+            "protocol " + name + " needs a connection for each client; use auto or bound");
+  }
   if (!protocol->framed && (mode == PoolMode::kMultiplex || mode == PoolMode::kBound)) {
     fail_at(context, &cluster.pool.mode, &cluster.pool,
             std::string(protocol->name) + " connections can't be " +
@@ -354,17 +374,16 @@ void validate(const Config& config, Context& context) {
   for (const Listener& listener : config.listeners) {
     check_listener(listener, tables, clusters, context);
     ports.take(listener.address, &listener.address, &listener, "listener " + in_quotes(listener.name));
-    if (const Protocol* protocol = find_protocol(listener.protocol)) {
-      users[listener.routes].http |= protocol->http;
-      users[listener.routes].rpc |= protocol->framed;
-    }
+    if (const Protocol* protocol = context.protocols().find(listener.protocol))
+      users[listener.routes].add(*protocol);
   }
   for (const RouteTable& table : config.routes) validate_table(table, users[table.name], clusters, context);
 
   const std::vector<ClusterProtocol> protocols = cluster_protocols(config, index);
   check_protocols_meet(config, index, protocols, context);
   for (size_t i = 0; i < config.clusters.size(); ++i) {
-    check_cluster(config.clusters[i], find_protocol(protocols[i].protocol), context);
+    check_protocol(config.clusters[i].protocol, &config.clusters[i], context);
+    check_cluster(config.clusters[i], context.protocols().find(protocols[i].protocol), context);
   }
   check_globals(config, context);
   // What is missing because of a fault would look unused or as if it took every request.

@@ -27,6 +27,21 @@ void complete(Config& config);
 struct TableUsers {
   bool http = false;
   bool rpc = false;
+  // A framed protocol among them that has no such thing, or null.
+  const Protocol* no_service = nullptr;
+  const Protocol* no_method = nullptr;
+  const Protocol* no_headers = nullptr;
+  const Protocol* no_edits = nullptr;
+
+  void add(const Protocol& protocol) {
+    http |= protocol.http;
+    rpc |= protocol.framed;
+    if (!protocol.framed) return;
+    if (!protocol.service) no_service = &protocol;
+    if (!protocol.method) no_method = &protocol;
+    if (!protocol.headers) no_headers = &protocol;
+    if (!protocol.edits) no_edits = &protocol;
+  }
 };
 
 /// The names that may be referred to.

@@ -67,6 +67,20 @@ void check_rewrites(const Route& route, TableUsers users, Context& context) {
   http_only(!route.host_rewrite.empty(), &route.host_rewrite, "host_rewrite");
 }
 
+/// What the protocols of the table's listeners can't do.
+void check_abilities(const Route& route, TableUsers users, Context& context) {
+  const auto refuse = [&](bool asked, const Protocol* protocol, const void* field, std::string_view what) {
+    if (asked && protocol)
+      fail_at(context, field, &route, "protocol " + std::string(protocol->name) + " " + std::string(what));
+  };
+  const Match& match = route.match;
+  refuse(!match.service.empty(), users.no_service, &match.service, "has no services to route by");
+  refuse(!match.method.empty(), users.no_method, &match.method, "has no methods to route by");
+  refuse(!match.headers.empty(), users.no_headers, &match.headers, "has no headers to route by");
+  refuse(!route.request_headers.empty(), users.no_edits, &route.request_headers, "can't change headers");
+  refuse(!route.response_headers.empty(), users.no_edits, &route.response_headers, "can't change headers");
+}
+
 void check_times(const Route& route, Context& context) {
   if (route.timeout_ms > 0 && route.per_try_timeout_ms > route.timeout_ms) {
     warn_at(context, &route.per_try_timeout_ms, &route,
@@ -159,6 +173,7 @@ void validate_table(const RouteTable& table, TableUsers users, const Names& clus
   for_each_route(table, [&](const Route& route) {
     check_targets(route, clusters, context);
     check_rewrites(route, users, context);
+    check_abilities(route, users, context);
     check_times(route, context);
     if (users.http) validate_http_edits(route.request_headers, context);
   });

@@ -24,6 +24,8 @@ Result<void> check_codec(const dragoman_codec& t) {
     return wrong("head_bytes_max is not in 1..131072");
   if (t.detect_bytes_max == 0 || t.detect_bytes_max > t.head_bytes_max)
     return wrong("detect_bytes_max is not in 1..head_bytes_max");
+  if (t.lacks & ~uint32_t{DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD | DRAGOMAN_WANT_HEADERS})
+    return wrong("lacks has bits that are no DRAGOMAN_WANT_*");
   if (t.id_len != 0 && t.id_len != 1 && t.id_len != 2 && t.id_len != 4 && t.id_len != 8)
     return wrong("id_len is not 0, 1, 2, 4 or 8");
   if (t.attribute_count > DRAGOMAN_ATTRIBUTES_MAX || (t.attribute_count > 0 && !t.attributes))

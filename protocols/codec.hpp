@@ -7,9 +7,10 @@
 //     static constexpr const char* kVersion = "1";
 //     static constexpr uint32_t kHeadBytesMax = 1024;    // no head is longer
 //     static constexpr uint32_t kDetectBytesMax = 8;     // bytes that tell mine from not mine
-//     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id, for multiplexing
+//     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id
 //     static constexpr bool kOnlyBound = true;           // optional: DRAGOMAN_ONLY_BOUND
 //     static constexpr const char* kAttributes[] = {"zone"};  // optional: names for view.attribute()
+//     static constexpr uint32_t kLacks = DRAGOMAN_WANT_METHOD;  // optional: what the protocol does not have
 //
 //     // Required:
 //     int probe(std::span<const uint8_t> bytes, Frame& frame);
@@ -31,6 +32,9 @@
 // (at most 1024 bytes, no constructor, no destructor). A struct without members costs nothing. Functions
 // return false when they can't do what was asked; reply() that returns true and wrote nothing makes the host
 // close the connection. Exceptions are caught here and mean the same.
+//
+// DRAGOMAN_PLUGIN(Echo) at the end of the file makes it a codec to load:
+//   g++ -std=c++20 -shared -fPIC $(pkg-config --cflags dragoman-codec) echo.cc -o libecho.so
 #pragma once
 
 #include <concepts>
@@ -41,6 +45,10 @@
 
 #include "protocols/plugin.h"
 #include "proxy/base/cursor.h"
+
+// Nothing of a codec is seen from outside but what DRAGOMAN_PLUGIN exports: two versions of one codec must
+// not share a symbol when both are loaded.
+#pragma GCC visibility push(hidden)
 
 namespace dragoman::codec {
 
@@ -61,7 +69,7 @@ class View {
   void header(std::string_view name, std::string_view value) {
     if (raw_.header) raw_.header(raw_.ctx, as_bytes(name), as_bytes(value));
   }
-  /// Something that has no name on the wire, by its place in kAttributes. Small values (1 KiB) may be made up.
+  /// Something that has no name on the wire, by its place in kAttributes. Values up to 1 KiB may be made up.
   void attribute(uint32_t index, std::string_view value) {
     if (raw_.attribute) raw_.attribute(raw_.ctx, index, as_bytes(value));
   }
@@ -90,6 +98,38 @@ inline int not_mine() { return DRAGOMAN_NOT_MINE; }
 inline int refuse(Frame& frame, int verdict, const char* why) {
   frame.reason = why;
   return verdict;
+}
+
+/// ASCII case does not matter in the names of headers.
+inline bool same_name(std::string_view a, std::string_view b) {
+  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (lower(a[i]) != lower(b[i])) return false;
+  return true;
+}
+
+/// Writes a header section with edits applied. walk(keep) calls keep(name, bytes) for each header that is
+/// there, with the bytes that it takes, and returns false when they are broken; pair(name, value) writes a
+/// new one and returns false when it can't stand there.
+template <class Walk, class Pair>
+bool apply_edits(std::span<const dragoman_edit> edits, ByteWriter& out, Walk&& walk, Pair&& pair) {
+  // What comes before the last set or remove of a name is gone, headers that were there included.
+  auto replaced_after = [&](std::string_view name, size_t i) {
+    for (; i < edits.size(); ++i)
+      if (edits[i].op != DRAGOMAN_EDIT_ADD && same_name(text_of(edits[i].name), name)) return true;
+    return false;
+  };
+  auto keep = [&](std::string_view name, std::string_view bytes) {
+    if (!replaced_after(name, 0)) out.text(bytes);
+  };
+  if (!walk(keep)) return false;
+  for (size_t i = 0; i < edits.size(); ++i) {
+    std::string_view name = text_of(edits[i].name);
+    if (edits[i].op == DRAGOMAN_EDIT_REMOVE || replaced_after(name, i + 1)) continue;
+    if (!pair(name, text_of(edits[i].value))) return false;
+  }
+  return true;
 }
 
 namespace detail {
@@ -174,6 +214,7 @@ dragoman_codec make_table() {
   t.head_bytes_max = C::kHeadBytesMax;
   t.detect_bytes_max = C::kDetectBytesMax;
   t.id_len = id_len<C>();
+  if constexpr (requires { C::kLacks; }) t.lacks = C::kLacks;
   if constexpr (requires { C::kAttributes; }) {
     t.attributes = C::kAttributes;
     t.attribute_count = std::size(C::kAttributes);
@@ -289,3 +330,11 @@ const dragoman_codec* codec_table() {
 }
 
 }  // namespace dragoman
+
+#pragma GCC visibility pop
+
+/// Makes codec C the one that a shared library holds.
+#define DRAGOMAN_PLUGIN(C)                                                                               \
+  extern "C" __attribute__((visibility("default"))) const dragoman_codec* dragoman_codec_v1(void) {      \
+    return ::dragoman::codec_table<C>();                                                                 \
+  }

@@ -206,6 +206,7 @@ struct Protocol {
   std::unique_ptr<ConnectionCodec> (*create)(const Protocol& self, Role role, ByteSink& out, ConnectionEvents& events,
                                              const CodecOptions& options) = nullptr;
   const dragoman_codec* table = nullptr;  // framed protocols
+  std::shared_ptr<const void> owner;      // keeps the table and its code; null: linked in
 };
 
 /// Built-in protocols by name (one explicit table in registry.cc); null when unknown.

@@ -33,14 +33,15 @@ void FramedExchange::release() {
     Exchanges::destroy(this);
 }
 
-FramedCodec::FramedCodec(const dragoman_codec& table, Role role, ByteSink& out, ConnectionEvents& events,
+FramedCodec::FramedCodec(const Protocol& protocol, Role role, ByteSink& out, ConnectionEvents& events,
                          const FramedOptions& options)
-    : table_(table),
+    : owner_(protocol.owner),
+      table_(*protocol.table),
       role_(role),
       out_(out),
       events_(events),
       options_(options),
-      head_bytes_max_(std::min<uint32_t>(table.head_bytes_max, kHeadroom)),
+      head_bytes_max_(std::min<uint32_t>(table_.head_bytes_max, kHeadroom)),
       variant_(options.variant) {
   if (table_.conn_state_size) conn_ = std::make_unique<uint8_t[]>(table_.conn_state_size);
   // Twice the live ones, so that given-up requests in quarantine don't eat the connection's capacity at once.
@@ -226,7 +227,7 @@ void FramedCodec::maybe_finished() {
 
 std::unique_ptr<ConnectionCodec> make_framed_codec(const Protocol& protocol, Role role, ByteSink& out,
                                                    ConnectionEvents& events, const CodecOptions& options) {
-  return std::make_unique<framed::FramedCodec>(*protocol.table, role, out, events, options.framed);
+  return std::make_unique<framed::FramedCodec>(protocol, role, out, events, options.framed);
 }
 
 size_t live_framed_exchanges() { return framed::Exchanges::live(); }

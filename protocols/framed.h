@@ -46,7 +46,8 @@ namespace dragoman {
 /// that is it.
 Result<void> check_codec(const dragoman_codec& table);
 
-/// `protocol.table` must have passed check_codec() and outlive the codec.
+/// `protocol.table` must have passed check_codec(). The codec shares `protocol.owner`; without one the table
+/// must outlive it.
 std::unique_ptr<ConnectionCodec> make_framed_codec(const Protocol& protocol, Role role, ByteSink& out,
                                                    ConnectionEvents& events, const CodecOptions& options);
 

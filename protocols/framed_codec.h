@@ -92,7 +92,7 @@ inline dragoman_bytes bytes_of(std::string_view text) {
 
 class FramedCodec final : public ConnectionCodec {
  public:
-  FramedCodec(const dragoman_codec& table, Role role, ByteSink& out, ConnectionEvents& events,
+  FramedCodec(const Protocol& protocol, Role role, ByteSink& out, ConnectionEvents& events,
               const FramedOptions& options);
   ~FramedCodec() override;
 
@@ -186,6 +186,7 @@ class FramedCodec final : public ConnectionCodec {
   void reset_all(Reason reason);
   void maybe_finished();
 
+  const std::shared_ptr<const void> owner_;  // of table_
   const dragoman_codec& table_;
   const Role role_;
   ByteSink& out_;

@@ -381,6 +381,8 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   std::memcpy(copy, p, f.head_len);
   h.wire = {copy, f.head_len};
   h.frame = f;
+  h.frame.reason = nullptr;  // it may be gone before the head is
+  h.table = &table_;
   h.is_request = is_request(f);
   h.one_way = f.kind == DRAGOMAN_ONEWAY;
   h.content_length = is_unsized(f) ? -1 : static_cast<int64_t>(f.total_len - f.head_len);

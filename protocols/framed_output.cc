@@ -31,6 +31,12 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
       f.total_len < f.head_len || is_request(f) != x.ours || (end && f.total_len != f.head_len))
     return Reason::kInternal;
 
+  if (head.table && head.table != &table_) {
+    // It was read by another version of this protocol: what that said of the head must be true here as well.
+    dragoman_frame now{};
+    if (!same_frame(head.wire, f, now, false)) return Reason::kUnsupported;
+    f = now;
+  }
   std::span<uint8_t> bytes;
   if (head.edits) {
     if (Reason why = edit_head(x, head, f, bytes); why != Reason::kNone) return why;

@@ -146,6 +146,7 @@ struct Head {
   // Framed protocols only: the head as it came, in memory of `arena`.
   std::span<const uint8_t> wire;     // frame.head_len bytes
   dragoman_frame frame{};            // as the codec's probe described it
+  const void* table = nullptr;       // whose probe that was; null: the sending codec's own
   bool opaque = false;               // no header section that could be read or edited: edits would fail
   HeaderEdit* edits = nullptr;       // in order
   HeaderEdit** edits_tail = &edits;

@@ -202,6 +202,8 @@ typedef struct dragoman_codec {
    * one of the same name on the wire and can't be edited. */
   const char* const* attributes;
   uint32_t attribute_count;
+  uint32_t lacks; /* DRAGOMAN_WANT_* bits of what this protocol does not have: view() never gives it, and a
+                     configuration that asks for it is refused */
 
   /* required */
   int (*probe)(const void* context, void* conn, const uint8_t* data, uint64_t len, dragoman_frame* out);

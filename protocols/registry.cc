@@ -1,26 +1,18 @@
-// The one table of built-in protocols. A new built-in codec is one row here.
-#include <array>
+// The one table of built-in protocols. Which framed codecs are in it: DRAGOMAN_BUILTIN_CODECS in CMakeLists.txt.
+#include <vector>
 
-#include "protocols/bolt/bolt.h"
-#include "protocols/dubbo/dubbo.h"
+#include "protocols/codec_module.h"
 #include "protocols/exchange.h"
 #include "protocols/framed.h"
 #include "protocols/http1/http1_codec.h"
 
 namespace dragoman {
-namespace {
 
-Protocol framed(const dragoman_codec* table) {
-  Protocol p;
-  p.name = table->name;
-  p.multiplexed = (table->abilities & DRAGOMAN_CAN_MULTIPLEX) != 0;
-  p.has_heartbeat = (table->abilities & DRAGOMAN_CAN_HEARTBEAT) != 0;
-  p.has_goaway = (table->abilities & DRAGOMAN_CAN_GOAWAY) != 0;
-  p.only_bound = (table->abilities & DRAGOMAN_ONLY_BOUND) != 0;
-  p.create = make_framed_codec;
-  p.table = table;
-  return p;
-}
+#define DRAGOMAN_BUILTIN(name) const dragoman_codec* name##_codec();
+#include "protocols/builtin_codecs.inc"
+#undef DRAGOMAN_BUILTIN
+
+namespace {
 
 Protocol http1() {
   Protocol p;
@@ -30,10 +22,31 @@ Protocol http1() {
   return p;
 }
 
+std::vector<Protocol> built_in() {
+  std::vector<Protocol> table = {http1()};
+#define DRAGOMAN_BUILTIN(name) table.push_back(framed_protocol(*name##_codec()));
+#include "protocols/builtin_codecs.inc"
+#undef DRAGOMAN_BUILTIN
+  return table;
+}
+
 }  // namespace
 
+Protocol framed_protocol(const dragoman_codec& table, std::shared_ptr<const void> owner) {
+  Protocol p;
+  p.name = table.name;
+  p.multiplexed = (table.abilities & DRAGOMAN_CAN_MULTIPLEX) != 0;
+  p.has_heartbeat = (table.abilities & DRAGOMAN_CAN_HEARTBEAT) != 0;
+  p.has_goaway = (table.abilities & DRAGOMAN_CAN_GOAWAY) != 0;
+  p.only_bound = (table.abilities & DRAGOMAN_ONLY_BOUND) != 0;
+  p.create = make_framed_codec;
+  p.table = &table;
+  p.owner = std::move(owner);
+  return p;
+}
+
 std::span<const Protocol> protocols() {
-  static const std::array kTable = {http1(), framed(bolt_codec()), framed(dubbo_codec())};
+  static const std::vector<Protocol> kTable = built_in();
   return kTable;
 }
 

@@ -14,7 +14,10 @@ namespace {
 int validate(const std::vector<std::string>& files, bool json) {
   bool ok = true;
   for (const std::string& file : files) {
-    config::LoadResult result = config::load_file(file);
+    CodecCatalog codecs;
+    DeclaredProtocols declared;
+    config::LoadResult result =
+        config::load_file(file, config::process_environment(), codecs.loader(declared));
     ok = ok && result.ok();
     if (json) {
       std::fputs(config::render_json(result.diagnostics).c_str(), stdout);
@@ -25,7 +28,7 @@ int validate(const std::vector<std::string>& files, bool json) {
       // What the reader can't see (a log that can't be opened, a filter that refuses) shows when it is built.
       config::Config checked = *result.config;
       checked.access_log.reset();
-      auto built = build_snapshot(checked, nullptr, 1);
+      auto built = build_snapshot(checked, nullptr, 1, declared);
       if (!built) {
         ok = false;
         for (const std::string& e : built.error()) std::fprintf(stderr, "%s: error: %s\n", file.c_str(), e.c_str());

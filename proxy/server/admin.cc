@@ -44,10 +44,13 @@ constexpr std::string_view kHelp =
     "GET  /stats/prometheus  every metric, for Prometheus (also /metrics)\n"
     "GET  /clusters          clusters and their endpoints (?format=json)\n"
     "GET  /listeners         listeners and their addresses (?format=json)\n"
+    "GET  /codecs            codecs that were loaded, and who uses them (?format=json)\n"
     "GET  /config_dump       the configuration in use, secrets redacted\n"
     "GET  /server_info       version, state, uptime\n"
     "GET  /logging           the log level; POST /logging?level=debug changes it\n"
     "POST /reload            read the configuration file again\n"
+    "POST /codecs/reload     load the files of codecs again that changed\n"
+    "POST /codecs/unload     ?name=x: forget a codec that no listener and no cluster uses\n"
     "POST /drain             finish open work, then end\n"
     "POST /reopen_logs       open the log files again, after rotation\n";
 
@@ -64,6 +67,8 @@ AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::stri
   const AdminAnswer only_post{405, kText, "this changes state: use POST\n"};
 
   if (path == "/reload") return post ? backend.reload() : only_post;
+  if (path == "/codecs/reload") return post ? backend.reload_codecs() : only_post;
+  if (path == "/codecs/unload") return post ? backend.unload_codec(query_value(query, "name")) : only_post;
   if (path == "/drain") return post ? backend.drain() : only_post;
   if (path == "/reopen_logs") return post ? backend.reopen_logs() : only_post;
   if (path == "/logging") {
@@ -73,7 +78,8 @@ AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::stri
   }
   static const std::set<std::string_view> kReadable = {"/",         "/help",     "/ready",     "/live",
                                                        "/stats",    "/metrics",  "/stats/prometheus",
-                                                       "/clusters", "/listeners", "/config_dump", "/server_info"};
+                                                       "/clusters", "/listeners", "/config_dump", "/server_info",
+                                                       "/codecs"};
   if (kReadable.find(path) == kReadable.end()) return {404, kText, "no such page; see /help\n"};
   if (!get) return only_get;
   if (path == "/ready") return backend.ready() ? AdminAnswer{200, kText, "ready\n"} : AdminAnswer{503, kText, "not ready\n"};
@@ -85,6 +91,8 @@ AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::stri
     return json ? AdminAnswer{200, kJson, backend.clusters_json()} : AdminAnswer{200, kText, backend.clusters_text()};
   if (path == "/listeners")
     return json ? AdminAnswer{200, kJson, backend.listeners_json()} : AdminAnswer{200, kText, backend.listeners_text()};
+  if (path == "/codecs")
+    return json ? AdminAnswer{200, kJson, backend.codecs_json()} : AdminAnswer{200, kText, backend.codecs_text()};
   if (path == "/config_dump") return {200, kJson, backend.config_dump_json()};
   if (path == "/server_info") return {200, kJson, backend.server_info_json()};
   return {200, kText, std::string(kHelp)};

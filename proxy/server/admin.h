@@ -32,6 +32,10 @@ class AdminBackend {
   virtual AdminAnswer reload() = 0;
   virtual AdminAnswer drain() = 0;                // as SIGTERM does
   virtual AdminAnswer reopen_logs() = 0;
+  virtual std::string codecs_text() = 0;
+  virtual std::string codecs_json() = 0;
+  virtual AdminAnswer reload_codecs() = 0;                     // their files, not the configuration's
+  virtual AdminAnswer unload_codec(std::string_view name) = 0;  // one that nothing in the configuration uses
 
  protected:
   ~AdminBackend() = default;

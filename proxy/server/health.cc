@@ -87,9 +87,9 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     attempt_ = new Attempt;
     attempt_->transport = Transport::adopt(loop_, fd, *this, {});
     if (rule_.type == config::HealthCheckType::kTcp) return done(true, "connected");
-    const Protocol& protocol = *cluster_->protocol;
+    const std::shared_ptr<const Protocol> protocol = cluster_->protocol();
     CodecOptions options;
-    attempt_->codec = protocol.create(protocol, Role::kClient, *attempt_->transport, *this, options);
+    attempt_->codec = protocol->create(*protocol, Role::kClient, *attempt_->transport, *this, options);
     if (rule_.type == config::HealthCheckType::kHeartbeat) {
       attempt_->codec->heartbeat();
       return;

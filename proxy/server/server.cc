@@ -43,23 +43,38 @@ std::string join(const std::vector<std::string>& lines) {
 Server::Server(ServerOptions options) : options_(std::move(options)) {}
 Server::~Server() = default;
 
-config::LoadResult Server::load() const {
-  if (!options_.config_text.empty()) return config::load_string(options_.config_text, "<built in>");
-  return config::load_file(options_.config_path);
+Server::Loaded Server::load() {
+  Loaded loaded;
+  auto loader = codecs_.loader(loaded.declared);
+  auto env = config::process_environment();
+  loaded.result = options_.config_text.empty() ? config::load_file(options_.config_path, env, loader)
+                                               : config::load_string(options_.config_text, "<built in>", env, loader);
+  return loaded;
+}
+
+Server::Loaded Server::load_text(std::string_view text) {
+  Loaded loaded;
+  const std::string name = options_.config_text.empty() ? options_.config_path : "<built in>";
+  loaded.result = config::load_string(text, name, config::process_environment(), codecs_.loader(loaded.declared));
+  return loaded;
 }
 
 int Server::run() {
   started_ms_ = loop_.now_ms();
-  config::LoadResult loaded = load();
-  std::string problems = config::render_text(loaded.diagnostics, loaded.source);
+  Loaded loaded = load();
+  std::string problems = config::render_text(loaded.result.diagnostics, loaded.result.source);
   if (!problems.empty()) std::fputs(problems.c_str(), stderr);
-  if (!loaded.ok()) return 1;
-  if (!start(*loaded.config)) return 1;
+  if (!loaded.result.ok()) return 1;
+  if (!start(loaded)) return 1;
+  loaded = {};  // a codec is unloaded when nobody holds it
   loop_.run();
   return exit_code_;
 }
 
-bool Server::start(const config::Config& config) {
+bool Server::start(const Loaded& loaded) {
+  const config::Config& config = *loaded.result.config;
+  config_source_ = loaded.result.source;
+  codec_sweep_.bind<&Server::sweep_codecs>(loop_.timers(), this);
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);
   DiagnosticLogOptions log_options;
@@ -104,7 +119,7 @@ bool Server::start(const config::Config& config) {
       return abandon();
     }
   }
-  auto published = publish(config);
+  auto published = publish(config, loaded.declared);
   if (!published) {
     std::fprintf(stderr, "dragoman: %s", join(published.error()).c_str());
     return abandon();
@@ -121,8 +136,9 @@ bool Server::start(const config::Config& config) {
   return true;
 }
 
-Result<void, std::vector<std::string>> Server::publish(const config::Config& config) {
-  auto built = build_snapshot(config, snapshot_.get(), static_cast<int>(workers_.size()));
+Result<void, std::vector<std::string>> Server::publish(const config::Config& config, DeclaredProtocols declared) {
+  auto built =
+      build_snapshot(config, snapshot_.get(), static_cast<int>(workers_.size()), std::move(declared));
   if (!built) return unexpected(std::move(built.error()));
   std::shared_ptr<const Snapshot> next = *built;
 
@@ -161,6 +177,7 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
     return unexpected(std::move(errors));
   }
 
+  for (const auto& cluster : next->clusters) cluster->set_protocol(next->protocol(cluster->settings.protocol));
   discovery_->sync(next->clusters);
   health_->sync(next->clusters);
   snapshot_ = next;
@@ -197,19 +214,32 @@ AdminAnswer Server::reload() {
     return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
   if (options_.config_text.empty() && options_.config_path == "-")
     return {409, "text/plain; charset=utf-8", "the configuration came from standard input: nothing to reload\n"};
-  config::LoadResult loaded = load();
-  std::string text = config::render_text(loaded.diagnostics, loaded.source);
-  bool ok = loaded.ok();
+  return apply(load());
+}
+
+AdminAnswer Server::apply(Loaded loaded) {
+  config::LoadResult& result = loaded.result;
+  std::string text = config::render_text(result.diagnostics, result.source);
+  bool ok = result.ok();
   if (ok) {
     std::string restart;
     const config::Config& now = snapshot_->config;
-    const config::Config& next = *loaded.config;
+    const config::Config& next = *result.config;
     if (next.workers != now.workers) restart += "workers: takes effect at the next start\n";
     if (!(next.admin == now.admin)) restart += "admin: takes effect at the next start\n";
     if (next.log.path != now.log.path || next.log.format != now.log.format)
       restart += "log: path and format take effect at the next start\n";
-    auto published = publish(next);
+    for (const auto& [name, protocol] : loaded.declared) {
+      auto before = snapshot_->declared.find(name);
+      if (before == snapshot_->declared.end())
+        restart += "codec " + name + ": version " + protocol->table->version + " is loaded\n";
+      else if (before->second != protocol)
+        restart += "codec " + name + ": version " + protocol->table->version + " takes over from version " +
+                   before->second->table->version + "\n";
+    }
+    auto published = publish(next, loaded.declared);
     if (published) {
+      config_source_ = std::move(result.source);
       set_log_level(to_log_level(next.log.level));
       registry_->set_series_max(next.metrics.series_max);
       text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
@@ -218,6 +248,8 @@ AdminAnswer Server::reload() {
       text += join(published.error());
     }
   }
+  loaded.declared.clear();
+  sweep_codecs();
   metrics_.config_reloads.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
   if (ok)
     DRAGOMAN_LOG(kInfo, "server", "reloaded: generation {}", snapshot_->generation);
@@ -225,6 +257,40 @@ AdminAnswer Server::reload() {
     DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
                  text);
   return {ok ? 200u : 400u, "text/plain; charset=utf-8", text};
+}
+
+AdminAnswer Server::reload_codecs() {
+  if (state_ == State::kDraining || state_ == State::kStopping)
+    return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
+  return apply(load_text(config_source_));
+}
+
+AdminAnswer Server::unload_codec(std::string_view name) {
+  const std::string kText = "text/plain; charset=utf-8";
+  if (state_ == State::kDraining || state_ == State::kStopping) return {409, kText, "draining: no more reloads\n"};
+  const auto& codecs = snapshot_->config.codecs;
+  if (std::none_of(codecs.begin(), codecs.end(), [&](const config::Codec& c) { return c.name == name; }))
+    return {404, kText, "no codec of that name was loaded; see GET /codecs\n"};
+  std::string users;
+  for (const config::Listener& l : snapshot_->config.listeners)
+    if (l.protocol == name) users += "in use by listener " + l.name + "\n";
+  for (const config::Cluster& c : snapshot_->config.clusters)
+    if (c.protocol == name) users += "in use by cluster " + c.name + "\n";
+  if (!users.empty()) return {409, kText, users};
+  config::Config next = snapshot_->config;
+  std::erase_if(next.codecs, [&](const config::Codec& c) { return c.name == name; });
+  DeclaredProtocols declared = snapshot_->declared;
+  declared.erase(std::string(name));
+  auto published = publish(next, std::move(declared));
+  if (!published) return {400, kText, join(published.error())};
+  sweep_codecs();
+  return {200, kText, "unloaded as soon as its last connection ends; the configuration file still has it\n"};
+}
+
+void Server::sweep_codecs() {
+  constexpr uint64_t kSweepMs = 100;
+  // Workers let go of an old snapshot and of old connections some time after they were told to.
+  if (codecs_.sweep(snapshot_ ? snapshot_->declared : DeclaredProtocols{}) > 0) codec_sweep_.start(kSweepMs);
 }
 
 AdminAnswer Server::reopen_logs() {
@@ -283,6 +349,7 @@ void Server::stop_workers() {
     DRAGOMAN_LOG(kError, "server", "left alive at the end: {} streams, {} handles, {} chunks",
                  leaks_.streams, leaks_.handles, leaks_.chunks);
   workers_.clear();
+  codec_sweep_.stop();
   discovery_->stop();
   health_->stop();
   admin_->stop();
@@ -341,6 +408,9 @@ std::string Server::listeners_text() {
     text += l->settings.name + "::" + open_.at(l->settings.name).bound.to_string() + "\n";
   return text;
 }
+
+std::string Server::codecs_text() { return render_codecs_text(*snapshot_, codecs_); }
+std::string Server::codecs_json() { return render_codecs_json(*snapshot_, codecs_); }
 
 std::string Server::config_dump_json() { return config::dump_json(snapshot_->config); }
 

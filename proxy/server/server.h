@@ -65,11 +65,22 @@ class Server final : private AdminBackend {
   AdminAnswer reload() override;
   AdminAnswer drain() override;
   AdminAnswer reopen_logs() override;
+  std::string codecs_text() override;
+  std::string codecs_json() override;
+  AdminAnswer reload_codecs() override;
+  AdminAnswer unload_codec(std::string_view name) override;
 
-  config::LoadResult load() const;
-  bool start(const config::Config& config);
+  struct Loaded {
+    config::LoadResult result;
+    DeclaredProtocols declared;
+  };
+  Loaded load();
+  Loaded load_text(std::string_view text);
+  bool start(const Loaded& loaded);
   /// Makes `config` the running one: all or nothing. Errors are sentences.
-  Result<void, std::vector<std::string>> publish(const config::Config& config);
+  Result<void, std::vector<std::string>> publish(const config::Config& config, DeclaredProtocols declared);
+  AdminAnswer apply(Loaded loaded);
+  void sweep_codecs();
   void on_terminate();
   void begin_drain();
   void stop_workers();
@@ -83,6 +94,9 @@ class Server final : private AdminBackend {
   std::unique_ptr<MetricsBinding> binding_;
   ServerMetrics metrics_;
   std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics_;
+  CodecCatalog codecs_;
+  Timer codec_sweep_;
+  std::string config_source_;  // the text of the running configuration
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<std::string, OpenListener> open_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -39,7 +39,20 @@ Result<std::shared_ptr<AccessLogWriter>> open_access_log(const config::AccessLog
   return std::shared_ptr<AccessLogWriter>(std::move(*writer));
 }
 
+/// Whether pools need no change but new connections when one takes the place of the other.
+bool same_use(const Protocol* a, const Protocol* b) {
+  if (a == b) return true;
+  return a && b && a->is_http == b->is_http && a->multiplexed == b->multiplexed &&
+         a->has_heartbeat == b->has_heartbeat && a->only_bound == b->only_bound;
+}
+
 }  // namespace
+
+ProtocolRef Snapshot::protocol(const std::string& name) const {
+  if (auto it = declared.find(name); it != declared.end()) return it->second;
+  const Protocol* built_in = find_protocol(name);
+  return built_in ? ProtocolRef(ProtocolRef(), built_in) : nullptr;
+}
 
 const std::shared_ptr<SharedCluster>* Snapshot::find_cluster(std::string_view name) const {
   for (const auto& c : clusters)
@@ -49,11 +62,13 @@ const std::shared_ptr<SharedCluster>* Snapshot::find_cluster(std::string_view na
 
 Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
                                                                                  const Snapshot* previous,
-                                                                                 int workers) {
+                                                                                 int workers,
+                                                                                 DeclaredProtocols declared) {
   std::vector<std::string> errors;
   auto next = std::make_shared<Snapshot>();
   next->generation = previous ? previous->generation + 1 : 1;
   next->config = config;
+  next->declared = std::move(declared);
 
   if (config.access_log) {
     if (previous && previous->access_log && previous->config.access_log == config.access_log) {
@@ -69,22 +84,26 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
 
   for (const config::Cluster& settings : config.clusters) {
     const auto* old = previous ? previous->find_cluster(settings.name) : nullptr;
-    if (old && (*old)->settings == settings) {
-      next->clusters.push_back(*old);
+    ProtocolRef protocol = next->protocol(settings.protocol);
+    if (old && (*old)->settings == settings && same_use((*old)->protocol().get(), protocol.get())) {
+      next->clusters.push_back(*old);  // publishing gives it the protocol
       continue;
     }
-    const Protocol* protocol = find_protocol(settings.protocol);
     if (!protocol && !settings.protocol.empty() && settings.protocol != "tcp") {
       errors.push_back("clusters: " + settings.name + ": protocol " + settings.protocol + " is not built in");
       continue;
     }
-    next->clusters.push_back(std::make_shared<SharedCluster>(settings, protocol, workers));
+    next->clusters.push_back(std::make_shared<SharedCluster>(settings, std::move(protocol), workers));
   }
 
   for (const config::Listener& settings : config.listeners) {
     auto spec = std::make_shared<ListenerSpec>();
     spec->settings = settings;
-    spec->protocol = find_protocol(settings.protocol);
+    spec->protocol = next->protocol(settings.protocol);
+    if (!spec->protocol && settings.protocol != "tcp") {
+      errors.push_back("listeners: " + settings.name + ": protocol " + settings.protocol + " is not built in");
+      continue;
+    }
     spec->drain = config.drain;
     spec->access_log = next->access_log;
     if (!settings.cluster.empty()) {

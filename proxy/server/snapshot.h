@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "protocols/catalog.h"
 #include "proxy/base/result.h"
 #include "proxy/stream/listener_runtime.h"
 #include "proxy/upstream/shared_cluster.h"
@@ -19,13 +20,17 @@ struct Snapshot {
   std::vector<std::shared_ptr<const ListenerSpec>> listeners;
   std::vector<std::shared_ptr<SharedCluster>> clusters;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
+  DeclaredProtocols declared;                   // those of config.codecs
 
   const std::shared_ptr<SharedCluster>* find_cluster(std::string_view name) const;
+  /// Declared or built in; null for tcp.
+  ProtocolRef protocol(const std::string& name) const;
 };
 
-/// `previous` may be null. Errors are complete sentences, one per problem.
+/// `previous` may be null. `declared` holds what the catalog made of config.codecs. Errors are complete sentences, one per problem.
 Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
                                                                                  const Snapshot* previous,
-                                                                                 int workers);
+                                                                                 int workers,
+                                                                                 DeclaredProtocols declared = {});
 
 }  // namespace dragoman

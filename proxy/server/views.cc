@@ -133,6 +133,51 @@ std::string render_listeners_json(const std::vector<ListenerView>& listeners) {
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
 }
 
+namespace {
+
+/// What the configuration calls a codec; empty for one that only old connections still use.
+std::string_view codec_name(const Snapshot& snapshot, const Protocol* protocol) {
+  for (const auto& [name, declared] : snapshot.declared)
+    if (declared.get() == protocol) return name;
+  return {};
+}
+
+}  // namespace
+
+std::string render_codecs_json(const Snapshot& snapshot, const CodecCatalog& codecs) {
+  rapidjson::StringBuffer buffer;
+  Writer w(buffer);
+  w.StartObject();
+  key(w, "codecs");
+  w.StartArray();
+  for (const CodecCatalog::View& c : codecs.view()) {
+    std::string_view name = codec_name(snapshot, c.protocol);
+    w.StartObject();
+    string(w, "codec", c.protocol->table->name);
+    string(w, "version", c.protocol->table->version);
+    string(w, "kind", c.kind);
+    string(w, "file", *c.file);
+    if (!name.empty()) string(w, "name", name);
+    string(w, "state", name.empty() ? "leaving" : "in use");
+    number(w, "users", static_cast<uint64_t>(c.users));
+    w.EndObject();
+  }
+  w.EndArray();
+  w.EndObject();
+  return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
+}
+
+std::string render_codecs_text(const Snapshot& snapshot, const CodecCatalog& codecs) {
+  std::string text;
+  for (const CodecCatalog::View& c : codecs.view()) {
+    std::string_view name = codec_name(snapshot, c.protocol);
+    text += fmt::format("{}: version={} kind={} file={} state={} users={}\n", c.protocol->table->name,
+                        c.protocol->table->version, c.kind, *c.file,
+                        name.empty() ? "leaving" : fmt::format("in use as {}", name), c.users);
+  }
+  return text;
+}
+
 std::string render_server_info_json(std::string_view state, uint64_t generation, size_t workers, uint64_t uptime_s) {
   rapidjson::StringBuffer buffer;
   Writer w(buffer);

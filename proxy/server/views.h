@@ -20,6 +20,8 @@ std::string render_stats(const MetricRegistry& registry);
 std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms);
 std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms);
 std::string render_listeners_json(const std::vector<ListenerView>& listeners);
+std::string render_codecs_json(const Snapshot& snapshot, const CodecCatalog& codecs);
+std::string render_codecs_text(const Snapshot& snapshot, const CodecCatalog& codecs);
 std::string render_server_info_json(std::string_view state, uint64_t generation, size_t workers, uint64_t uptime_s);
 
 }  // namespace dragoman

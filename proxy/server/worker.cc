@@ -91,6 +91,7 @@ void Worker::do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std
       ClusterMetrics metrics = binding->cluster(shared->settings.name);
       found = Ref<Cluster>(new Cluster(*context_, shared, binding, metrics));
     }
+    found->set_protocol(snapshot->protocol(shared->settings.protocol));
     clusters.push_back(std::move(found));
   }
   clusters_.swap(clusters);

@@ -25,7 +25,7 @@ struct ListenerShared {
 /// Immutable, built by the control thread from one configuration, shared by all workers.
 struct ListenerSpec {
   config::Listener settings;
-  const Protocol* protocol = nullptr;  // null: tcp
+  std::shared_ptr<const Protocol> protocol;  // null: tcp
   std::shared_ptr<const RouteTable> routes;
   std::vector<std::unique_ptr<FilterFactory>> filters;
   CodecOptions codec;

@@ -19,13 +19,27 @@ void Endpoint::drain() {
   for (auto& p : pools_) p->drain();
 }
 
+void Endpoint::renew() {
+  for (auto& p : pools_) p->renew();
+}
+
 Cluster::Cluster(WorkerContext& worker, std::shared_ptr<SharedCluster> shared,
                  std::shared_ptr<const void> metrics_owner, ClusterMetrics metrics)
-    : worker_(worker), shared_(std::move(shared)), metrics_owner_(std::move(metrics_owner)), metrics_(metrics) {
+    : worker_(worker),
+      shared_(std::move(shared)),
+      protocol_(shared_->protocol()),
+      metrics_owner_(std::move(metrics_owner)),
+      metrics_(metrics) {
   update(*shared_->endpoints());
 }
 
 Cluster::~Cluster() = default;
+
+void Cluster::set_protocol(std::shared_ptr<const Protocol> protocol) {
+  if (protocol == protocol_) return;
+  protocol_ = std::move(protocol);
+  for (const Ref<Endpoint>& e : endpoints_) e->renew();
+}
 
 void Cluster::update(const EndpointSet& set) {
   std::vector<Ref<Endpoint>> next;

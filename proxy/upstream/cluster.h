@@ -26,6 +26,8 @@ class Endpoint : public RefCounted<Endpoint> {
   Pool& pool(uint32_t variant);
   /// No new exchanges: idle connections close, busy ones when they are done, waiters fail.
   void drain();
+  /// The same for the connections that are there; waiters and later requests get new ones.
+  void renew();
   bool draining() const { return draining_; }
 
   uint32_t active_requests = 0;
@@ -47,7 +49,9 @@ class Cluster : public RefCounted<Cluster> {
 
   const std::shared_ptr<SharedCluster>& shared() const { return shared_; }
   const config::Cluster& settings() const { return shared_->settings; }
-  const Protocol* protocol() const { return shared_->protocol; }
+  const Protocol* protocol() const { return protocol_.get(); }
+  /// New connections speak this from now on; the others take no more requests and end when they are done.
+  void set_protocol(std::shared_ptr<const Protocol> protocol);
   WorkerContext& worker() { return worker_; }
   ClusterMetrics& metrics() { return metrics_; }
 
@@ -75,6 +79,7 @@ class Cluster : public RefCounted<Cluster> {
 
   WorkerContext& worker_;
   std::shared_ptr<SharedCluster> shared_;
+  std::shared_ptr<const Protocol> protocol_;
   std::shared_ptr<const void> metrics_owner_;
   ClusterMetrics metrics_;
   std::vector<Ref<Endpoint>> endpoints_;

@@ -170,6 +170,22 @@ void Pool::replenish() {
   }
 }
 
+void Pool::renew() {
+  IntrusiveList<UpstreamConnection, UpstreamConnection> there, connecting;
+  there.splice(ready_);
+  while (UpstreamConnection* c = rest_.front()) {
+    if (c->connected())
+      there.push_back(*c);
+    else
+      connecting.push_back(*c);
+  }
+  rest_.splice(connecting);
+  while (UpstreamConnection* c = there.front()) {
+    c->unlink();
+    c->drain();
+  }
+}
+
 void Pool::drain() {
   if (draining_) return;
   draining_ = true;

@@ -60,6 +60,8 @@ class Pool final : private UpstreamOwner {
   /// The waiter no longer wants an exchange.
   void forget(PoolWaiter& waiter);
   void drain();
+  /// The connections that are there take no more requests and end when they are done.
+  void renew();
   bool draining() const { return draining_; }
   uint32_t connections() const { return connections_; }
   uint32_t connecting() const { return connecting_; }

@@ -16,15 +16,25 @@ namespace dragoman {
 class SharedCluster {
  public:
   /// `protocol` is null for clusters used by tcp listeners only.
-  SharedCluster(config::Cluster cluster_settings, const Protocol* wire_protocol, int workers)
+  SharedCluster(config::Cluster cluster_settings, std::shared_ptr<const Protocol> wire_protocol, int workers)
       : settings(std::move(cluster_settings)),
-        protocol(wire_protocol),
         limits(workers),
+        protocol_(std::move(wire_protocol)),
         endpoints_(std::make_shared<EndpointSet>()) {}
 
   const config::Cluster settings;
-  const Protocol* const protocol;
   Limits limits;
+
+  /// What new connections speak; another version of the same protocol when a codec was swapped. Workers are told
+  /// by message (Cluster::set_protocol).
+  std::shared_ptr<const Protocol> protocol() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return protocol_;
+  }
+  void set_protocol(std::shared_ptr<const Protocol> protocol) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    protocol_ = std::move(protocol);
+  }
 
   /// Control thread (and read by admin). Workers get the set by message, not through here.
   std::shared_ptr<const EndpointSet> endpoints() const {
@@ -41,6 +51,7 @@ class SharedCluster {
 
  private:
   mutable std::mutex mutex_;
+  std::shared_ptr<const Protocol> protocol_;
   std::shared_ptr<const EndpointSet> endpoints_;
 };
 

@@ -1,0 +1,229 @@
+#include "protocols/plugin_loader.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "protocols/framed.h"
+#include "protocols/plugin_image.h"
+
+namespace dragoman {
+namespace {
+
+/// A file descriptor.
+class Fd {
+ public:
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd(const Fd&) = delete;
+  Fd& operator=(const Fd&) = delete;
+  ~Fd() { close_now(); }
+  void close_now() {
+    if (fd_ >= 0) close(fd_);
+    fd_ = -1;
+  }
+  explicit operator bool() const { return fd_ >= 0; }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+std::string system_error(const char* what) { return std::string(what) + ": " + std::strerror(errno); }
+
+/// The bytes of a file.
+Result<std::vector<uint8_t>> read_file(const std::string& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return unexpected(system_error("can't be opened"));
+  struct stat status;
+  if (fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return unexpected("is not a file");
+  if (static_cast<uint64_t>(status.st_size) > kPluginBytesMax) return unexpected("is larger than 64 MiB");
+  std::vector<uint8_t> bytes(static_cast<size_t>(status.st_size));
+  size_t at = 0;
+  while (at < bytes.size()) {
+    ssize_t n = read(fd.get(), bytes.data() + at, bytes.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return unexpected(system_error("can't be read"));
+    if (n == 0) return unexpected("changed while it was read");
+    at += static_cast<size_t>(n);
+  }
+  return bytes;
+}
+
+/// A copy in memory that nobody can change.
+Result<Fd> private_copy(std::span<const uint8_t> bytes) {
+  Fd fd(memfd_create("dragoman-codec", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd) return unexpected(system_error("can't be copied"));
+  while (!bytes.empty()) {
+    ssize_t n = write(fd.get(), bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return unexpected(system_error("can't be copied"));
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
+    return unexpected(system_error("can't be copied"));
+  return fd;
+}
+
+/// The copy's name. The loader tells libraries apart by name: this one is unique while the descriptor is
+/// open.
+std::string copy_path(const Fd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
+
+bool is_loaded(const std::string& path) {
+  struct Search {
+    const std::string& path;
+    bool found;
+  } search{path, false};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, size_t, void* context) {
+        auto& s = *static_cast<Search*>(context);
+        s.found = s.found || (info->dlpi_name && s.path == info->dlpi_name);
+        return 0;
+      },
+      &search);
+  return search.found;
+}
+
+size_t thread_count() {
+  size_t count = 0;
+  if (DIR* dir = opendir("/proc/self/task")) {
+    while (dirent* entry = readdir(dir)) count += entry->d_name[0] != '.' ? 1 : 0;
+    closedir(dir);
+  }
+  return count;
+}
+
+const dragoman_codec* ask_for_table(void* library) {
+  auto entry = reinterpret_cast<dragoman_plugin_entry>(dlsym(library, DRAGOMAN_PLUGIN_SYMBOL));
+  return entry ? entry() : nullptr;
+}
+
+/// Runs in the child: loads, asks, unloads. An empty text when all is well.
+std::string try_out(const std::string& path) {
+  const size_t threads = thread_count();
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    const char* why = dlerror();
+    std::string_view text = why ? why : "unknown error";
+    if (text.starts_with(path)) text.remove_prefix(path.size());
+    while (text.starts_with(":") || text.starts_with(" ")) text.remove_prefix(1);
+    return "can't be loaded: " + std::string(text);
+  }
+  if (!ask_for_table(library)) return "gives no table";
+  if (thread_count() != threads) return "can't be unloaded: it makes threads when it is loaded";
+  dlclose(library);
+  if (is_loaded(path)) return "can't be unloaded: it is still there after it was closed";
+  return {};
+}
+
+/// try_out() in a child process.
+Result<void> trial(const std::string& path) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return unexpected(system_error("can't be tried"));
+  Fd from(ends[0]), to(ends[1]);
+  pid_t child = fork();
+  if (child < 0) return unexpected(system_error("can't be tried"));
+  if (child == 0) {
+    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTERM, SIGINT}) signal(s, SIG_DFL);
+    std::string answer = try_out(path);
+    answer.insert(0, 1, '=');
+    ssize_t n = write(to.get(), answer.data(), answer.size());
+    _exit(n == static_cast<ssize_t>(answer.size()) ? 0 : 1);
+  }
+  to.close_now();
+  std::string answer;
+  bool late = false;
+  for (;;) {
+    pollfd p{from.get(), POLLIN, 0};
+    int ready = poll(&p, 1, kPluginTrialMs);
+    if (ready < 0 && errno == EINTR) continue;
+    late = ready <= 0;
+    char piece[512];
+    ssize_t n = late ? 0 : read(from.get(), piece, sizeof piece);
+    if (n <= 0) break;
+    answer.append(piece, static_cast<size_t>(n));
+  }
+  if (late) kill(child, SIGKILL);
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (late) return unexpected("does not finish loading");
+  if (answer == "=") return {};
+  if (answer.starts_with("=")) return unexpected(answer.substr(1));
+  if (WIFSIGNALED(status))
+    return unexpected("crashes while it is loaded or unloaded (" + std::string(strsignal(WTERMSIG(status))) +
+                      ")");
+  return unexpected("ends the process while it is loaded or unloaded");
+}
+
+std::string abi_text(unsigned major, unsigned minor, size_t bytes) {
+  return std::to_string(major) + "." + std::to_string(minor) + " (a table of " + std::to_string(bytes) +
+      " bytes)";
+}
+
+class Plugin final : public CodecModule {
+ public:
+  explicit Plugin(Fd copy) : copy_(std::move(copy)) {}
+  ~Plugin() override {
+    if (library_) dlclose(library_);
+  }
+  std::string_view kind() const override { return "plugin"; }
+
+  /// Loads and checks. The error is a clause that fits behind the file's name.
+  Result<void> open(const std::string& name) {
+    const std::string path = copy_path(copy_);
+    library_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library_) return unexpected("can't be loaded");
+    const dragoman_codec* given = ask_for_table(library_);
+    if (!given) return unexpected("gives no table");
+    if (given->abi_major != DRAGOMAN_ABI_MAJOR || given->size < sizeof(dragoman_codec))
+      return unexpected("was built for codec ABI " + abi_text(given->abi_major, given->abi_minor,
+                                                              given->size) +
+                        ", this program has " +
+                        abi_text(DRAGOMAN_ABI_MAJOR, DRAGOMAN_ABI_MINOR, sizeof(dragoman_codec)));
+    // Of a longer table, from a later minor version, what is known here.
+    std::memcpy(&table_, given, sizeof table_);
+    table_.size = sizeof table_;
+    if (auto checked = check_codec(table_); !checked) return unexpected("is refused: " + checked.error());
+    if (name != table_.name)
+      return unexpected("holds the codec \"" + std::string(table_.name) +
+                        "\", the configuration wants \"" + name +
+                        "\"");
+    return {};
+  }
+
+ private:
+  const Fd copy_;  // open as long as the library is: see copy_path()
+  void* library_ = nullptr;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const CodecModule>> load_plugin(const std::string& path, const std::string& name) {
+  auto fail = [&](const std::string& why) { return unexpected(path + " " + why); };
+  auto bytes = read_file(path);
+  if (!bytes) return fail(bytes.error());
+  if (auto image = check_plugin_image(*bytes); !image) return fail(image.error());
+  auto copy = private_copy(*bytes);
+  if (!copy) return fail(copy.error());
+  if (auto tried = trial(copy_path(*copy)); !tried) return fail(tried.error());
+  auto plugin = std::make_shared<Plugin>(std::move(*copy));
+  if (auto opened = plugin->open(name); !opened) return fail(opened.error());
+  return std::shared_ptr<const CodecModule>(std::move(plugin));
+}
+
+}  // namespace dragoman
