@@ -199,8 +199,9 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
         loop_.post([this] {
           if (state_ != State::kStarting) return;
           state_ = State::kServing;
-          DRAGOMAN_LOG(kInfo, "server", "serving {} listeners with {} workers", snapshot_->listeners.size(),
-                       workers_.size());
+          DRAGOMAN_LOG(kInfo, "server", "serving {} listeners with {} workers, admin on {}",
+                       snapshot_->listeners.size(), workers_.size(),
+                       snapshot_->config.admin.enabled ? admin_address().to_string() : "no port");
           if (options_.on_started) options_.on_started(*this);
         });
       }

@@ -7,74 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
 import unittest
-import urllib.error
-import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from sidecar import Sidecar, http, raw  # noqa: E402  pylint: disable=wrong-import-position
 
 DRAGOMAN, LOAD, BACKEND = (os.path.abspath(p) for p in sys.argv[1:4])
-
-
-def http(url, data=None, method=None, headers=None):
-    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as r:
-            return r.status, r.read()
-    except urllib.error.HTTPError as e:
-        return e.code, e.read()
-
-
-def raw(port, data, half_close=False):
-    """Sends bytes, returns everything until the peer closes (or 5 s)."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
-        s.sendall(data)
-        if half_close:
-            s.shutdown(socket.SHUT_WR)
-        out = b""
-        try:
-            while chunk := s.recv(65536):
-                out += chunk
-        except (TimeoutError, ConnectionResetError):
-            pass
-        return out
-
-
-class Proxy:
-    """One dragoman process on a configuration; listeners and admin on free ports."""
-
-    def __init__(self, yaml):
-        self.dir = tempfile.TemporaryDirectory()
-        self.path = os.path.join(self.dir.name, "dragoman.yaml")
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.admin_port = s.getsockname()[1]
-        self.write(yaml)
-        self.process = subprocess.Popen([DRAGOMAN, "run", "-c", self.path, "--no-watch"], stderr=subprocess.PIPE)
-        end = time.monotonic() + 15
-        while time.monotonic() < end:
-            try:
-                if self.admin("/ready")[0] == 200:
-                    break
-            except OSError:
-                time.sleep(0.02)
-        else:
-            raise AssertionError("not ready in time")
-        listeners = json.loads(self.admin("/listeners?format=json")[1])["listeners"]
-        self.ports = {l["name"]: int(l["address"].rsplit(":", 1)[1]) for l in listeners}
-
-    def write(self, yaml):
-        with open(self.path, "w", encoding="utf-8") as f:
-            f.write(f"workers: 2\nlog: {{level: warn}}\nadmin: {{address: '127.0.0.1:{self.admin_port}'}}\n" + yaml)
-
-    def admin(self, path, method="GET"):
-        return http(f"http://127.0.0.1:{self.admin_port}{path}", method=method)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate(timeout=60)
-        self.dir.cleanup()
-        return self.process.returncode, err.decode()
 
 
 class EndToEnd(unittest.TestCase):
@@ -96,7 +34,6 @@ class EndToEnd(unittest.TestCase):
 
     def config(self, extra_routes="", body_max=0):
         return f"""
-drain: {{deadline: 5s, idle_grace: 300ms}}
 listeners:
   - {{name: web, address: '127.0.0.1:0', protocol: http1, routes: web, http: {{body_bytes_max: {body_max}}}}}
   - {{name: rpc, address: '127.0.0.1:0', protocol: bolt, cluster: bolt, rpc: {{goaway: true}}}}
@@ -117,21 +54,11 @@ clusters:
 """
 
     def setUp(self):
-        self.proxy = Proxy(self.config())
+        self.proxy = Sidecar(DRAGOMAN, self.config())
         self.web = f"http://127.0.0.1:{self.proxy.ports['web']}"
 
     def tearDown(self):
-        code, err = self.proxy.stop()
-        self.assertEqual(code, 0, err)
-        self.assertNotIn("left alive", err)
-        self.assertNotIn("Sanitizer", err)
-
-    def metric(self, name):
-        total = 0.0
-        for line in self.proxy.admin("/metrics")[1].decode().splitlines():
-            if line.startswith(name):
-                total += float(line.rsplit(" ", 1)[1])
-        return total
+        self.proxy.close()
 
     def load(self, proto, listener, *args):
         run = subprocess.run([LOAD, "--proto", proto, "--target", f"127.0.0.1:{self.proxy.ports[listener]}", *args],
@@ -165,10 +92,10 @@ clusters:
             (b"\x16\x03\x01\x02\x00\x01", b"400"),
         ]
         for data, status in rows:
-            before = self.metric("dragoman_listener_protocol_errors_total")
+            before = self.proxy.metric("dragoman_listener_protocol_errors_total")
             answer = raw(self.proxy.ports["web"], data)
             self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), (data[:60], answer[:80]))
-            self.assertEqual(self.metric("dragoman_listener_protocol_errors_total"), before + 1, data[:60])
+            self.assertEqual(self.proxy.metric("dragoman_listener_protocol_errors_total"), before + 1, data[:60])
 
     def test_one_byte_at_a_time(self):
         request = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
@@ -220,15 +147,14 @@ clusters:
                  for p, l in (("http", "web"), ("bolt", "rpc"))]
         route = "      - {match: {path: /new%d}, direct_response: {status: 200, body: 'v%d'}}"
         for i in range(100):
-            self.proxy.write(self.config(route % (i, i)))
-            self.assertEqual(self.proxy.admin("/reload", "POST")[0], 200)
+            self.proxy.reload(self.config(route % (i, i)))
         self.assertEqual(http(self.web + "/new99"), (200, b"v99"))
         self.proxy.write("listeners: [{name: web, adress: x}]\n")
         status, text = self.proxy.admin("/reload", "POST")
         self.assertEqual(status, 400)
         self.assertIn(b"did you mean", text)
         self.assertEqual(http(self.web + "/new99"), (200, b"v99"))
-        self.assertEqual(self.metric('dragoman_config_reloads_total{result="failure"}'), 1)
+        self.assertEqual(self.proxy.metric("dragoman_config_reloads_total", result="failure"), 1)
         for load in loads:
             out, _ = load.communicate(timeout=30)
             self.assertEqual(load.returncode, 0, out.decode())
