@@ -3,6 +3,7 @@
 A test file is run as  FILE.py DRAGOMAN [unittest arguments]  and ends with main(). It never skips: a peer that is missing is a
 failure, except in the tier `registry`, whose files say unavailable() when what they need could not be fetched."""
 import atexit
+import itertools
 import json
 import os
 import random
@@ -54,8 +55,9 @@ class Peer:
     def __init__(self, args, env=None, cwd=None, **popen):
         self.args = args
         self._lines, self._ended, self._changed = [], False, threading.Condition()
-        self.process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                        cwd=cwd, env={**os.environ, **(env or {})}, **popen)
+        self._asked = itertools.count(1)
+        self.process = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        text=True, errors="replace", cwd=cwd, env={**os.environ, **(env or {})}, **popen)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         atexit.register(self.kill)
@@ -73,22 +75,35 @@ class Peer:
         with self._changed:
             return "".join(self._lines)
 
-    def _find(self, key):
+    def _find(self, key, value):
         for line in self._lines:
             if line.startswith("{"):
                 found = json.loads(line)
-                if key in found:
+                if key in found and value in (None, found[key]):
                     return found
         return None
 
-    def expect(self, key, seconds=60):
+    def expect(self, key, value=None, seconds=60):
         """The first JSON object printed that has `key`; an AssertionError when the program ends or time runs out first."""
         with self._changed:
-            self._changed.wait_for(lambda: self._find(key) or self._ended, timeout=seconds)
-            if found := self._find(key):
+            self._changed.wait_for(lambda: self._find(key, value) or self._ended, timeout=seconds)
+            if found := self._find(key, value):
                 return found
         state = "ended" if self.process.poll() is not None else f"has run for {seconds} s"
         raise AssertionError(f"{self.args} {state} without '{key}':\n{self.output()[-4000:]}")
+
+    def send(self, operation, **command):
+        """Gives a command to a peer that takes them on standard input; ask() and answer() wait for what it says."""
+        number = next(self._asked)
+        self.process.stdin.write(json.dumps({"id": number, "operation": operation, **command}) + "\n")
+        self.process.stdin.flush()
+        return number
+
+    def answer(self, number, seconds=60):
+        return self.expect("answer", number, seconds)
+
+    def ask(self, operation, **command):
+        return self.answer(self.send(operation, **command))
 
     def wait(self, seconds=60):
         """Waits for the end; an AssertionError unless the exit code is 0."""

@@ -107,6 +107,11 @@ class Sidecar:
         clusters = json.loads(self.admin("/clusters?format=json")[1])["clusters"]
         return next(c for c in clusters if c["name"] == name)
 
+    def memory_bytes(self):
+        """The most memory the process has had in use at once."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"VmHWM:\s+(\d+) kB", f.read()).group(1)) * 1024
+
     def terminate(self):
         """Begins the drain."""
         self.process.send_signal(signal.SIGTERM)
