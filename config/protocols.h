@@ -29,6 +29,7 @@ struct Protocol {
 
 inline constexpr Protocol kProtocols[] = {
     {"http1", true, false, false, false, true},
+    {.name = "http2", .http = true, .framed = false, .heartbeats = true, .goaway = true, .routes = true, .shared = true},
     {"bolt", false, true, true, true, true},
     {"dubbo", false, true, true, true, true},
     {"tcp", false, false, false, false, false},
@@ -51,6 +52,13 @@ constexpr const Protocol* find_protocol(std::string_view name) {
     if (protocol.name == name && is_linked(protocol)) return &protocol;
   }
   return nullptr;
+}
+
+/// Whether requests of a listener can go to a cluster: the same protocol, or two versions of HTTP.
+constexpr bool protocols_meet(std::string_view listener, std::string_view cluster) {
+  const Protocol* a = find_protocol(listener);
+  const Protocol* b = find_protocol(cluster);
+  return listener == cluster || (a && b && a->http && b->http);
 }
 
 /// Whether `name` is a framed protocol: one that is built in, or else one that the file declares.

@@ -34,7 +34,8 @@ class MessageSink {
   virtual void on_trailers(HeaderList& trailers) = 0;
   /// The exchange was aborted by the peer, the connection or the codec. Nothing more will come or be accepted.
   virtual void on_reset(Reason reason) = 0;
-  /// The connection's output buffer went over its high watermark (true) or back under the low one (false).
+  /// The output of the connection, or of this exchange alone, went over its high watermark (true) or back under the low one
+  /// (false).
   virtual void on_write_blocked(bool blocked) = 0;
 
  protected:
@@ -73,6 +74,8 @@ class Exchange {
   /// The holder is done with the exchange and everything in its heads. Must be called exactly once; before both
   /// directions ended it implies reset(). No callbacks follow.
   virtual void release() = 0;
+  /// Whether the sink was last told on_write_blocked(true); codecs whose exchanges have windows of their own.
+  virtual bool write_blocked() const { return false; }
   /// Bytes of this exchange accepted for sending but not yet given to the transport.
   virtual size_t buffered_bytes() const { return 0; }
 
@@ -92,8 +95,18 @@ enum class CodecEvent : uint8_t {
   kGoAway,
   kStreamsOverflow,     // a request over the connection's limit, answered by the codec
   kUnsupported,         // a request of an unknown version or command, answered by the codec
+  kGlitch,              // something odd that the protocol tolerates; many of them are no accident
+  kPeerReset,           // the peer reset a stream
+  kOwnReset,            // what the peer sent made us reset a stream
+  kResetFlood,          // too many of the peer's resets: the connection ends
+  kOwnResetFlood,       // too many resets that the peer made us send: the connection ends
+  kControlFlood,        // too many frames that carry nothing: the connection ends
+  kAckFlood,            // too many answers to such frames unread: the connection ends
+  kHeadFlood,           // a head far over its limits: the connection ends
+  kGlitchFlood,         // too many glitches: the connection ends
+  kStreamStalled,       // a stream whose reader does not read, or whose writer does not write, was reset
 };
-inline constexpr int kCodecEventCount = 10;
+inline constexpr int kCodecEventCount = 20;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {
@@ -116,6 +129,8 @@ class ConnectionEvents {
   virtual void pause_reading() = 0;
   virtual void resume_reading() = 0;
   virtual void on_event(CodecEvent event) = 0;
+  /// The codec refused one exchange (answered it or reset it) that nobody had heard of; the connection goes on.
+  virtual void on_refused(Reason reason, std::string_view detail) {}
   /// Loop time, milliseconds.
   virtual uint64_t now_ms() const = 0;
 
@@ -152,14 +167,18 @@ class ConnectionCodec {
   virtual Exchange* open(MessageSink& answers) = 0;
   /// How many exchanges can be opened now (0 when the peer is going away or the codec is broken).
   virtual uint32_t capacity() const = 0;
-  /// Exchanges not yet released.
+  /// Exchanges not yet released, or released and not yet sent completely.
   virtual uint32_t open_exchanges() const = 0;
   virtual ReadPhase phase() const = 0;
   /// A deadline of the owner passed: answers in the protocol if it can, then on_broken(reason).
   virtual void fail(Reason reason) = 0;
+  /// The owner closes a quiet connection after flushing: what the protocol says at such an end is to be written now.
+  virtual void farewell() {}
   /// Starts the protocol's graceful close (Connection: close on the next answer, GOAWAY). Open exchanges go on;
   /// on_finished() is called when the last one ended and the protocol says the peer must stop.
   virtual void drain() = 0;
+  /// Looks after deadlines of the codec's own, at least as often as it asked for. Milliseconds until the next look, -1: none.
+  virtual int64_t tick() { return -1; }
   /// Sends a heartbeat; false when the protocol has none.
   virtual bool heartbeat() { return false; }
   /// Heartbeats sent and not yet answered.
@@ -190,8 +209,27 @@ struct FramedOptions {
   Want want = 0;                              // server role: what view() must give
 };
 
+struct Http2Options {
+  uint32_t streams_max = 100;                 // server role: concurrent streams; client role: more are not opened
+  uint32_t stream_window_bytes = 256 * 1024;  // what the peer may send ahead on one stream
+  uint32_t connection_window_bytes = 1 << 20;
+  size_t pending_bytes_max = 256 * 1024;      // unsent on all streams, beyond it each stream may hold less
+  uint32_t continuations_max = 8;             // CONTINUATION frames of one head
+  uint32_t acks_max = 1000;                   // unsent answers to SETTINGS and PING
+  uint32_t resets_burst = 1000;               // RST_STREAM of the peer: bucket size and refill per second
+  uint32_t resets_per_second = 100;
+  uint32_t own_resets_burst = 200;            // the same for those that the peer made us send
+  uint32_t own_resets_per_second = 20;
+  uint32_t control_burst = 10'000;            // frames that carry nothing
+  uint32_t control_per_second = 1000;
+  int64_t stall_timeout_ms = 60'000;          // of a stream that can't send; 0 = none
+  int64_t body_timeout_ms = 60'000;           // of a request body that pauses before its answer; 0 = none
+  int64_t settings_timeout_ms = 10'000;       // client role: until the peer's first SETTINGS; 0 = none
+};
+
 struct CodecOptions {
-  Http1Options http1;
+  Http1Options http1;                         // HTTP/2: the limits of heads, paths and bodies
+  Http2Options http2;
   FramedOptions framed;
 };
 

@@ -5,6 +5,7 @@
 #include "protocols/exchange.h"
 #include "protocols/framed.h"
 #include "protocols/http1/http1_codec.h"
+#include "protocols/http2/http2_codec.h"
 
 namespace dragoman {
 
@@ -22,8 +23,19 @@ Protocol http1() {
   return p;
 }
 
+Protocol http2() {
+  Protocol p;
+  p.name = "http2";
+  p.is_http = true;
+  p.multiplexed = true;
+  p.has_heartbeat = true;
+  p.has_goaway = true;
+  p.create = make_http2_codec;
+  return p;
+}
+
 std::vector<Protocol> built_in() {
-  std::vector<Protocol> table = {http1()};
+  std::vector<Protocol> table = {http1(), http2()};
 #define DRAGOMAN_BUILTIN(name) table.push_back(framed_protocol(*name##_codec()));
 #include "protocols/builtin_codecs.inc"
 #undef DRAGOMAN_BUILTIN

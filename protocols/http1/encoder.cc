@@ -3,58 +3,16 @@
 #include <charconv>
 #include <cstring>
 
-#include "proxy/base/words.h"
+#include "protocols/http/rules.h"
 
 namespace dragoman::http1 {
 namespace {
-
-constexpr uint64_t any_less(uint64_t x, uint64_t n) { return (x - kByteOnes * n) & ~x & kByteHighs; }
-
-// Whether `test` holds for any byte of `text`, which it sees in words.
-template <class Test>
-bool any_word(std::string_view text, Test test) {
-  const char* p = text.data();
-  size_t n = text.size();
-  if (n < 8) return test(load_short_word(p, n, 'x'));
-  for (size_t at = 0; at + 8 < n; at += 8)
-    if (test(load_word(p + at))) return true;
-  return test(load_word(p + n - 8));
-}
-
-// No control characters but TAB: nothing that could end a line.
-bool clean_value(std::string_view text) {
-  if (!any_word(text, [](uint64_t w) { return any_less(w, 0x20) != 0; })) return true;
-  for (char c : text)
-    if (static_cast<uint8_t>(c) < 0x20 && c != '\t') return false;
-  return true;
-}
-
-// A field name, method, target or host: no space, control character or colon-like surprise at a token's end.
-bool clean_token(std::string_view text) {
-  return !text.empty() && !any_word(text, [](uint64_t w) { return any_less(w, 0x21) != 0; });
-}
-
-bool clean_name(std::string_view text) {
-  return !text.empty() && !any_word(text, [](uint64_t w) {
-    return (any_less(w, 0x21) | any_less(w ^ (kByteOnes * ':'), 1) | (w & kByteHighs)) != 0;
-  });
-}
-
-constexpr uint32_t bit(HeaderId id) { return 1u << static_cast<uint32_t>(id); }
-// Ours to write, or not ours to pass on.
-constexpr uint32_t kConnectionFields =
-    bit(HeaderId::kConnection) | bit(HeaderId::kContentLength) | bit(HeaderId::kTransferEncoding) | bit(HeaderId::kTe) |
-    bit(HeaderId::kTrailer) | bit(HeaderId::kUpgrade) | bit(HeaderId::kKeepAlive) | bit(HeaderId::kProxyConnection) |
-    bit(HeaderId::kExpect) | bit(HeaderId::kHttp2Settings) | bit(HeaderId::kHost);
-static_assert(static_cast<uint32_t>(HeaderId::kGrpcStatus) < 32);
-
-bool skipped(const Header& h) { return (kConnectionFields & bit(h.id)) != 0; }
 
 /// Bytes the fields take, or 0 when one can't be encoded. (An empty list takes 1, for simplicity.)
 size_t check_fields(const HeaderList& headers) {
   size_t size = 1;
   for (const Header& h : headers) {
-    if (skipped(h)) continue;
+    if (connection_field(h.id)) continue;
     if (!clean_name(h.name) || !clean_value(h.value)) return 0;
     size += h.name.size() + h.value.size() + 4;
   }
@@ -109,7 +67,7 @@ void put_field(Writer& w, std::string_view name, std::string_view value) {
 template <class Writer>
 void put_fields(Writer& w, const HeaderList& headers) {
   for (const Header& h : headers)
-    if (!skipped(h)) put_field(w, h.name, h.value);
+    if (!connection_field(h.id)) put_field(w, h.name, h.value);
 }
 
 template <class Writer>
@@ -198,7 +156,7 @@ void encode_reply(uint32_t status, const LocalReply& reply, Lines::Connection co
   Pieces w{out};
   put_status_line(w, status, status_phrase(status));
   for (const Header& h : reply.headers)
-    if (!skipped(h) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
+    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
   if (!no_content) {
     if (!reply.text.empty()) put_field(w, "content-type", type);
     Lines lines;
@@ -230,57 +188,8 @@ void encode_trailers(const HeaderList& trailers, ByteChain& out) {
   Pieces w{out};
   w.put("0\r\n");
   for (const Header& h : trailers)
-    if (!skipped(h) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
+    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
   w.put("\r\n");
-}
-
-std::string_view status_phrase(uint32_t status) {
-  switch (status) {
-    case 100: return "Continue";
-    case 101: return "Switching Protocols";
-    case 103: return "Early Hints";
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 303: return "See Other";
-    case 304: return "Not Modified";
-    case 307: return "Temporary Redirect";
-    case 308: return "Permanent Redirect";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 416: return "Range Not Satisfiable";
-    case 417: return "Expectation Failed";
-    case 421: return "Misdirected Request";
-    case 422: return "Unprocessable Content";
-    case 425: return "Too Early";
-    case 426: return "Upgrade Required";
-    case 428: return "Precondition Required";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 451: return "Unavailable For Legal Reasons";
-    case 499: return "Client Closed Request";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return {};
-  }
 }
 
 }  // namespace dragoman::http1

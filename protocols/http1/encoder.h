@@ -32,7 +32,4 @@ void encode_chunk(std::span<const uint8_t> data, bool end, ByteSink& out);
 /// The last chunk and the trailer fields that can be encoded.
 void encode_trailers(const HeaderList& trailers, ByteChain& out);
 
-/// The usual reason phrase, empty for unknown codes.
-std::string_view status_phrase(uint32_t status);
-
 }  // namespace dragoman::http1

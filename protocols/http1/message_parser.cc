@@ -5,7 +5,8 @@
 #include <climits>
 #include <cstring>
 
-#include "protocols/http1/target.h"
+#include "protocols/http/rules.h"
+#include "protocols/http/target.h"
 
 namespace dragoman::http1 {
 namespace {
@@ -31,10 +32,6 @@ void for_each_token(std::string_view list, F&& f) {
   }
 }
 
-bool starts_with_ignore_case(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() && equals_ignore_case(text.substr(0, prefix.size()), prefix);
-}
-
 // End-to-end fields that a Connection header can't take away from those who rely on them further on.
 bool protected_field(std::string_view name) {
   switch (header_id(name)) {
@@ -49,25 +46,6 @@ bool protected_field(std::string_view name) {
   for (std::string_view kept : {"traceparent", "tracestate", "forwarded", "set-cookie"})
     if (equals_ignore_case(name, kept)) return true;
   return starts_with_ignore_case(name, "x-forwarded-") || starts_with_ignore_case(name, "content-");
-}
-
-// RFC 9110 6.5.1: fields for framing, routing, authentication, modifiers and content can't come in trailers.
-bool forbidden_trailer(std::string_view name, HeaderId id) {
-  switch (id) {
-    case HeaderId::kOther:
-    case HeaderId::kDate:
-    case HeaderId::kServer:
-    case HeaderId::kGrpcStatus:
-      break;
-    default:
-      return true;
-  }
-  for (std::string_view prefix : {"content-", "x-forwarded-", "if-", "proxy-", "sec-"})
-    if (starts_with_ignore_case(name, prefix)) return true;
-  for (std::string_view other : {"set-cookie", "cache-control", "max-forwards", "range", "www-authenticate", "age", "vary",
-                                 "expires", "pragma", "retry-after", "warning", "traceparent", "tracestate", "forwarded"})
-    if (equals_ignore_case(name, other)) return true;
-  return false;
 }
 
 // One run of llhttp over one block. Every view points into the block.
@@ -383,30 +361,6 @@ bool finish_response(const llhttp_t& parser, Parse& parse, const char* block, bo
 }
 
 }  // namespace
-
-bool token_char(char c) {
-  struct Table {
-    bool ok[256] = {};
-    constexpr Table() {
-      for (int a = '0'; a <= '9'; ++a) ok[a] = true;
-      for (int a = 'a'; a <= 'z'; ++a) ok[a] = ok[a - 32] = true;
-      for (char a : std::string_view("!#$%&'*+-.^_`|~")) ok[static_cast<uint8_t>(a)] = true;
-    }
-  };
-  static constexpr Table kTable;
-  return kTable.ok[static_cast<uint8_t>(c)];
-}
-
-Outcome outcome_of_status(uint32_t status) {
-  if (status < 400) return Outcome::kOk;
-  switch (status) {
-    case 408: return Outcome::kTimeout;
-    case 429: return Outcome::kRateLimited;
-    case 503: return Outcome::kOverloaded;
-    case 504: return Outcome::kTimeout;
-    default: return status < 500 ? Outcome::kClientError : Outcome::kServerError;
-  }
-}
 
 Refusal parse_request(char* block, size_t n, const Http1Options& options, Head& head, Framing& framing) {
   head.is_http = true;

@@ -35,9 +35,4 @@ Refusal parse_response(char* block, size_t n, bool to_head, Head& head, Framing&
 /// Parses the trailer lines and the empty line after a last chunk; fields that must not come in trailers are dropped.
 Refusal parse_trailers(char* block, size_t n, HeaderList& trailers);
 
-/// Whether a request line may begin with `c` (or a method contain it).
-bool token_char(char c);
-/// Protocol-neutral result of an HTTP status.
-Outcome outcome_of_status(uint32_t status);
-
 }  // namespace dragoman::http1

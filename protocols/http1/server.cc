@@ -1,6 +1,7 @@
 // The side that faces a client: reads requests, writes answers.
 #include <algorithm>
 
+#include "protocols/http/rules.h"
 #include "protocols/http1/codec.h"
 
 namespace dragoman::http1 {

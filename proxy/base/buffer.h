@@ -99,11 +99,27 @@ class ByteChain {
   size_t size_ = 0;
 };
 
+/// Builds its bytes as late as possible: called right before its sink is flushed, if wrote() was called since the last time.
+class ByteSource {
+ public:
+  /// Appends to the sink's `out`.
+  virtual void produce() = 0;
+
+ protected:
+  ~ByteSource() = default;
+};
+
 /// Where a codec writes its bytes. The owner flushes `out` once per loop turn.
 class ByteSink {
  public:
   virtual ~ByteSink() = default;
   ByteChain out;
+
+  void set_source(ByteSource* source) { source_ = source; }
+  /// The owner's call before a flush.
+  void collect() {
+    if (source_) source_->produce();
+  }
 
   /// Call after appending to `out`.
   void wrote() {
@@ -132,6 +148,9 @@ class ByteSink {
     wrote();
   }
   bool dirty_ = false;
+
+ private:
+  ByteSource* source_ = nullptr;
 };
 
 }  // namespace dragoman

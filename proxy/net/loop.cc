@@ -73,7 +73,10 @@ bool Loop::Impl::edge() {
     while (Deferred* call = now_deferred.pop_front()) call->callback_(call->owner_);
     IntrusiveList<Transport, Transport> now_dirty;
     now_dirty.splice(dirty);
-    while (Transport* transport = now_dirty.pop_front()) transport->flush();
+    while (Transport* transport = now_dirty.pop_front()) {
+      transport->collect();
+      if (!transport->closed()) transport->flush();
+    }
     while (Retired* object = retired.pop_front()) delete object;
     if (deferred.empty() && dirty.empty()) return true;
   }
@@ -151,7 +154,6 @@ void Loop::post(std::function<void()> work) {
   if (impl_->posts.size() == 1) uv_async_send(&impl_->async);
 }
 
-void Loop::flush_later(Transport& transport) { impl_->dirty.push_back(transport); }
 void Loop::retire(Retired* object) { impl_->retired.push_back(*object); }
 
 void Loop::run() {

@@ -41,30 +41,22 @@ bool limit_of(Reason reason, ListenerLimit& limit) {
 }  // namespace
 
 void DownstreamConnection::start(ListenerSlot& slot, int fd, const Address& peer) {
-  auto* c = new DownstreamConnection(slot, peer.host());
-  c->transport_ = Transport::adopt(c->loop(), fd, *c, slot.transport_options());
-  c->start_codec();
-  slot.add(*c);
+  slot.add(*new DownstreamConnection(slot, fd, peer));
 }
 
-DownstreamConnection& DownstreamConnection::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
-                                                      AcceptedConnection& before) {
-  auto* c = new DownstreamConnection(slot, transport->peer().host());
-  c->transport_ = std::move(transport);
-  c->transport_->set_events(*c);
-  c->start_codec();
-  slot.replace(before, *c);
-  return *c;
-}
-
-DownstreamConnection::DownstreamConnection(ListenerSlot& slot, std::string peer_host)
-    : slot_(&slot), peer_host_(std::move(peer_host)) {}
-
-void DownstreamConnection::start_codec() {
-  const ListenerSpec& spec = *runtime().spec;
+DownstreamConnection::DownstreamConnection(ListenerSlot& slot, int fd, const Address& peer)
+    : slot_(&slot), peer_host_(peer.host()) {
+  const ListenerSpec& spec = *slot.runtime()->spec;
+  const config::Buffer& buffer = spec.settings.buffer;
+  TransportOptions options;
+  options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
+  options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
+  options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  transport_ = Transport::adopt(loop(), fd, *this, options);
   codec_ = spec.protocol->create(*spec.protocol, Role::kServer, *transport_, *this, spec.codec);
   timer_.bind<&DownstreamConnection::on_timer>(loop().timers(), this);
   idle_since_ms_ = phase_since_ms_ = now_ms();
+  tick();
   arm_timer();
 }
 
@@ -100,10 +92,7 @@ void DownstreamConnection::on_eof() {
   if (codec_->open_exchanges() == 0) close(Reason::kNone, true);
 }
 
-void DownstreamConnection::on_closed(Reason reason) {
-  if (is_tls_reason(reason)) runtime().tls.failures.inc(reason);
-  close(Reason::kDownstreamReset, false);
-}
+void DownstreamConnection::on_closed(Reason reason) { close(Reason::kDownstreamReset, false); }
 
 void DownstreamConnection::on_write_blocked(bool blocked) {
   if (blocked)
@@ -137,11 +126,20 @@ void DownstreamConnection::on_broken(Reason reason, std::string_view detail) {
 void DownstreamConnection::on_finished() {
   // HTTP has told the client that this was the last answer. A framed client has not been told (or not reliably): what it
   // sends within the grace is still served, and silence ends the connection.
-  if (draining_ && slot_->runtime()->spec->protocol->multiplexed && !eof_) return arm_timer();
+  const Protocol& protocol = *slot_->runtime()->spec->protocol;
+  if (draining_ && protocol.multiplexed && !protocol.is_http && !eof_) return arm_timer();
   close(Reason::kNone, true);
 }
 
 void DownstreamConnection::on_output_end() { transport_->finish(); }
+
+void DownstreamConnection::on_refused(Reason reason, std::string_view detail) {
+  const ListenerMetrics& metrics = runtime().metrics;
+  metrics.protocol_errors.inc(reason);
+  ListenerLimit limit;
+  if (limit_of(reason, limit)) metrics.limit_hits.inc(limit);
+  DRAGOMAN_LOG(kDebug, "downstream", "{}: request refused: {}: {}", peer_host_, reason_row(reason).label, detail);
+}
 
 void DownstreamConnection::on_capacity() {}
 
@@ -172,7 +170,7 @@ void DownstreamConnection::close(Reason reason, bool flush) {
   metrics.received_bytes.inc(transport_->bytes_read());
   codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
   if (bound_) std::exchange(bound_, nullptr)->on_downstream_closed();
-  metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->unsent() : 0));
+  metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->out.size() : 0));
   if (flush)
     transport_->close_after_flush();
   else
@@ -207,7 +205,7 @@ int64_t DownstreamConnection::nearest_deadline(Reason& due) const {
     }
   };
   const bool http = spec.protocol->is_http;
-  if (transport_->unsent() != 0)
+  if (!transport_->out.empty())
     consider(spec.settings.buffer.write_stall_timeout_ms, transport_->last_write_ms(), Reason::kWriteStall);
   if (!paused_by_codec_ && !transport_->write_blocked()) {
     if (http) {
@@ -232,6 +230,10 @@ int64_t DownstreamConnection::nearest_deadline(Reason& due) const {
 void DownstreamConnection::arm_timer() {
   Reason due = Reason::kNone;
   int64_t deadline = nearest_deadline(due);
+  if (tick_at_ms_ != 0) {
+    int64_t tick = static_cast<int64_t>(std::max(tick_at_ms_, now_ms()) - now_ms());
+    if (deadline < 0 || tick < deadline) deadline = tick;
+  }
   if (deadline < 0) {
     // Busy without a deadline: look again after the idle timeout's time, it is the coarsest of all.
     const ListenerSpec& spec = *slot_->runtime()->spec;
@@ -241,7 +243,14 @@ void DownstreamConnection::arm_timer() {
   timer_.start(static_cast<uint64_t>(std::max<int64_t>(deadline, 1)));
 }
 
+void DownstreamConnection::tick() {
+  int64_t next = codec_->tick();
+  tick_at_ms_ = next < 0 ? 0 : now_ms() + static_cast<uint64_t>(next);
+}
+
 void DownstreamConnection::on_timer() {
+  if (closed_) return;
+  if (tick_at_ms_ != 0 && now_ms() >= tick_at_ms_) tick();
   if (closed_) return;
   phase_ = codec_->phase();
   Reason due = Reason::kNone;
@@ -259,7 +268,9 @@ void DownstreamConnection::on_timer() {
       runtime().metrics.limit_hits.inc(ListenerLimit::kWriteBuffer);
       return close(due, false);
     default:
-      return close(due, true);
+      codec_->farewell();
+      if (!closed_) close(due, true);
+      return;
   }
 }
 

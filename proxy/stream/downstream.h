@@ -18,10 +18,6 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
  public:
   /// Takes over `fd`. The connection lives until it closes; `slot` lists it meanwhile.
   static void start(ListenerSlot& slot, int fd, const Address& peer);
-  /// Takes over a transport and the place of `before` in the slot. Bytes already read go to feed().
-  static DownstreamConnection& take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
-                                         AcceptedConnection& before);
-  void feed(uint8_t* data, size_t n) { on_data(data, n); }
   ~DownstreamConnection() override;
 
   void drain() override;
@@ -34,8 +30,6 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   std::string_view peer_host() const { return peer_host_; }
   const Address& peer() const { return transport_->peer(); }
   Transport& transport() { return *transport_; }
-  /// Null without TLS.
-  const TlsInfo* tls() const { return transport_->tls(); }
   /// Closes after what is queued was sent; streams still open are reset.
   void close(Reason reason, bool flush);
   bool closed() const { return closed_; }
@@ -49,8 +43,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   Exchange* open(MessageSink& answers) { return codec_->open(answers); }
 
  private:
-  DownstreamConnection(ListenerSlot& slot, std::string peer_host);
-  void start_codec();
+  DownstreamConnection(ListenerSlot& slot, int fd, const Address& peer);
   // TransportEvents
   void on_data(uint8_t* data, size_t n) override;
   void on_eof() override;
@@ -66,10 +59,12 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   void pause_reading() override;
   void resume_reading() override;
   void on_event(CodecEvent event) override;
+  void on_refused(Reason reason, std::string_view detail) override;
   uint64_t now_ms() const override { return slot_->worker().loop.now_ms(); }
 
   void after_read();
   void on_timer();
+  void tick();
   /// Milliseconds from now to the nearest deadline (0 = one passed, `due` says which), or -1 for none.
   int64_t nearest_deadline(Reason& due) const;
   void arm_timer();
@@ -82,6 +77,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   std::string peer_host_;
   uint64_t phase_since_ms_ = 0;
   uint64_t idle_since_ms_ = 0;
+  uint64_t tick_at_ms_ = 0;  // when the codec wants to look after its deadlines, 0: never
   uint32_t exchanges_started_ = 0;
   uint32_t phase_exchange_ = 0;
   uint32_t streams_ = 0;

@@ -55,10 +55,6 @@ void Stream::on_request_head(Head& head, bool end) {
   request_ = &head;
   request_ended_ = end;
   request_bytes_ = head.wire.size();
-  if (const TlsInfo* tls = connection_->tls()) {
-    head.sni = tls->sni;
-    if (head.is_http) head.scheme = "https";
-  }
   go(StreamState::kFiltering);
   const auto& factories = runtime_->spec->filters;
   filter_count_ = static_cast<uint16_t>(factories.size());
@@ -233,7 +229,7 @@ void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
       request_bytes_ > route_->request_body_bytes_max)
     return fail(Reason::kBodyTooLarge);
   if (up_) {
-    body_sent_ = true;
+    body_sent_ |= !piece.data.empty();
     if (keep_body_) {
       if (kept_.size() + piece.data.size() <= route_->retry.body_bytes_max) {
         kept_.append(piece.data);
@@ -293,7 +289,7 @@ void Stream::on_response_head(Head& head, bool end) {
     static_cast<void>(down_->send_head(head, false));
     return;
   }
-  if (!end && connection_->transport().write_blocked()) up_->pause_reading();
+  if (!end && (connection_->transport().write_blocked() || down_->write_blocked())) up_->pause_reading();
   response_ = &head;
   status_ = head.status;
   if (head.outcome != Outcome::kOk && retry_on_answer(route_->retry, head.outcome, head.is_http ? head.status : 0)) {
@@ -441,10 +437,11 @@ void Stream::try_failed(Reason reason) {
                    .request_sent = sent,
                    .answer_received = answer_received_ && reason != Reason::kUpstreamStatus,
                    .replayable = replayable};
-  // An idle connection may be closed by the backend just while the request travels: repeat once when that is safe, even without a
-  // retry policy.
-  bool race = sent && reused_ && reason == Reason::kUpstreamReset && !answer_received_ && replayable &&
-              (input.method_idempotent || route_->retry.idempotent) && !race_retried_;
+  // A connection may be closed by the backend, or closed to new requests, just while the request travels: repeat once when that
+  // is safe, even without a retry policy.
+  bool lost = reused_ && reason == Reason::kUpstreamReset && (input.method_idempotent || route_->retry.idempotent);
+  bool untouched = reason == Reason::kUpstreamRefused;
+  bool race = sent && (lost || untouched) && !answer_received_ && replayable && !race_retried_;
   bool policy = attempts_ <= route_->retry.attempts && may_retry(input);
   if (bound || (!race && !policy)) return fail(reason);
   if (race) {
@@ -564,7 +561,6 @@ void Stream::log() {
   if (target_->cluster) r.cluster = target_->cluster->settings().name;
   if (endpoint_) r.endpoint = endpoint_->shared().name();
   r.peer = connection_->peer_host();
-  if (const TlsInfo* tls = connection_->tls()) r.peer_identity = tls->peer;
   r.method = request_->method;
   r.path = request_->path;
   r.authority = request_->authority;

@@ -3,11 +3,12 @@
 
 #include <random>
 
+#include "protocols/http/rules.h"
+#include "protocols/http/target.h"
 #include "protocols/http1/chunked.h"
 #include "protocols/http1/encoder.h"
 #include "protocols/http1/line_scanner.h"
 #include "protocols/http1/message_parser.h"
-#include "protocols/http1/target.h"
 #include "tests/http1/http1_support.h"
 
 namespace dragoman::testing {
@@ -149,7 +150,6 @@ TEST(Lines, TheVerdictDependsOnTheBytesOnly) {
 // --- outcomes --------------------------------------------------------------------------------------------------------
 
 TEST(Outcomes, OfAStatus) {
-  using http1::outcome_of_status;
   EXPECT_EQ(outcome_of_status(200), Outcome::kOk);
   EXPECT_EQ(outcome_of_status(304), Outcome::kOk);
   EXPECT_EQ(outcome_of_status(404), Outcome::kClientError);

@@ -25,6 +25,7 @@ class FakeByteSink final : public ByteSink {
  public:
   /// Everything written since the last call.
   std::string take() {
+    collect();
     std::string text = peek();
     out.clear();
     dirty_ = false;
@@ -117,6 +118,7 @@ class FakeEvents final : public ConnectionEvents {
   Reason broken_reason = Reason::kNone;
   std::string broken_detail;
   int finished = 0;
+  std::vector<Reason> refused;
   int capacity_calls = 0;
   bool paused = false;
   int pauses = 0;
@@ -143,6 +145,7 @@ class FakeEvents final : public ConnectionEvents {
     if (then_broken) then_broken();
   }
   void on_finished() override { ++finished; }
+  void on_refused(Reason reason, std::string_view) override { refused.push_back(reason); }
   void on_capacity() override {
     ++capacity_calls;
     if (then_capacity) then_capacity();

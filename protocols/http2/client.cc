@@ -1,0 +1,197 @@
+// The side that faces a backend: writes requests, reads answers.
+#include <algorithm>
+
+#include "protocols/http/rules.h"
+#include "protocols/http2/codec.h"
+#include "protocols/http2/session.h"
+
+namespace dragoman::http2 {
+namespace {
+
+constexpr uint8_t kInterimMax = 16;           // 1xx heads before one final head
+constexpr uint32_t kLastStreamId = 1u << 30;  // half of what there is: time to use another connection
+
+class ClientCodec final : public Http2Codec {
+ public:
+  ClientCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
+
+  Exchange* open(MessageSink& answers) override;
+  uint32_t capacity() const override;
+  void drain() override;
+  Reason send_head(Http2Exchange& x, Head& message, bool end) override;
+  void send_reply(Http2Exchange& x, const LocalReply& reply) override { reset(x, reply.reason); }
+
+ private:
+  void on_block_begin(const nghttp2_frame& frame) override;
+  void on_message_head(Http2Exchange& x, bool end) override;
+  void on_body_too_large(Http2Exchange& x) override;
+  Reason reason_of_code(const Http2Exchange& x, uint32_t code) const override;
+  void on_settings() override;
+  void on_peer_goaway() override;
+  void after_release(Http2Exchange& x) override;
+  void settled() override;
+
+  /// The answer can't be used: the stream ends, its sink hears why.
+  void give_up(Http2Exchange& x, uint32_t code, Reason reason);
+
+  uint32_t peer_streams_max_ = 0;
+  bool goaway_ = false;
+};
+
+ClientCodec::ClientCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
+    : Http2Codec(Role::kClient, out, events, options) {
+  const nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options_.http2.stream_window_bytes},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, options_.http1.header_bytes_max},
+  };
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
+  want_send();
+}
+
+uint32_t ClientCodec::capacity() const {
+  if (done() || eof_ || draining_ || goaway_ || !peer_ready_) return 0;
+  uint32_t max = std::min(peer_streams_max_, options_.http2.streams_max);
+  return max > slots_ ? max - slots_ : 0;
+}
+
+Exchange* ClientCodec::open(MessageSink& answers) {
+  if (capacity() == 0) return nullptr;
+  Http2Exchange* x = create_exchange();
+  x->sink = &answers;
+  x->held = true;
+  x->head.is_http = true;
+  x->head.is_request = false;
+  return x;
+}
+
+void ClientCodec::on_settings() {
+  uint32_t max = nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+  if (max > peer_streams_max_) room_ = true;
+  peer_streams_max_ = max;
+}
+
+void ClientCodec::on_peer_goaway() {
+  goaway_ = true;
+  events_.on_goaway();
+}
+
+void ClientCodec::on_block_begin(const nghttp2_frame& frame) {
+  current_ = static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, frame.hd.stream_id));
+}
+
+void ClientCodec::give_up(Http2Exchange& x, uint32_t code, Reason reason) {
+  MessageSink* sink = x.sink;
+  abort_stream(x, code);
+  if (sink) sink->on_reset(reason);
+}
+
+void ClientCodec::on_message_head(Http2Exchange& x, bool end) {
+  if (x.bad) return give_up(x, NGHTTP2_PROTOCOL_ERROR, Reason::kUpstreamProtocolError);
+  if (x.too_large) return give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge);
+  Head& head = x.head;
+  head.outcome = outcome_of_status(head.status);
+  if (head.status < 200) {
+    if (++x.interim > kInterimMax) return give_up(x, NGHTTP2_ENHANCE_YOUR_CALM, Reason::kUpstreamProtocolError);
+    if (x.sink) x.sink->on_head(head, false);
+    if (x.dead) return;
+    head.headers.clear();
+    return;
+  }
+  if (options_.http1.body_bytes_max && head.content_length > 0 &&
+      static_cast<uint64_t>(head.content_length) > options_.http1.body_bytes_max)
+    return give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge);
+  if (x.connect && head.status < 300) {
+    head.status = 101;
+    head.upgrade = true;
+    head.upgrade_token = "websocket";
+    head.content_length = -1;
+    if (end) return give_up(x, NGHTTP2_PROTOCOL_ERROR, Reason::kUpstreamProtocolError);
+  } else if (x.connect) {
+    // Declined: it was an ordinary request without a body.
+    x.connect = false;
+    x.local_ended = true;
+    resume(x);
+  }
+  x.head_done = true;
+  x.remote_ended = end;
+  if (x.sink) x.sink->on_head(head, end);
+}
+
+void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge); }
+
+Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const {
+  switch (code) {
+    case NGHTTP2_REFUSED_STREAM:
+      return x.head_done ? Reason::kUpstreamReset : Reason::kUpstreamRefused;
+    case NGHTTP2_NO_ERROR:
+    case NGHTTP2_CANCEL:
+    case NGHTTP2_INTERNAL_ERROR:
+    case NGHTTP2_CONNECT_ERROR:
+    case NGHTTP2_ENHANCE_YOUR_CALM:
+      return x.peer_reset || code == NGHTTP2_NO_ERROR ? Reason::kUpstreamReset : Reason::kUpstreamProtocolError;
+    default:
+      return Reason::kUpstreamProtocolError;
+  }
+}
+
+Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
+  if (x.head_sent) return Reason::kNone;
+  if (done()) return Reason::kUpstreamReset;
+  bool tunnel = message.upgrade && !end;
+  if (tunnel && !nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL))
+    return Reason::kUnsupported;
+  if (!clean_token(message.path) || !clean_name(message.method) || (!message.authority.empty() && !clean_token(message.authority)))
+    return Reason::kEditFailed;
+  Block block;
+  block.add(":method", tunnel ? "CONNECT" : message.method);
+  block.add(":scheme", message.scheme.empty() ? "http" : message.scheme);
+  if (!message.authority.empty()) block.add(":authority", message.authority);
+  block.add(":path", message.path);
+  if (tunnel) block.add(":protocol", message.upgrade_token);
+  if (!block.add_fields(message.headers, tunnel)) return Reason::kEditFailed;
+  // Without one, some servers wait for a body after these methods (RFC 9110 8.6).
+  int64_t length = message.content_length;
+  if (end && length < 0 && (message.method == "POST" || message.method == "PUT" || message.method == "PATCH")) length = 0;
+  if (end && length > 0) length = -1;
+  if (!tunnel && length >= 0) block.add_number("content-length", static_cast<uint64_t>(length));
+  if (message.te_trailers) block.add("te", "trailers");
+  if (message.expect_continue && !end) block.add("expect", "100-continue");
+  Scope scope(*this);
+  nghttp2_data_provider body = body_provider(x);
+  int32_t id = nghttp2_submit_request(session_, nullptr, block.data(), block.size(), end ? nullptr : &body, &x);
+  if (id < 0) return Reason::kInternal;
+  x.id = id;
+  x.head_sent = true;
+  x.local_ended = end;
+  x.to_head = message.method == "HEAD";
+  x.connect = tunnel;
+  x.left = tunnel || end ? -1 : message.content_length;
+  if (static_cast<uint32_t>(id) >= kLastStreamId && !goaway_) on_peer_goaway();
+  want_send();
+  return Reason::kNone;
+}
+
+void ClientCodec::after_release(Http2Exchange& x) {
+  if (!x.remote_ended) return abort_stream(x, NGHTTP2_CANCEL);
+  // The answer is complete: what is left of the request is of no use to anybody.
+  if (!x.local_ended) abort_stream(x, NGHTTP2_NO_ERROR);
+}
+
+void ClientCodec::drain() {
+  if (done() || draining_) return;
+  Scope scope(*this);
+  draining_ = true;
+}
+
+void ClientCodec::settled() {
+  if (draining_ && slots_ == 0 && !in_session_) finish();
+}
+
+}  // namespace
+
+std::unique_ptr<ConnectionCodec> make_client(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
+  return std::make_unique<ClientCodec>(out, events, options);
+}
+
+}  // namespace dragoman::http2

@@ -1,0 +1,736 @@
+#include "protocols/http2/codec.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "protocols/http/rules.h"
+#include "protocols/http2/http2_codec.h"
+#include "protocols/http2/session.h"
+#include "proxy/base/object_pool.h"
+
+namespace dragoman::http2 {
+namespace {
+
+using Exchanges = ObjectPool<Http2Exchange>;
+
+}  // namespace
+
+// --- Exchange --------------------------------------------------------------------------------------------------------
+
+Reason Http2Exchange::send_head(Head& message, bool end) {
+  return codec && !dead ? codec->send_head(*this, message, end) : Reason::kNone;
+}
+void Http2Exchange::send_body(std::span<const uint8_t> chunk, bool end) {
+  if (codec && !dead) codec->send_body(*this, chunk, end);
+}
+void Http2Exchange::send_trailers(HeaderList& list) {
+  if (codec && !dead) codec->send_trailers(*this, list);
+}
+void Http2Exchange::send_reply(const Head&, const LocalReply& reply) {
+  if (codec && !dead) codec->send_reply(*this, reply);
+}
+void Http2Exchange::reset(Reason reason) {
+  if (codec && !dead) codec->reset(*this, reason);
+}
+void Http2Exchange::pause_reading() {
+  if (codec && !dead) codec->set_paused(*this, true);
+}
+void Http2Exchange::resume_reading() {
+  if (codec && !dead) codec->set_paused(*this, false);
+}
+void Http2Exchange::release() {
+  if (codec)
+    codec->release(*this);
+  else
+    Exchanges::destroy(this);  // outlived its connection
+}
+bool Http2Exchange::write_blocked() const { return codec && !dead && codec->write_blocked(*this); }
+
+// --- Life ------------------------------------------------------------------------------------------------------------
+
+Http2Codec::Http2Codec(Role role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
+    : out_(out),
+      events_(events),
+      options_(options),
+      role_(role),
+      session_(make_session(role, *this, options.http2)),
+      abuse_(options.http2),
+      started_ms_(events.now_ms()) {
+  out_.set_source(this);
+}
+
+Http2Codec::~Http2Codec() {
+  out_.set_source(nullptr);
+  reap();
+  while (Http2Exchange* x = exchanges_.pop_front()) {
+    x->codec = nullptr;
+    if (!x->held) Exchanges::destroy(x);
+  }
+  nghttp2_session_del(session_);  // calls nothing back
+}
+
+Http2Exchange* Http2Codec::create_exchange() {
+  Http2Exchange* x = Exchanges::create(*this);
+  exchanges_.push_back(*x);
+  ++slots_;
+  return x;
+}
+
+void Http2Codec::retire(Http2Exchange& x) {
+  drop_pending(x);
+  x.unlink();
+  --slots_;
+  room_ = true;
+  if (current_ == &x) current_ = nullptr;
+  x.codec = nullptr;
+  x.next = retired_;
+  retired_ = &x;
+}
+
+void Http2Codec::reap() {
+  while (Http2Exchange* x = retired_) {
+    retired_ = x->next;
+    Exchanges::destroy(x);
+  }
+}
+
+void Http2Codec::settle() {
+  for (int pass = 0; !done() && (tell_ || room_) && pass < 16; ++pass) {
+    if (std::exchange(tell_, false)) tell_blocked();
+    if (std::exchange(room_, false) && !done()) events_.on_capacity();
+  }
+  if (!done()) settled();
+  reap();
+}
+
+void Http2Codec::release(Http2Exchange& x) {
+  Scope scope(*this);
+  x.sink = nullptr;
+  x.held = false;
+  x.released = true;
+  if (x.unconsumed) consume(x.id, std::exchange(x.unconsumed, 0));
+  if (broken_ || x.stream_closed || x.id < 0) return retire(x);
+  if (!x.dead) after_release(x);
+}
+
+void Http2Codec::abort_stream(Http2Exchange& x, uint32_t code) {
+  x.dead = true;
+  drop_pending(x);
+  if (x.unconsumed) consume(x.id, std::exchange(x.unconsumed, 0));
+  if (x.id < 0 || x.stream_closed || broken_) return;
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, x.id, code);
+  want_send();
+}
+
+void Http2Codec::reset(Http2Exchange& x, Reason reason) {
+  // A complete answer stands, and a request that was never begun leaves no trace.
+  if (role_ == Role::kServer ? x.local_ended : x.local_ended && x.remote_ended) return;
+  Scope scope(*this);
+  abort_stream(x, code_of_reason(reason));
+}
+
+void Http2Codec::reset_all(Reason reason, Reason cut) {
+  IntrusiveList<Http2Exchange, Http2Exchange> all;
+  all.splice(exchanges_);
+  while (Http2Exchange* x = all.pop_front()) {
+    exchanges_.push_back(*x);
+    drop_pending(*x);
+    bool tell = x->sink && !x->dead && !(x->remote_ended && x->local_ended);
+    bool truncated = x->head_done && !x->remote_ended && !x->connect;
+    x->dead = true;
+    if (!x->held)
+      retire(*x);
+    else if (tell)
+      x->sink->on_reset(truncated ? cut : reason);
+  }
+}
+
+// HTTP/2 frames are never half in the output, so this one can always be put after them, whatever state the session is in.
+void Http2Codec::write_goaway(uint32_t code) {
+  uint32_t last = static_cast<uint32_t>(nghttp2_session_get_last_proc_stream_id(session_));
+  uint8_t frame[17] = {0, 0, 8, NGHTTP2_GOAWAY, 0, 0, 0, 0, 0};
+  for (int i = 0; i < 4; ++i) {
+    frame[9 + i] = static_cast<uint8_t>(last >> (24 - 8 * i));
+    frame[13 + i] = static_cast<uint8_t>(code >> (24 - 8 * i));
+  }
+  out_.out.append(frame, sizeof frame);
+  out_.wrote();
+}
+
+void Http2Codec::break_connection(Reason reason, uint32_t code, std::string_view text) {
+  if (done()) return;
+  Scope scope(*this);
+  broken_ = true;
+  if (!goaway_error_) write_goaway(code);
+  reset_all(reason, reason);
+  events_.on_broken(reason, text);
+}
+
+void Http2Codec::finish() {
+  if (done()) return;
+  finished_ = true;
+  events_.on_finished();
+}
+
+void Http2Codec::farewell() {
+  if (done() || goaway_error_) return;
+  if (!transport_blocked_) build_frames();
+  if (!done()) write_goaway(NGHTTP2_NO_ERROR);
+}
+
+void Http2Codec::on_transport_closed(Reason reason) {
+  if (broken_) return;
+  Scope scope(*this);
+  broken_ = true;
+  Reason cut = reason;
+  if (reason == Reason::kDownstreamReset) cut = Reason::kDownstreamTruncated;
+  if (reason == Reason::kUpstreamReset) cut = Reason::kUpstreamTruncated;
+  reset_all(reason, cut);
+}
+
+void Http2Codec::fail(Reason reason) {
+  break_connection(reason, peer_ready_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_SETTINGS_TIMEOUT, reason_row(reason).label);
+}
+
+ReadPhase Http2Codec::phase() const { return head_open_ && !done() ? ReadPhase::kHead : ReadPhase::kIdle; }
+
+bool Http2Codec::heartbeat() {
+  if (done()) return true;
+  static constexpr uint8_t kPayload[8] = {'h', 'e', 'a', 'r', 't', 'b', 'e', 'a'};
+  ++pings_unanswered_;
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, kPayload);
+  want_send();
+  return true;
+}
+
+// --- Input -----------------------------------------------------------------------------------------------------------
+
+void Http2Codec::on_data(uint8_t* data, size_t n) {
+  if (done()) return;
+  Scope scope(*this);
+  in_session_ = true;
+  ssize_t used = nghttp2_session_mem_recv(session_, data, n);
+  in_session_ = false;
+  if (done()) return;
+  if (used < 0) {
+    auto error = static_cast<int>(used);
+    if (error == NGHTTP2_ERR_FLOODED) return flood(CodecEvent::kAckFlood, "answers to control frames are not read");
+    uint32_t code = error == NGHTTP2_ERR_TOO_MANY_SETTINGS ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR;
+    Reason reason = role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError;
+    return break_connection(reason, code, nghttp2_strerror(error));
+  }
+  after_input();
+}
+
+// nghttp2 answers a connection error by a GOAWAY of its own, after which it wants nothing more.
+void Http2Codec::after_input() {
+  if (!nghttp2_session_want_read(session_) || goaway_code_) build_frames();
+  if (done()) return;
+  if (goaway_error_) {
+    Reason reason = role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError;
+    return break_connection(reason, goaway_code_, nghttp2_http2_strerror(goaway_code_));
+  }
+  if (nghttp2_session_want_write(session_)) want_send();
+}
+
+void Http2Codec::on_eof() {
+  if (done() || eof_) return;
+  Scope scope(*this);
+  eof_ = true;
+  if (role_ == Role::kClient) {
+    if (slots_ == 0) return finish();
+    broken_ = true;
+    reset_all(Reason::kUpstreamReset, Reason::kUpstreamTruncated);
+    return events_.on_broken(Reason::kUpstreamReset, "connection ended with requests under way");
+  }
+  // No answer could be sent for long without the client's window updates: it has gone.
+  broken_ = true;
+  reset_all(Reason::kDownstreamReset, Reason::kDownstreamTruncated);
+  events_.on_finished();
+}
+
+int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
+  head_open_ = hd.type == NGHTTP2_HEADERS || hd.type == NGHTTP2_CONTINUATION || !peer_ready_;
+  uint32_t weight = 0;
+  switch (hd.type) {
+    case NGHTTP2_HEADERS:
+      continuations_ = 0;
+      break;
+    case NGHTTP2_DATA:
+      weight = hd.length == 0 && !(hd.flags & NGHTTP2_FLAG_END_STREAM) ? 1 : 0;
+      break;
+    case NGHTTP2_CONTINUATION:
+      if (++continuations_ > options_.http2.continuations_max) flood(CodecEvent::kHeadFlood, "too many CONTINUATION frames");
+      break;
+    case NGHTTP2_PRIORITY:
+      weight = 1;
+      // nghttp2 does not look at these any more.
+      if (hd.stream_id == 0)
+        break_connection(role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError, NGHTTP2_PROTOCOL_ERROR,
+                         "PRIORITY without a stream");
+      break;
+    case NGHTTP2_SETTINGS:
+      weight = peer_ready_ && !(hd.flags & NGHTTP2_FLAG_ACK) ? 20 : 0;
+      break;
+    case NGHTTP2_PING:
+      weight = hd.flags & NGHTTP2_FLAG_ACK ? 1 : 5;
+      break;
+    default:
+      weight = 1;
+      break;
+  }
+  if (weight && !done() && !abuse_.control(events_.now_ms(), weight))
+    flood(CodecEvent::kControlFlood, "too many frames that carry nothing");
+  return verdict();
+}
+
+int Http2Codec::on_begin_headers(const nghttp2_frame& frame) {
+  current_ = nullptr;
+  block_fields_ = 0;
+  block_bytes_ = 0;
+  if (!done()) on_block_begin(frame);
+  return verdict();
+}
+
+int Http2Codec::on_header(const nghttp2_frame&, nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer) {
+  if (done()) return verdict();
+  nghttp2_vec n = nghttp2_rcbuf_get_buf(name_buffer);
+  nghttp2_vec v = nghttp2_rcbuf_get_buf(value_buffer);
+  ++block_fields_;
+  block_bytes_ += n.len + v.len + 32;  // as SETTINGS_MAX_HEADER_LIST_SIZE counts
+  uint64_t fields_max = options_.http1.headers_max;
+  uint64_t bytes_max = options_.http1.header_bytes_max;
+  Http2Exchange* x = current_;
+  if (block_fields_ > fields_max || block_bytes_ > bytes_max) {
+    if (x) x->too_large = true;
+    if (block_fields_ > kBombFactor * fields_max || block_bytes_ > kBombFactor * bytes_max)
+      flood(CodecEvent::kHeadFlood, "header fields far over the limit");
+    return verdict();
+  }
+  if (!x || x->dead) return 0;
+  auto text = [x](nghttp2_rcbuf* buffer, const nghttp2_vec& vec) {
+    std::string_view view(reinterpret_cast<const char*>(vec.base), vec.len);
+    return nghttp2_rcbuf_is_static(buffer) ? view : x->head.arena.copy(view);
+  };
+  std::string_view name = text(name_buffer, n);
+  // Values may be changed in place (paths): never the static table's.
+  std::string_view value = x->head.arena.copy({reinterpret_cast<const char*>(v.base), v.len});
+  const char* bad = nullptr;
+  if (x->head_done) {
+    HeaderId id = header_id(name);
+    if (!forbidden_trailer(name, id)) x->trailers.push(name, value, id);
+  } else if (!name.empty() && name[0] == ':') {
+    bad = take_pseudo(name, value, x->head, x->protocol);
+  } else {
+    bad = take_field(name, value, x->head);
+  }
+  if (bad && !x->bad) x->bad = bad;
+  return 0;
+}
+
+int Http2Codec::on_invalid_header() {
+  if (current_) current_->bad = "invalid field";
+  return verdict();
+}
+
+int Http2Codec::on_frame(const nghttp2_frame& frame) {
+  if (done()) return verdict();
+  switch (frame.hd.type) {
+    case NGHTTP2_HEADERS: {
+      head_open_ = false;
+      Http2Exchange* x = std::exchange(current_, nullptr);
+      if (x && !x->dead) on_head_end(*x, (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
+      break;
+    }
+    case NGHTTP2_DATA:
+      if (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) {
+        Http2Exchange* x = find(frame.hd.stream_id);
+        if (x && !x->dead) deliver_end(*x);
+      }
+      break;
+    case NGHTTP2_RST_STREAM:
+      if (Http2Exchange* x = find(frame.hd.stream_id)) x->peer_reset = true;
+      events_.on_event(CodecEvent::kPeerReset);
+      break;
+    case NGHTTP2_SETTINGS:
+      if (frame.hd.flags & NGHTTP2_FLAG_ACK) break;
+      head_open_ = false;
+      peer_ready_ = true;
+      on_settings();
+      break;
+    case NGHTTP2_PING:
+      if (!(frame.hd.flags & NGHTTP2_FLAG_ACK)) {
+        events_.on_event(CodecEvent::kHeartbeatAnswered);
+      } else if (frame.ping.opaque_data[0] == 'd') {
+        on_drain_ping();
+      } else if (pings_unanswered_) {
+        --pings_unanswered_;
+        events_.on_event(CodecEvent::kHeartbeatAck);
+      } else {
+        events_.on_event(CodecEvent::kHeartbeatUnexpected);
+      }
+      break;
+    case NGHTTP2_GOAWAY:
+      events_.on_event(CodecEvent::kGoAway);
+      on_peer_goaway();
+      break;
+    default:
+      break;
+  }
+  return verdict();
+}
+
+void Http2Codec::on_head_end(Http2Exchange& x, bool end) {
+  if (!x.head_done) return on_message_head(x, end);
+  if (x.bad || x.too_large || !end) {
+    MessageSink* sink = x.sink;
+    abort_stream(x, NGHTTP2_PROTOCOL_ERROR);
+    if (sink) sink->on_reset(reason_of_code(x, NGHTTP2_PROTOCOL_ERROR));
+    return;
+  }
+  if (x.trailers.empty() || x.connect) return deliver_end(x);
+  x.remote_ended = true;
+  if (x.sink) x.sink->on_trailers(x.trailers);
+}
+
+void Http2Codec::deliver_end(Http2Exchange& x) {
+  x.remote_ended = true;
+  if (x.sink) x.sink->on_body({}, true);
+}
+
+void Http2Codec::consume(int32_t id, size_t n) {
+  if (broken_ || n == 0) return;
+  nghttp2_session_consume(session_, id, n);
+  if (!in_session_) want_send();
+}
+
+int Http2Codec::on_chunk(int32_t id, std::span<const uint8_t> chunk) {
+  if (done()) return verdict();
+  Http2Exchange* x = find(id);
+  if (!x || x->dead || !x->sink) {
+    consume(id, chunk.size());
+    return 0;
+  }
+  uint64_t max = x->connect ? 0 : options_.http1.body_bytes_max;
+  x->body_bytes += chunk.size();
+  if (max && x->body_bytes > max) {
+    consume(id, chunk.size());
+    on_body_too_large(*x);
+    return verdict();
+  }
+  x->received_ms = events_.now_ms();
+  x->unconsumed += chunk.size();
+  x->sink->on_body(chunk, false);
+  if (!done() && !x->paused && x->unconsumed) consume(id, std::exchange(x->unconsumed, 0));
+  return verdict();
+}
+
+void Http2Codec::set_paused(Http2Exchange& x, bool paused) {
+  x.paused = paused;
+  if (!paused && x.unconsumed) consume(x.id, std::exchange(x.unconsumed, 0));
+}
+
+int Http2Codec::on_stream_close(int32_t id, uint32_t code) {
+  Http2Exchange* x = find(id);
+  if (!x) return 0;
+  Scope scope(*this);
+  bool complete = x->remote_ended && x->local_ended;
+  bool tell = x->sink && !x->dead && !complete;
+  bool fresh = !x->dead;
+  x->stream_closed = true;
+  x->dead = true;
+  drop_pending(*x);
+  if (x->unconsumed) {
+    if (!broken_) nghttp2_session_consume_connection(session_, std::exchange(x->unconsumed, 0));
+  }
+  Reason reason = reason_of_code(*x, code);
+  if (fresh && !done() && !complete) after_close(*x, code);
+  if (role_ == Role::kServer && x->peer_reset && !complete && !done() && !abuse_.peer_reset(events_.now_ms()))
+    flood(CodecEvent::kResetFlood, "too many requests given up");
+  if (tell && !done()) x->sink->on_reset(reason);
+  if (x->codec && !x->held) retire(*x);
+  return 0;
+}
+
+// --- Output ----------------------------------------------------------------------------------------------------------
+
+void Http2Codec::drop_pending(Http2Exchange& x) {
+  pending_bytes_ -= x.pending.size();
+  x.pending.clear();
+  x.direct = {};
+}
+
+void Http2Codec::resume(Http2Exchange& x) {
+  if (x.deferred) {
+    x.deferred = false;
+    nghttp2_session_resume_data(session_, x.id);
+  }
+  want_send();
+}
+
+void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, bool end) {
+  if (x.local_ended || !x.head_sent) return;
+  if (x.drop_body) {
+    x.local_ended = end;
+    return;
+  }
+  Scope scope(*this);
+  if (x.left >= 0) {
+    uint64_t left = static_cast<uint64_t>(x.left);
+    if (chunk.size() > left || (end && chunk.size() != left)) {
+      // It can't be ended as announced, and must not look as if it were.
+      MessageSink* sink = x.sink;
+      abort_stream(x, NGHTTP2_INTERNAL_ERROR);
+      if (sink) sink->on_reset(Reason::kInternal);
+      return;
+    }
+    x.left = static_cast<int64_t>(left - chunk.size());
+  }
+  x.local_ended = end;
+  if (chunk.size() >= ByteSink::kLargeBytes && !in_session_ && !transport_blocked_) {
+    x.direct = chunk;
+    resume(x);
+    build_frames();
+    if (x.dead || broken_) return;
+    chunk = std::exchange(x.direct, {});
+  }
+  if (!chunk.empty()) {
+    x.pending.append(chunk);
+    pending_bytes_ += chunk.size();
+    watch_output(x);
+  }
+  if (!chunk.empty() || (end && !x.local_sent)) resume(x);
+  update_blocked(x);
+}
+
+void Http2Codec::send_trailers(Http2Exchange& x, const HeaderList& trailers) {
+  if (x.local_ended || !x.head_sent) return;
+  if (x.drop_body || x.connect) return send_body(x, {}, true);
+  for (const Header& h : trailers)
+    if (!connection_field(h.id) && clean_name(h.name) && h.name[0] != ':' && clean_value(h.value))
+      x.out_trailers.add(h.name, h.value);
+  x.has_trailers = !x.out_trailers.empty();
+  send_body(x, {}, true);
+}
+
+ssize_t Http2Codec::read_body(Http2Exchange& x, size_t length, uint32_t& flags) {
+  size_t there = x.pending.size() + x.direct.size();
+  if (there == 0 && !x.local_ended) {
+    x.deferred = true;
+    return NGHTTP2_ERR_DEFERRED;
+  }
+  size_t n = std::min(there, length);
+  flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (n < there || !x.local_ended) return static_cast<ssize_t>(n);
+  flags |= NGHTTP2_DATA_FLAG_EOF;
+  if (x.has_trailers) {
+    Block block;
+    block.add_fields(x.out_trailers);
+    if (nghttp2_submit_trailer(session_, x.id, block.data(), block.size()) == 0) flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+  }
+  return static_cast<ssize_t>(n);
+}
+
+int Http2Codec::write_data(Http2Exchange& x, const uint8_t* frame_head, size_t length) {
+  out_.out.append(frame_head, 9);
+  size_t from_pending = std::min(length, x.pending.size());
+  for (size_t n = from_pending; n > 0;) {
+    std::span<const uint8_t> piece = x.pending.front();
+    size_t part = std::min(n, piece.size());
+    out_.out.append(piece.data(), part);
+    x.pending.consume(part);
+    n -= part;
+  }
+  pending_bytes_ -= from_pending;
+  if (length > from_pending) {
+    out_.out.append(x.direct.data(), length - from_pending);
+    x.direct = x.direct.subspan(length - from_pending);
+  }
+  x.moved += static_cast<uint32_t>(length);
+  if (x.pending.empty()) x.waiting_ms = 0;
+  if (x.blocked) tell_ = true;
+  abuse_.sent_data();
+  return 0;
+}
+
+int Http2Codec::on_frame_sent(const nghttp2_frame& frame) {
+  switch (frame.hd.type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_DATA:
+      if (!(frame.hd.flags & NGHTTP2_FLAG_END_STREAM)) break;
+      if (Http2Exchange* x = find(frame.hd.stream_id)) {
+        x->local_sent = true;
+        if (!x->dead) after_end_sent(*x);
+      }
+      break;
+    case NGHTTP2_RST_STREAM:
+      switch (frame.rst_stream.error_code) {
+        case NGHTTP2_PROTOCOL_ERROR:
+        case NGHTTP2_FLOW_CONTROL_ERROR:
+        case NGHTTP2_STREAM_CLOSED:
+        case NGHTTP2_FRAME_SIZE_ERROR:
+        case NGHTTP2_REFUSED_STREAM:
+        case NGHTTP2_ENHANCE_YOUR_CALM:
+          events_.on_event(CodecEvent::kOwnReset);
+          if (!done() && !abuse_.own_reset(events_.now_ms()))
+            flood(CodecEvent::kOwnResetFlood, "too many streams that had to be reset");
+          break;
+        default:
+          break;
+      }
+      break;
+    case NGHTTP2_GOAWAY:
+      goaway_code_ = frame.goaway.error_code;
+      goaway_error_ = goaway_code_ != NGHTTP2_NO_ERROR;
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
+
+void Http2Codec::build_frames() {
+  if (in_session_ || broken_) return;
+  in_session_ = true;
+  const uint8_t* bytes = nullptr;
+  ssize_t n = 0;
+  while (!broken_ && (n = nghttp2_session_mem_send(session_, &bytes)) > 0) out_.out.append(bytes, static_cast<size_t>(n));
+  in_session_ = false;
+  if (!out_.out.empty()) out_.wrote();
+  if (n < 0) break_connection(Reason::kInternal, NGHTTP2_INTERNAL_ERROR, nghttp2_strerror(static_cast<int>(n)));
+}
+
+void Http2Codec::produce() {
+  if (done() || transport_blocked_) return;
+  Scope scope(*this);
+  build_frames();
+  if (!done() && goaway_error_) after_input();
+}
+
+bool Http2Codec::write_blocked(const Http2Exchange& x) const { return x.blocked || transport_blocked_; }
+
+// Many streams of one connection that stand still share its memory: then each may hold little.
+void Http2Codec::update_blocked(Http2Exchange& x) {
+  size_t high = pending_bytes_ > options_.http2.pending_bytes_max ? kCrowdedBytes : kStreamBytes;
+  size_t held = x.pending.size();
+  bool blocked = transport_blocked_ || held > (x.blocked ? high / 4 : high);
+  if (blocked == x.blocked) return;
+  if (in_session_) {
+    tell_ = true;
+    return;
+  }
+  x.blocked = blocked;
+  if (x.sink && !x.dead) x.sink->on_write_blocked(blocked);
+}
+
+void Http2Codec::tell_blocked() {
+  IntrusiveList<Http2Exchange, Http2Exchange> all;
+  all.splice(exchanges_);
+  while (Http2Exchange* x = all.pop_front()) {
+    exchanges_.push_back(*x);
+    if (!broken_ && x->sink && !x->dead) update_blocked(*x);
+  }
+}
+
+void Http2Codec::on_write_blocked(bool blocked) {
+  Scope scope(*this);
+  transport_blocked_ = blocked;
+  if (done()) return;
+  tell_blocked();
+  if (!blocked) want_send();
+}
+
+// --- Deadlines -------------------------------------------------------------------------------------------------------
+
+void Http2Codec::watch_output(Http2Exchange& x) {
+  if (x.waiting_ms) return;
+  x.waiting_ms = std::max<uint64_t>(events_.now_ms(), 1);
+  x.moved = 0;
+}
+
+// A peer that opens its window by a byte now and then holds our memory for nothing: so much must move in each period. Not
+// while the transport is full, which the owner watches.
+int64_t Http2Codec::tick() {
+  if (done()) return -1;
+  Scope scope(*this);
+  uint64_t now = events_.now_ms();
+  const Http2Options& o = options_.http2;
+  auto passed = [now](uint64_t since, int64_t limit) {
+    return limit > 0 && since != 0 && now >= since + static_cast<uint64_t>(limit);
+  };
+  if (role_ == Role::kClient && !peer_ready_ && passed(std::max<uint64_t>(started_ms_, 1), o.settings_timeout_ms)) {
+    fail(Reason::kUpstreamProtocolError);
+    return -1;
+  }
+  IntrusiveList<Http2Exchange, Http2Exchange> all;
+  all.splice(exchanges_);
+  while (Http2Exchange* x = all.pop_front()) {
+    exchanges_.push_back(*x);
+    if (broken_ || x->dead) continue;
+    if (passed(x->waiting_ms, o.stall_timeout_ms)) {
+      bool stalled = !transport_blocked_ && x->moved < kProgressBytes;
+      x->waiting_ms = std::max<uint64_t>(now, 1);
+      x->moved = 0;
+      if (stalled) {
+        MessageSink* sink = x->sink;
+        events_.on_event(CodecEvent::kStreamStalled);
+        events_.on_event(CodecEvent::kGlitch);
+        abort_stream(*x, NGHTTP2_CANCEL);
+        if (sink) sink->on_reset(Reason::kWriteStall);
+      }
+    } else if (role_ == Role::kServer && x->sink && !x->remote_ended && !x->head_sent && !x->paused && !x->connect &&
+               passed(x->received_ms, o.body_timeout_ms)) {
+      events_.on_event(CodecEvent::kStreamStalled);
+      on_body_stalled(*x);
+    }
+  }
+  int64_t next = -1;
+  for (int64_t limit : {o.stall_timeout_ms, role_ == Role::kServer ? o.body_timeout_ms : 0,
+                        role_ == Role::kClient && !peer_ready_ ? o.settings_timeout_ms : 0})
+    if (limit > 0 && (next < 0 || limit < next)) next = limit;
+  return next < 0 ? -1 : std::max<int64_t>(next / 2, 1);
+}
+
+void Http2Codec::flood(CodecEvent event, std::string_view text) {
+  if (done()) return;
+  events_.on_event(event);
+  break_connection(Reason::kAbuse, NGHTTP2_ENHANCE_YOUR_CALM, text);
+}
+
+uint32_t code_of_reason(Reason reason) {
+  switch (reason) {
+    case Reason::kDownstreamReset:
+    case Reason::kDownstreamTruncated:
+    case Reason::kUpstreamTimeout:
+    case Reason::kTryTimeout:
+    case Reason::kStreamIdleTimeout:
+    case Reason::kUpstreamIdleTimeout:
+    case Reason::kBodyTimeout:
+    case Reason::kDraining:
+    case Reason::kNone:
+    case Reason::kUpstreamStatus:
+      return NGHTTP2_CANCEL;
+    case Reason::kUpstreamRefused:
+    case Reason::kStreamsOverflow:
+      return NGHTTP2_REFUSED_STREAM;
+    case Reason::kMalformed:
+      return NGHTTP2_PROTOCOL_ERROR;
+    case Reason::kBodyTooLarge:
+      return NGHTTP2_NO_ERROR;
+    default:
+      return NGHTTP2_INTERNAL_ERROR;
+  }
+}
+
+}  // namespace dragoman::http2
+
+namespace dragoman {
+
+std::unique_ptr<ConnectionCodec> make_http2_codec(const Protocol&, Role role, ByteSink& out, ConnectionEvents& events,
+                                                  const CodecOptions& options) {
+  return role == Role::kServer ? http2::make_server(out, events, options) : http2::make_client(out, events, options);
+}
+
+size_t live_http2_exchanges() { return ObjectPool<http2::Http2Exchange>::live(); }
+
+}  // namespace dragoman

@@ -1,0 +1,153 @@
+#include "protocols/http2/fields.h"
+
+#include <charconv>
+
+#include "protocols/http/rules.h"
+#include "protocols/http/target.h"
+
+namespace dragoman::http2 {
+namespace {
+
+std::vector<nghttp2_nv>& thread_list() {
+  static thread_local std::vector<nghttp2_nv> list;
+  return list;
+}
+
+uint8_t* bytes(std::string_view text) {
+  return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data()));  // nghttp2 does not write to it
+}
+
+bool parse_length(std::string_view text, int64_t& length) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
+  return error == std::errc() && end == text.data() + text.size() && text[0] != '-';
+}
+
+// Websocket fields that only HTTP/1 has (RFC 8441 5).
+bool websocket_field(std::string_view name) {
+  return equals_ignore_case(name, "sec-websocket-key") || equals_ignore_case(name, "sec-websocket-accept");
+}
+
+// Cookie crumbs become one field again (RFC 9113 8.2.3).
+bool join_cookie(Head& head, std::string_view value) {
+  for (Header& h : head.headers) {
+    if (h.id != HeaderId::kCookie) continue;
+    h.value = head.arena.concat(h.value, "; ", value);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+const char* take_pseudo(std::string_view name, std::string_view value, Head& head, std::string_view& protocol) {
+  switch (name.size()) {
+    case 5:
+      head.path = value;
+      return nullptr;
+    case 7:
+      if (name == ":method") {
+        head.method = value;
+      } else if (name == ":scheme") {
+        head.scheme = value;
+      } else {
+        head.status = 0;
+        for (char c : value) head.status = head.status * 10 + static_cast<uint32_t>(c - '0');
+      }
+      return nullptr;
+    case 9:
+      protocol = value;
+      return nullptr;
+    case 10:
+      head.authority = value;
+      return nullptr;
+    default:
+      return "unknown pseudo-header field";
+  }
+}
+
+const char* take_field(std::string_view name, std::string_view value, Head& head) {
+  HeaderId id = header_id(name);
+  switch (id) {
+    case HeaderId::kHost:
+      if (!head.is_request) break;
+      if (head.headers.find(HeaderId::kHost)) return "more than one host";
+      head.headers.push(name, value, id);  // until finish_request
+      return nullptr;
+    case HeaderId::kContentLength:
+      return parse_length(value, head.content_length) ? nullptr : "bad content-length";
+    case HeaderId::kTe:
+      head.te_trailers = true;  // nghttp2 lets nothing else pass
+      return nullptr;
+    case HeaderId::kExpect:
+      if (!equals_ignore_case(value, "100-continue")) return "unknown expectation";
+      head.expect_continue = true;
+      return nullptr;
+    case HeaderId::kCookie:
+      if (join_cookie(head, value)) return nullptr;
+      break;
+    default:
+      if (connection_field(id)) return nullptr;
+      break;
+  }
+  head.headers.push(name, value, id);
+  return nullptr;
+}
+
+Refusal finish_request(Head& head, std::string_view protocol, const Http1Options& options) {
+  if (head.method == "CONNECT") {
+    if (protocol.empty()) return {Reason::kUnsupported, 0, "CONNECT is not supported"};
+    if (!equals_ignore_case(protocol, "websocket")) return {Reason::kUnsupported, 0, "only websocket is supported"};
+    head.method = "GET";
+    head.upgrade = true;
+    head.upgrade_token = "websocket";
+  }
+  if (head.method == "TRACE" && !options.allow_trace) return {Reason::kUnsupported, 405, "TRACE is not allowed"};
+  if (const Header* host = head.headers.find(HeaderId::kHost)) {
+    if (head.authority.empty())
+      head.authority = host->value;
+    else if (!same_authority(head.authority, host->value, head.scheme))
+      return {Reason::kMalformed, 0, "host differs from :authority"};
+    head.headers.remove(HeaderId::kHost);
+  }
+  if (!valid_authority(head.authority)) return {Reason::kMalformed, 0, "bad authority"};
+  bool https = equals_ignore_case(head.scheme, "https");
+  if (!https && !equals_ignore_case(head.scheme, "http")) return {Reason::kMalformed, 0, "scheme is neither http nor https"};
+  head.scheme = https ? "https" : "http";
+  if (head.path.size() > options.uri_bytes_max) return {Reason::kUriTooLong, 0, "path too long"};
+  if (head.path == "*") {
+    if (head.method != "OPTIONS") return {Reason::kMalformed, 0, "path * is for OPTIONS only"};
+  } else if (!clean_token(head.path) || head.path[0] != '/' || head.path.find('#') != std::string_view::npos) {
+    return {Reason::kMalformed, 0, "bad path"};
+  } else if (options.normalize_path && head.path.size() > 1) {
+    const char* why = "bad path";
+    // The path is a copy in the head's own arena.
+    head.path = normalize_target(const_cast<char*>(head.path.data()), head.path.size(), &why);
+    if (head.path.empty()) return {Reason::kMalformed, 0, why};
+  }
+  if (options.body_bytes_max && head.content_length > 0 && static_cast<uint64_t>(head.content_length) > options.body_bytes_max)
+    return {Reason::kBodyTooLarge, 0, "body too large"};
+  return {};
+}
+
+Block::Block() : list_(thread_list()) { list_.clear(); }
+
+void Block::add(std::string_view name, std::string_view value) {
+  list_.push_back({bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+}
+
+void Block::add_number(std::string_view name, uint64_t value) {
+  char* digits = digits_[numbers_++];
+  char* end = std::to_chars(digits, digits + sizeof digits_[0], value).ptr;
+  add(name, {digits, static_cast<size_t>(end - digits)});
+}
+
+bool Block::add_fields(const HeaderList& fields, bool websocket) {
+  for (const Header& h : fields) {
+    if (connection_field(h.id) || (websocket && websocket_field(h.name))) continue;
+    if (!clean_name(h.name) || h.name[0] == ':' || !clean_value(h.value)) return false;
+    add(h.name, h.value);
+  }
+  return true;
+}
+
+}  // namespace dragoman::http2

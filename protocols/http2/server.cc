@@ -1,0 +1,233 @@
+// The side that faces a client: reads requests, writes answers.
+#include <algorithm>
+#include <utility>
+
+#include "protocols/http/rules.h"
+#include "protocols/http2/codec.h"
+#include "protocols/http2/session.h"
+
+namespace dragoman::http2 {
+namespace {
+
+class ServerCodec final : public Http2Codec {
+ public:
+  ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
+
+  Exchange* open(MessageSink&) override { return nullptr; }
+  uint32_t capacity() const override { return 0; }
+  void drain() override;
+  Reason send_head(Http2Exchange& x, Head& message, bool end) override;
+  void send_reply(Http2Exchange& x, const LocalReply& reply) override;
+
+ private:
+  void on_block_begin(const nghttp2_frame& frame) override;
+  void on_message_head(Http2Exchange& x, bool end) override;
+  void on_body_too_large(Http2Exchange& x) override;
+  void on_body_stalled(Http2Exchange& x) override;
+  Reason reason_of_code(const Http2Exchange& x, uint32_t code) const override;
+  void after_close(Http2Exchange& x, uint32_t code) override;
+  void on_drain_ping() override;
+  void after_release(Http2Exchange& x) override;
+  void after_end_sent(Http2Exchange& x) override;
+  void settled() override;
+
+  void refuse(Http2Exchange& x, const Refusal& refusal);
+  void give_up_request(Http2Exchange& x, Reason reason);
+  bool submit(Http2Exchange& x, const Block& block, bool end);
+
+  bool last_said_ = false;  // the second GOAWAY was queued
+};
+
+ServerCodec::ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
+    : Http2Codec(Role::kServer, out, events, options) {
+  const nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.http2.streams_max},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options_.http2.stream_window_bytes},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, options_.http1.header_bytes_max},
+      {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+      {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, options_.http1.allow_websocket ? 1u : 0u},
+  };
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
+  want_send();
+}
+
+void ServerCodec::on_block_begin(const nghttp2_frame& frame) {
+  int32_t id = frame.hd.stream_id;
+  if (frame.headers.cat != NGHTTP2_HCAT_REQUEST) {  // trailers
+    current_ = static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, id));
+    return;
+  }
+  // Streams that the client has given up may still occupy us: those count as well.
+  if (slots_ >= options_.http2.streams_max) {
+    events_.on_event(CodecEvent::kStreamsOverflow);
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+    return;
+  }
+  Http2Exchange* x = create_exchange();
+  x->id = id;
+  x->head.is_http = true;
+  nghttp2_session_set_stream_user_data(session_, id, x);
+  current_ = x;
+}
+
+void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
+  if (x.bad) {
+    events_.on_refused(Reason::kMalformed, x.bad);
+    return abort_stream(x, NGHTTP2_PROTOCOL_ERROR);
+  }
+  x.head_done = true;
+  x.remote_ended = end;
+  x.received_ms = events_.now_ms();
+  x.to_head = x.head.method == "HEAD";
+  if (x.too_large) {
+    bool many = block_fields_ > options_.http1.headers_max;
+    return refuse(x, {many ? Reason::kTooManyHeaders : Reason::kHeadTooLarge, 0, "header fields too large"});
+  }
+  if (Refusal refusal = finish_request(x.head, x.protocol, options_.http1)) return refuse(x, refusal);
+  x.connect = x.head.upgrade;
+  if (x.connect && end) return refuse(x, {Reason::kMalformed, 0, "a tunnel that begins with its end"});
+  MessageSink* sink = events_.on_exchange(x);
+  if (!sink) return refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
+  x.sink = sink;
+  x.held = true;
+  sink->on_head(x.head, end);
+}
+
+// Answers a request that nobody else has heard of.
+void ServerCodec::refuse(Http2Exchange& x, const Refusal& refusal) {
+  events_.on_refused(refusal.reason, refusal.text);
+  LocalReply reply;
+  reply.reason = refusal.reason;
+  reply.http_status = refusal.status;
+  reply.text = refusal.text;
+  send_reply(x, reply);
+  x.released = true;
+  if (!x.dead) after_release(x);
+}
+
+void ServerCodec::on_body_too_large(Http2Exchange& x) { give_up_request(x, Reason::kBodyTooLarge); }
+void ServerCodec::on_body_stalled(Http2Exchange& x) { give_up_request(x, Reason::kBodyTimeout); }
+
+// The rest of the body is not wanted: answers if that is still possible, and tells the sink.
+void ServerCodec::give_up_request(Http2Exchange& x, Reason reason) {
+  MessageSink* sink = std::exchange(x.sink, nullptr);
+  std::string_view text = reason_row(reason).label;
+  if (!x.head_sent) {
+    LocalReply reply;
+    reply.reason = reason;
+    reply.text = text;
+    send_reply(x, reply);
+    x.given_up = true;
+  } else {
+    abort_stream(x, NGHTTP2_CANCEL);
+  }
+  events_.on_refused(reason, text);
+  if (sink) sink->on_reset(reason);
+}
+
+Reason ServerCodec::reason_of_code(const Http2Exchange& x, uint32_t) const {
+  return x.peer_reset ? Reason::kDownstreamReset : Reason::kMalformed;
+}
+
+void ServerCodec::after_close(Http2Exchange& x, uint32_t code) {
+  if (!x.peer_reset && code != NGHTTP2_NO_ERROR) events_.on_refused(Reason::kMalformed, nghttp2_http2_strerror(code));
+}
+
+Reason ServerCodec::send_head(Http2Exchange& x, Head& message, bool end) {
+  if (x.head_sent || x.local_ended) return Reason::kNone;
+  uint32_t status = message.status;
+  if (status < 100 || status > 999) return Reason::kEditFailed;
+  bool tunnel = status == 101;
+  if (tunnel && !x.connect) return Reason::kUpstreamProtocolError;
+  if (tunnel) status = 200;
+  Block block;
+  block.add_number(":status", status);
+  if (!block.add_fields(message.headers, tunnel)) return Reason::kEditFailed;
+  Scope scope(*this);
+  if (status < 200) {
+    nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, x.id, nullptr, block.data(), block.size(), nullptr);
+    want_send();
+    return Reason::kNone;
+  }
+  bool bodiless = !tunnel && (x.to_head || status == 204 || status == 205 || status == 304);
+  if (!tunnel && message.content_length >= 0 && status != 204)
+    block.add_number("content-length", static_cast<uint64_t>(message.content_length));
+  x.drop_body = bodiless && !end;
+  x.left = tunnel || bodiless ? -1 : message.content_length;
+  x.local_ended = end;
+  if (!submit(x, block, end || bodiless)) return Reason::kInternal;
+  return Reason::kNone;
+}
+
+bool ServerCodec::submit(Http2Exchange& x, const Block& block, bool end) {
+  nghttp2_data_provider body = body_provider(x);
+  x.head_sent = true;
+  int error = nghttp2_submit_response(session_, x.id, block.data(), block.size(), end ? nullptr : &body);
+  want_send();
+  return error == 0;
+}
+
+void ServerCodec::send_reply(Http2Exchange& x, const LocalReply& reply) {
+  if (x.head_sent) return reset(x, reply.reason);
+  Scope scope(*this);
+  uint32_t status = reply.http_status ? reply.http_status : reason_row(reply.reason).http_status;
+  bool no_content = status == 204 || status == 304;
+  Block block;
+  block.add_number(":status", status);
+  for (const Header& h : reply.headers)
+    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) block.add(h.name, h.value);
+  if (!no_content) {
+    bool typed = !reply.content_type.empty() && clean_value(reply.content_type);
+    if (!reply.text.empty()) block.add("content-type", typed ? reply.content_type : "text/plain");
+    block.add_number("content-length", reply.text.size());
+  }
+  bool empty = no_content || x.to_head || reply.text.empty();
+  submit(x, block, empty);
+  if (empty) {
+    x.local_ended = true;
+  } else {
+    send_body(x, {reinterpret_cast<const uint8_t*>(reply.text.data()), reply.text.size()}, true);
+  }
+}
+
+void ServerCodec::after_release(Http2Exchange& x) {
+  if (!x.local_ended) return abort_stream(x, NGHTTP2_INTERNAL_ERROR);
+  if (x.local_sent) after_end_sent(x);
+}
+
+// The client may stop sending a body that nobody reads (RFC 9113 8.1).
+void ServerCodec::after_end_sent(Http2Exchange& x) {
+  if ((x.released || x.given_up) && !x.remote_ended && !x.stream_closed) abort_stream(x, NGHTTP2_NO_ERROR);
+}
+
+// First the notice, so that requests under way are still served; the last id after one round trip (RFC 9113 6.8).
+void ServerCodec::drain() {
+  if (done() || draining_) return;
+  Scope scope(*this);
+  draining_ = true;
+  static constexpr uint8_t kPayload[8] = {'d', 'r', 'a', 'i', 'n'};
+  nghttp2_submit_shutdown_notice(session_);
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, kPayload);
+  want_send();
+}
+
+void ServerCodec::on_drain_ping() {
+  if (!draining_ || last_said_) return;
+  last_said_ = true;
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
+                        nullptr, 0);
+  want_send();
+}
+
+void ServerCodec::settled() {
+  if (in_session_ || slots_ > 0) return;
+  if (last_said_ && idle_output()) finish();
+}
+
+}  // namespace
+
+std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
+  return std::make_unique<ServerCodec>(out, events, options);
+}
+
+}  // namespace dragoman::http2
