@@ -34,10 +34,62 @@ struct Address {
   bool operator==(const Address&) const = default;
 };
 
+/// PEM files.
+struct Certificate {
+  Position pos;
+  std::string chain;  // the certificate, then those between it and the CA
+  std::string key;
+
+  bool operator==(const Certificate&) const = default;
+};
+
+enum class TlsVersion : uint8_t { k12, k13 };
+enum class TlsMode : uint8_t { kStrict, kPermissive };
+enum class ClientCertificate : uint8_t { kNone, kOptional, kRequire };
+
+/// TLS towards clients.
+struct ListenerTls {
+  Position pos;
+  TlsMode mode = TlsMode::kStrict;
+  std::vector<Certificate> certificates;  // the first one is for clients that name none of the others
+  ClientCertificate client_certificate = ClientCertificate::kNone;
+  std::string ca;
+  std::vector<std::string> peer_names;
+  std::vector<std::string> alpn;  // empty = as the protocols are called
+  TlsVersion min_version = TlsVersion::k12;
+  TlsVersion max_version = TlsVersion::k13;
+  std::string ciphers;        // empty = OpenSSL's
+  std::string cipher_suites;  // "
+  int64_t handshake_timeout_ms = 5'000;
+  int64_t ticket_lifetime_ms = 3'600'000;  // 0 = no tickets
+
+  bool operator==(const ListenerTls&) const = default;
+};
+
+/// TLS towards endpoints.
+struct ClusterTls {
+  Position pos;
+  std::string ca;  // empty = those of the system
+  bool verify = true;
+  std::optional<Certificate> certificate;
+  std::string sni;  // empty = the host name of the endpoints
+  std::vector<std::string> peer_names;
+  std::vector<std::string> alpn;
+  TlsVersion min_version = TlsVersion::k12;
+  TlsVersion max_version = TlsVersion::k13;
+  std::string ciphers;
+  std::string cipher_suites;
+  int64_t handshake_timeout_ms = 5'000;
+  bool resume = true;
+
+  bool operator==(const ClusterTls&) const = default;
+};
+
 struct Admin {
   Position pos;
   bool enabled = true;
   Address address{"127.0.0.1", 9901};  // port 0 = any free port
+  std::optional<ListenerTls> tls;      // absent = off
 
   bool operator==(const Admin&) const = default;
 };
@@ -190,6 +242,7 @@ struct Listener {
   uint32_t connections_max = 10'000;
   uint32_t accept_per_turn = 64;
   int64_t idle_timeout_ms = 300'000;  // 0 = none
+  std::optional<ListenerTls> tls;     // absent = off
   std::vector<Filter> filters;
   ListenerHttp http;
   ListenerRpc rpc;
@@ -220,6 +273,7 @@ struct Match {
   std::string regex;                // RE2, the whole path without query
   std::vector<std::string> method;  // any of them
   std::string service;              // exact, or a trailing '*' = prefix
+  std::string sni;                  // exact, or "*.suffix"
   std::vector<HeaderMatch> headers;
 
   bool operator==(const Match&) const = default;
@@ -416,6 +470,7 @@ struct Cluster {
   std::vector<Endpoint> endpoints;
   Dns dns;
   LbPolicy lb = LbPolicy::kRoundRobin;
+  std::optional<ClusterTls> tls;  // absent = off
   int64_t connect_timeout_ms = 1'000;
   Pool pool;
   Limits limits;

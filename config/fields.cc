@@ -87,6 +87,23 @@ constexpr TextFormat kDomain{
 constexpr TextFormat kProtocol{.what = "a protocol",
                                .pattern = "^[a-z0-9_]{1,32}$",
                                .detail = "1 to 32 lower-case letters, digits or '_'"};
+constexpr TextFormat kPeerName{
+    .what = "a peer name",
+    .pattern = R"(^(spiffe://[\x21-\x7e]+|dns:(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$)",
+    .detail = "spiffe://domain/path, spiffe://domain/path/*, dns:name or dns:*.suffix"};
+constexpr TextFormat kServerName{.what = "a server name",
+                                 .pattern = R"(^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$)",
+                                 .detail = "a host name, or \"*.suffix\""};
+constexpr TextFormat kHostName{.what = "a host name",
+                               .pattern = R"(^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$)",
+                               .detail = "letters, digits, '-' and '.'"};
+constexpr TextFormat kAlpn{.what = "an ALPN name",
+                           .pattern = R"(^[\x21-\x7e]{1,64}$)",
+                           .detail = "such as h2 or http/1.1"};
+constexpr TextFormat kCiphers{.what = "a list of ciphers",
+                              .pattern = R"(^[A-Za-z0-9_:+!@=-]+$)",
+                              .detail = "in OpenSSL's notation"};
+
 
 bool is_http_listener(const Listener& listener) {
   const Protocol* protocol = find_protocol(listener.protocol);
@@ -103,6 +120,81 @@ bool is_http_check(const HealthCheck& check) { return check.type == HealthCheckT
 // ---------------------------------------------------------------------------------------------------------
 // blocks
 
+In<Certificate> certificate_block() {
+  static const In<Certificate> shared = block<Certificate>(
+      "certificate", "A certificate and its key, as PEM files. Changed files are taken up while serving.",
+      {
+          field<&Certificate::chain>("chain", text(kFile),
+                                     "The certificate, followed by those between it and the CA.")
+              .must(),
+          field<&Certificate::key>("key", text(kFile), "Its private key, without a passphrase.").must(),
+      });
+  return shared;
+}
+
+template <class Tls>
+std::vector<Field> with_shared_tls_fields(std::vector<Field> fields) {
+  fields.push_back(field<&Tls::peer_names>(
+      "peer_names", texts(kPeerName, 1),
+      "Who the peer's certificate must be for, by its subject alternative names; any of them will do."));
+  fields.push_back(field<&Tls::alpn>("alpn", texts(kAlpn, 1),
+                                     "Application protocols to agree on, best first; left out, those of the "
+                                     "protocol (http/1.1), none for RPC and tcp."));
+  fields.push_back(field<&Tls::min_version>("min_version", choice<TlsVersion>({"1.2", "1.3"}),
+                                            "The oldest version of TLS that is taken."));
+  fields.push_back(field<&Tls::max_version>("max_version", choice<TlsVersion>({"1.2", "1.3"}), "The newest."));
+  fields.push_back(field<&Tls::ciphers>("ciphers", text(kCiphers), "Ciphers of TLS 1.2, as OpenSSL writes them."));
+  fields.push_back(
+      field<&Tls::cipher_suites>("cipher_suites", text(kCiphers), "Cipher suites of TLS 1.3, as OpenSSL writes them."));
+  fields.push_back(field<&Tls::handshake_timeout_ms>(
+      "handshake_timeout", duration(100, kHour),
+      "How long a connection may take until its handshake is done."));
+  return fields;
+}
+
+In<ListenerTls> listener_tls_block() {
+  static const In<ListenerTls> shared = block<ListenerTls>(
+      "listener_tls", "TLS towards clients. A full handshake costs about as much as a hundred requests.",
+      with_shared_tls_fields<ListenerTls>({
+          field<&ListenerTls::mode>("mode", choice<TlsMode>({"strict", "permissive"}),
+                                    "permissive takes clients without TLS as well, told apart by their first bytes; "
+                                    "for the time of a migration."),
+          field<&ListenerTls::certificates>(
+              "certificates", list(certificate_block(), 1),
+              "Own certificates. Clients get the one that has the server name they ask for, else the first.")
+              .must(),
+          field<&ListenerTls::client_certificate>(
+              "client_certificate", choice<ClientCertificate>({"none", "optional", "require"}),
+              "Whether clients are asked for a certificate. One that is shown is always verified."),
+          field<&ListenerTls::ca>("ca", text(kFile), "CAs that vouch for clients, as a PEM file."),
+          field<&ListenerTls::ticket_lifetime_ms>(
+              "ticket_lifetime", duration(kSecond, 7 * kDay, "none"),
+              "How long a session can be taken up again, which saves most of a handshake. Keys of tickets are "
+              "replaced as often."),
+      }));
+  return shared;
+}
+
+In<ClusterTls> cluster_tls_block() {
+  return block<ClusterTls>(
+      "cluster_tls", "TLS towards the endpoints.",
+      with_shared_tls_fields<ClusterTls>({
+          field<&ClusterTls::ca>("ca", text(kFile),
+                                 "CAs that vouch for endpoints, as a PEM file; left out, those of the system."),
+          field<&ClusterTls::verify>("verify", boolean(),
+                                     "Whether the endpoint's certificate is checked. Without that, anyone on the "
+                                     "way can read and change everything."),
+          field<&ClusterTls::certificate>("certificate", optional(certificate_block()),
+                                          "Own certificate, for endpoints that ask for one."),
+          field<&ClusterTls::sni>("sni", text(kHostName),
+                                  "The server name that is sent, and that the certificate must be for unless there "
+                                  "are peer_names; left out, the host name when all endpoints have the same. Without a "
+                                  "name the certificate must be for the address."),
+          field<&ClusterTls::resume>("resume", boolean(),
+                                     "Take up earlier sessions again, one kept for each endpoint and worker."),
+      }));
+}
+
 In<Admin> admin_block() {
   return block<Admin>(
       "admin", "The admin port: health, metrics, the configuration in force, draining.",
@@ -112,7 +204,8 @@ In<Admin> admin_block() {
               "Whether the admin port is opened. Without it there are no metrics and no drain command."),
           field<&Admin::address>("address", address(true),
                                  "Where it listens; port 0 takes any free port. It has no passwords: keep it "
-                                 "on a loopback address."),
+                                 "on a loopback address, or ask for client certificates."),
+          field<&Admin::tls>("tls", optional(listener_tls_block()), "TLS; left out, plain HTTP."),
       });
 }
 
@@ -338,6 +431,7 @@ In<Listener> listener_block() {
           field<&Listener::idle_timeout_ms>(
               "idle_timeout", duration(100, 7 * kDay, "never"),
               "A connection without a request and without a byte for so long is closed."),
+          field<&Listener::tls>("tls", optional(listener_tls_block()), "TLS towards clients; left out, none."),
           field<&Listener::filters>("filters",
                                     list(typed_block(headers_filter_block(), fault_filter_block())),
                                     "What requests pass on their way to the routes, in this order; responses "
@@ -382,6 +476,9 @@ In<Match> match_block() {
               "The method is one of these: the HTTP method, or the method of the RPC service."),
           field<&Match::service>("service", text(kWord),
                                  "The RPC service is this; a '*' at the end makes it a prefix."),
+          field<&Match::sni>("sni", text(kServerName),
+                             "The server name in the client's TLS hello is this, or one label before a suffix "
+                             "(\"*.example.org\"). Never holds without TLS."),
           field<&Match::headers>(
               "headers", list(header),
               "All these conditions on headers hold. For RPC the headers of every request are then decoded."),
@@ -641,6 +738,7 @@ In<Cluster> cluster_block() {
           field<&Cluster::dns>("dns", dns, "Resolving the names among the endpoints."),
           field<&Cluster::lb>("lb", choice<LbPolicy>({"round_robin", "random", "least_request"}),
                               "How an endpoint is chosen. least_request suits requests of uneven cost."),
+          field<&Cluster::tls>("tls", optional(cluster_tls_block()), "TLS towards the endpoints; left out, none."),
           field<&Cluster::connect_timeout_ms>("connect_timeout", duration(1, kHour),
                                               "Longest time for a connection to be established."),
           field<&Cluster::pool>("pool", pool, "Connections to each endpoint."),

@@ -53,7 +53,7 @@ void load_codecs(Config& config, const std::string& filename, const CodecLoader&
 }
 
 std::optional<Config> load(std::string_view text, const std::string& filename, const EnvLookup& env,
-                           const CodecLoader& codecs, Context& context) {
+                           const CodecLoader& codecs, const Check& check, Context& context) {
   if (text.size() > kSourceBytesMax) {
     context.error({}, too_big());
     return std::nullopt;
@@ -73,6 +73,11 @@ std::optional<Config> load(std::string_view text, const std::string& filename, c
   root_block().read(context, *root, place, config.get());
   load_codecs(*config, filename, codecs, context);
   validate(*config, context);
+  if (check && !context.failed()) {
+    check(*config, [&context](const void* field, const void* owner, std::string message) {
+      fail_at(context, field, owner, std::move(message));
+    });
+  }
   if (context.failed()) return std::nullopt;
   complete(*config);
   return std::move(*config);
@@ -89,16 +94,17 @@ EnvLookup process_environment() {
 }
 
 LoadResult load_string(std::string_view text, const std::string& filename, const EnvLookup& env,
-                       const CodecLoader& codecs) {
+                       const CodecLoader& codecs, const Check& check) {
   Context context(filename);
   LoadResult result;
-  result.config = load(text, filename, env, codecs, context);
+  result.config = load(text, filename, env, codecs, check, context);
   result.diagnostics = context.take();
   result.source = text.substr(0, kSourceBytesMax);
   return result;
 }
 
-LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecLoader& codecs) {
+LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecLoader& codecs,
+                     const Check& check) {
   const bool standard_input = path == "-";
   const std::string name = standard_input ? "<stdin>" : path;
   const auto failed = [&](std::string message) {
@@ -122,7 +128,7 @@ LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecL
     text.append(piece, n);
   }
   if (std::ferror(file.get())) return failed(std::string("can't be read: ") + std::strerror(errno));
-  return load_string(text, name, env, codecs);
+  return load_string(text, name, env, codecs, check);
 }
 
 }  // namespace dragoman::config

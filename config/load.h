@@ -55,13 +55,20 @@ struct DeclaredCodec {
 /// is relative.
 using CodecLoader = std::function<DeclaredCodec(const Codec& codec, const std::string& file)>;
 
+/// Tells a fault of `field`, a setting of the configuration that is checked, or, when that was not written, of the block
+/// `owner` it belongs to.
+using Complain = std::function<void(const void* field, const void* owner, std::string message)>;
+/// What only other modules can check (files, codecs). Runs on a configuration without faults, before it is completed.
+using Check = std::function<void(const Config& config, const Complain& complain)>;
+
 /// `filename` is used in diagnostics, and for the folder that codecs are relative to. Without `codecs`, their files
 /// are not looked at, and they are taken to have every ability. Never throws.
 LoadResult load_string(std::string_view text, const std::string& filename,
-                       const EnvLookup& env = process_environment(), const CodecLoader& codecs = {});
+                       const EnvLookup& env = process_environment(), const CodecLoader& codecs = {},
+                       const Check& check = {});
 /// Reads the file (`-` = standard input), at most kSourceBytesMax bytes of it.
 LoadResult load_file(const std::string& path, const EnvLookup& env = process_environment(),
-                     const CodecLoader& codecs = {});
+                     const CodecLoader& codecs = {}, const Check& check = {});
 
 inline constexpr size_t kSourceBytesMax = 16 << 20;
 inline constexpr int kDepthMax = 64;            // nested sequences and mappings

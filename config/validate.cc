@@ -169,8 +169,39 @@ void check_protocol(const std::string& name, const void* owner, Context& context
   context.error(context.where(&name, owner), unknown_word("value", name, protocols.names()));
 }
 
+template <class Tls>
+void check_tls_versions(const Tls& tls, const void* owner, Context& context) {
+  if (tls.min_version > tls.max_version)
+    fail_at(context, &tls.min_version, owner, "min_version must not be above max_version");
+}
+
+void check_listener_tls(const std::optional<ListenerTls>& setting, Context& context) {
+  if (!setting) return;
+  const ListenerTls& tls = *setting;
+  check_tls_versions(tls, &setting, context);
+  const bool asks = tls.client_certificate != ClientCertificate::kNone;
+  if (asks && tls.ca.empty())
+    fail_at(context, &tls.client_certificate, &setting, "\"client_certificate\" needs a \"ca\" that vouches for clients");
+  if (!asks && !tls.ca.empty())
+    fail_at(context, &tls.ca, &setting, "\"ca\" does nothing while \"client_certificate\" is none");
+  if (!asks && !tls.peer_names.empty())
+    fail_at(context, &tls.peer_names, &setting, "\"peer_names\" does nothing while \"client_certificate\" is none");
+}
+
+void check_cluster_tls(const std::optional<ClusterTls>& setting, Context& context) {
+  if (!setting) return;
+  const ClusterTls& tls = *setting;
+  check_tls_versions(tls, &setting, context);
+  if (tls.verify) return;
+  if (!tls.ca.empty()) fail_at(context, &tls.ca, &setting, "\"ca\" does nothing while \"verify\" is false");
+  if (!tls.peer_names.empty())
+    fail_at(context, &tls.peer_names, &setting, "\"peer_names\" does nothing while \"verify\" is false");
+  warn_at(context, &tls.verify, &setting, "the endpoints' certificates are not checked: anyone on the way can pose as them");
+}
+
 void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
   check_buffer(listener.buffer, context);
+  check_listener_tls(listener.tls, context);
   if (!listener.cluster.empty()) check_reference(listener.cluster, &listener, "cluster", clusters, context);
   if (!listener.routes.empty()) check_reference(listener.routes, &listener, "route table", tables, context);
 
@@ -233,6 +264,7 @@ void check_health_check(const HealthCheck& check, const Protocol* protocol, cons
 
 void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& context) {
   check_buffer(cluster.buffer, context);
+  check_cluster_tls(cluster.tls, context);
   std::unordered_map<std::string, const Endpoint*> seen;
   for (const Endpoint& endpoint : cluster.endpoints) {
     if (endpoint.address.host.empty()) continue;
@@ -278,7 +310,13 @@ void check_globals(const Config& config, Context& context) {
     fail_at(context, &config.access_log->template_text, &config.access_log,
             "\"template\" is only for format text");
   }
-  if (config.admin.enabled && !config.admin.address.host.empty() && !is_loopback(config.admin.address.host)) {
+  check_listener_tls(config.admin.tls, context);
+  if (config.admin.tls && config.admin.tls->mode == TlsMode::kPermissive)
+    fail_at(context, &config.admin.tls->mode, &config.admin.tls, "the admin port has TLS for all or for none");
+  const bool admin_knows_clients =
+      config.admin.tls && config.admin.tls->client_certificate == ClientCertificate::kRequire;
+  if (config.admin.enabled && !admin_knows_clients && !config.admin.address.host.empty() &&
+      !is_loopback(config.admin.address.host)) {
     warn_at(context, &config.admin.address, &config.admin,
             "the admin port has no passwords; any host that reaches " + config.admin.address.text() +
                 " can control the proxy");

@@ -120,7 +120,7 @@ class ShadowChecker {
       return;
     }
     const Match& match = route.match;
-    if (!match.method.empty() || !match.service.empty() || !match.headers.empty()) return;
+    if (!match.method.empty() || !match.service.empty() || !match.sni.empty() || !match.headers.empty()) return;
     if (!match.path.empty()) {
       paths_.emplace(match.path, &route);
     } else if (!match.prefix.empty()) {

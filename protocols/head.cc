@@ -157,7 +157,7 @@ std::string_view Head::header(std::string_view name, bool* found) const {
 void Head::reset() {
   arena.reset();
   headers.reset();
-  method = path = authority = scheme = service = status_text = upgrade_token = {};
+  method = path = authority = scheme = service = sni = status_text = upgrade_token = {};
   status = 0;
   outcome = Outcome::kOk;
   content_length = timeout_ms = -1;

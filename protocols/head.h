@@ -126,6 +126,7 @@ struct Head {
   std::string_view authority;   // HTTP: host[:port] (never in `headers`)
   std::string_view scheme;      // HTTP: "http", "https"
   std::string_view service;     // RPC service name
+  std::string_view sni;         // server name of the client's TLS hello, lower case; set by the engine
 
   // Response attributes.
   uint32_t status = 0;          // native status: HTTP code, Bolt status

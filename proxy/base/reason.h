@@ -73,6 +73,19 @@ std::string_view outcome_name(Outcome outcome);
   X(kHeartbeatFlood,          "heartbeat_flood",           "DHF",   kOverloaded,  429)        \
   X(kAbuse,                   "abuse",                     "DAB",   kOverloaded,  429)        \
   X(kHeartbeatLost,           "heartbeat_lost",            "UHB",   kReset,       502)        \
+  X(kTlsNotTls,               "tls_not_tls",               "TNT",   kUnavailable, 503)        \
+  X(kTlsHandshakeTimeout,     "tls_handshake_timeout",     "THT",   kUnavailable, 503)        \
+  X(kTlsHandshakeClosed,      "tls_handshake_closed",      "THC",   kUnavailable, 503)        \
+  X(kTlsPeerAlert,            "tls_peer_alert",            "TPA",   kUnavailable, 503)        \
+  X(kTlsNoPeerCertificate,    "tls_no_peer_certificate",   "TNC",   kUnavailable, 503)        \
+  X(kTlsPeerExpired,          "tls_peer_expired",          "TPX",   kUnavailable, 503)        \
+  X(kTlsPeerUntrusted,        "tls_peer_untrusted",        "TPU",   kUnavailable, 503)        \
+  X(kTlsPeerName,             "tls_peer_name",             "TPN",   kUnavailable, 503)        \
+  X(kTlsVersion,              "tls_version",               "TV",    kUnavailable, 503)        \
+  X(kTlsCipher,               "tls_cipher",                "TC",    kUnavailable, 503)        \
+  X(kTlsAlpn,                 "tls_alpn",                  "TA",    kUnavailable, 503)        \
+  X(kTlsRenegotiation,        "tls_renegotiation",         "TR",    kUnavailable, 503)        \
+  X(kTlsMalformed,            "tls_malformed",             "TM",    kUnavailable, 503)        \
   X(kDenied,                  "denied",                    "DN",    kDenied,      403)        \
   X(kRateLimited,             "rate_limited",              "RL",    kRateLimited, 429)        \
   X(kFaultInjected,           "fault_injected",            "FI",    kServerError, 503)        \
@@ -99,6 +112,11 @@ struct ReasonRow {
   Outcome outcome;
   uint16_t http_status;
 };
+
+/// A handshake failed, or TLS broke later on: a connection that carries nothing (more).
+constexpr bool is_tls_reason(Reason reason) {
+  return reason >= Reason::kTlsNotTls && reason <= Reason::kTlsMalformed;
+}
 
 /// The row of `reason`; never fails.
 const ReasonRow& reason_row(Reason reason);

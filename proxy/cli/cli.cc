@@ -6,6 +6,7 @@
 
 #include "config/load.h"
 #include "proxy/base/suggest.h"
+#include "proxy/server/checks.h"
 #include "proxy/server/server.h"
 
 namespace dragoman {
@@ -17,7 +18,7 @@ int validate(const std::vector<std::string>& files, bool json) {
     CodecCatalog codecs;
     DeclaredProtocols declared;
     config::LoadResult result =
-        config::load_file(file, config::process_environment(), codecs.loader(declared));
+        config::load_file(file, config::process_environment(), codecs.loader(declared), check_config);
     ok = ok && result.ok();
     if (json) {
       std::fputs(config::render_json(result.diagnostics).c_str(), stdout);

@@ -154,6 +154,7 @@ void Loop::post(std::function<void()> work) {
   if (impl_->posts.size() == 1) uv_async_send(&impl_->async);
 }
 
+void Loop::flush_later(Transport& transport) { impl_->dirty.push_back(transport); }
 void Loop::retire(Retired* object) { impl_->retired.push_back(*object); }
 
 void Loop::run() {

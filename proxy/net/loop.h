@@ -52,6 +52,8 @@ class Loop {
   void post(std::function<void()> work);
   /// Deletes `object` when the outermost callback has returned (before the loop blocks again). Twice is once.
   void retire(Retired* object);
+  /// Calls transport.flush() at the edge of this turn.
+  void flush_later(Transport& transport);
   /// Runs the loop until stop() was called and every handle is closed. Call on the loop's own thread.
   void run();
   /// One turn; `wait` blocks until something happens. For tests and tools that drive the loop by hand, before

@@ -27,6 +27,7 @@ class TcpTransport final : public Transport {
   void close(bool abort) override;
   void close_after_flush(uint64_t linger_ms) override;
   bool closed() const override { return fd_ < 0; }
+  void set_events(TransportEvents& events) override { events_ = &events; }
   const Address& peer() const override { return peer_; }
   const Address& local() const override;
   void flush() override;
@@ -214,7 +215,7 @@ void TcpTransport::on_dirty() {
     return;
   }
   if (!write_wait_) last_write_ms_ = loop_.now_ms();
-  loop_.impl().dirty.push_back(*this);
+  loop_.flush_later(*this);
 }
 
 void TcpTransport::wrote_bytes(size_t n) {

@@ -1,4 +1,4 @@
-// Byte pipes: TCP now; TLS wraps the same interface. The only users of sockets but acceptor and connector.
+// Byte pipes: TCP here; proxy/tls wraps the same interface. The only users of sockets but acceptor and connector.
 #pragma once
 
 #include <netinet/in.h>
@@ -58,6 +58,8 @@ class TransportEvents {
   virtual void on_closed(Reason reason) = 0;
   /// Output went over the high watermark (true), or fell under the low one (false).
   virtual void on_write_blocked(bool blocked) = 0;
+  /// TLS only: the handshake is done, Transport::tls() is there. Comes once, before any on_data.
+  virtual void on_ready() {}
 
  protected:
   ~TransportEvents() = default;
@@ -68,6 +70,15 @@ struct TransportOptions {
   uint32_t low_bytes = 64 * 1024;
   uint32_t read_budget_bytes = 256 * 1024;   // per loop turn; then the other connections have theirs
   Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
+};
+
+/// What a TLS handshake agreed on.
+struct TlsInfo {
+  std::string sni;            // lower case; empty when the client sent none
+  std::string alpn;           // empty when none was agreed
+  std::string peer;           // who the verified peer is: SPIFFE id, else its first URI or DNS name; empty = nobody
+  std::string_view version;   // "TLSv1.3"
+  bool resumed = false;
 };
 
 /// A connected socket. Output appended to `out` is gathered and written once per loop turn (in uv_check,
@@ -93,15 +104,22 @@ class Transport : public ByteSink, public ListLink<Transport> {
   /// destroyed by a reset, and closes. No more events. Once the loop stops, `linger_ms` bounds it all.
   virtual void close_after_flush(uint64_t linger_ms = 1000) = 0;
   virtual bool closed() const = 0;
+  /// Events go to another owner from now on.
+  virtual void set_events(TransportEvents& events) = 0;
+  /// Null without TLS and before on_ready().
+  virtual const TlsInfo* tls() const { return nullptr; }
+  /// Bytes that are not given to the socket yet.
+  virtual size_t unsent() const { return out.size(); }
 
   virtual const Address& peer() const = 0;
   /// Fetched at the first call; empty when that comes after the close.
   virtual const Address& local() const = 0;
-  uint64_t bytes_read() const { return bytes_read_; }
-  uint64_t bytes_written() const { return bytes_written_; }
+  /// Of the socket, that is with TLS's own.
+  virtual uint64_t bytes_read() const { return bytes_read_; }
+  virtual uint64_t bytes_written() const { return bytes_written_; }
   /// Loop time of the last read / write progress, ms; bytes queued while nothing waits to be written count as progress.
-  uint64_t last_read_ms() const { return last_read_ms_; }
-  uint64_t last_write_ms() const { return last_write_ms_; }
+  virtual uint64_t last_read_ms() const { return last_read_ms_; }
+  virtual uint64_t last_write_ms() const { return last_write_ms_; }
   bool write_blocked() const { return blocked_; }
   /// The loop's call for each transport that wrote, once per turn: brings `out` to the wire.
   virtual void flush() {}

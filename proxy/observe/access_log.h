@@ -31,7 +31,8 @@ struct AccessRecord {
   std::string_view cluster;
   std::string_view endpoint;  // "10.0.0.1:80" of the last try
   std::string_view protocol;
-  std::string_view peer;  // downstream address
+  std::string_view peer;           // downstream address
+  std::string_view peer_identity;  // who the client's certificate says it is
   std::string_view method;
   std::string_view path;
   std::string_view authority;

@@ -67,6 +67,20 @@ ClusterMetrics MetricsBinding::cluster(std::string_view cluster) {
   };
 }
 
+TlsMetrics MetricsBinding::tls(std::string_view side, std::string_view name) {
+  const std::string_view labels[] = {side, name};
+  const MetricSeries& series = bind(kTlsGroup, labels);
+  return {
+      .handshakes = series.counter(shard_, kTlsHandshakes),
+      .resumptions = series.counter(shard_, kTlsResumptions),
+      .failures = series.counter_by<Reason>(shard_, kTlsFailures),
+      .duration = series.histogram(shard_, kTlsHandshakeDuration),
+      .plaintext = series.counter(shard_, kTlsPlaintext),
+      .reloads = series.counter_by<CheckResult>(shard_, kTlsReloads),
+      .expiry_seconds = series.gauge(shard_, kTlsExpiry),
+  };
+}
+
 WorkerMetrics MetricsBinding::worker() {
   const std::string name = std::to_string(shard_);
   const std::string_view label = name;

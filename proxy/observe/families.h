@@ -142,6 +142,33 @@ inline constexpr MetricFamily kClusterEndpointsEjected{.name = "dragoman_cluster
                                                        .type = kGauge,
                                                        .merge = GaugeMerge::kMax};
 
+// --- tls: side, name
+inline constexpr MetricFamily kTlsHandshakes{.name = "dragoman_tls_handshakes_total",
+                                             .help = "TLS handshakes done."};
+inline constexpr MetricFamily kTlsResumptions{.name = "dragoman_tls_resumptions_total",
+                                              .help = "TLS handshakes done that took up an earlier session."};
+inline constexpr MetricFamily kTlsFailures{.name = "dragoman_tls_failures_total",
+                                           .help = "TLS handshakes failed, and connections that TLS broke, by reason.",
+                                           .by = &kByReason};
+inline constexpr MetricFamily kTlsHandshakeDuration{
+    .name = "dragoman_tls_handshake_duration_seconds",
+    .help = "From the connection to the end of its handshake.",
+    .type = kHistogram,
+    .unit = "seconds"};
+inline constexpr MetricFamily kTlsPlaintext{
+    .name = "dragoman_tls_plaintext_connections_total",
+    .help = "Connections without TLS that mode permissive let in."};
+inline constexpr MetricFamily kTlsReloads{
+    .name = "dragoman_tls_reloads_total",
+    .help = "Times changed certificate files were read, by result; after a failure the old ones stay in use.",
+    .by = &kByResult};
+inline constexpr MetricFamily kTlsExpiry{
+    .name = "dragoman_tls_certificate_expiry_timestamp_seconds",
+    .help = "When the first of the certificates in use ends, seconds since 1970; 0 without certificates.",
+    .type = kGauge,
+    .unit = "seconds",
+    .merge = GaugeMerge::kMax};
+
 // --- worker: worker
 inline constexpr MetricFamily kWorkerConnectionsActive{.name = "dragoman_worker_connections_active",
                                                        .help = "Connections of both sides open now.",
@@ -204,6 +231,9 @@ inline constexpr const MetricFamily* kClusterFamilies[] = {
     &kClusterPoolReuses,  &kClusterRetries,           &kClusterOverflows,       &kClusterReceivedBytes,
     &kClusterSentBytes,   &kClusterCodecEvents,       &kClusterHealthChecks,    &kClusterEjections,
     &kClusterEndpoints,   &kClusterEndpointsHealthy,  &kClusterEndpointsEjected};
+inline constexpr const MetricFamily* kTlsFamilies[] = {
+    &kTlsHandshakes, &kTlsResumptions, &kTlsFailures, &kTlsHandshakeDuration,
+    &kTlsPlaintext,  &kTlsReloads,     &kTlsExpiry};
 inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag};
 inline constexpr const MetricFamily* kServerFamilies[] = {
     &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime, &kWorkers, &kDraining};
@@ -215,6 +245,7 @@ inline constexpr std::string_view kRequestLabels[] = {"listener", "route", "clus
 inline constexpr std::string_view kReasonLabels[] = {"listener", "cluster"};
 inline constexpr std::string_view kListenerLabels[] = {"listener"};
 inline constexpr std::string_view kClusterLabels[] = {"cluster"};
+inline constexpr std::string_view kTlsLabels[] = {"side", "name"};
 inline constexpr std::string_view kWorkerLabels[] = {"worker"};
 inline constexpr std::string_view kBuildLabels[] = {"version"};
 
@@ -225,6 +256,7 @@ inline constexpr MetricGroup kReasonGroup{"reasons", families::kReasonLabels, fa
 inline constexpr MetricGroup kListenerGroup{"listeners", families::kListenerLabels,
                                             families::kListenerFamilies};
 inline constexpr MetricGroup kClusterGroup{"clusters", families::kClusterLabels, families::kClusterFamilies};
+inline constexpr MetricGroup kTlsGroup{"tls", families::kTlsLabels, families::kTlsFamilies};
 inline constexpr MetricGroup kWorkerGroup{"workers", families::kWorkerLabels, families::kWorkerFamilies};
 inline constexpr MetricGroup kServerGroup{"server", {}, families::kServerFamilies};
 inline constexpr MetricGroup kBuildGroup{"build", families::kBuildLabels, families::kBuildFamilies};
@@ -232,8 +264,8 @@ inline constexpr MetricGroup kScrapeGroup{"process", {}, families::kScrapeFamili
 
 /// All of the above.
 inline constexpr const MetricGroup* kMetricGroups[] = {&kRequestGroup, &kReasonGroup, &kListenerGroup,
-                                                       &kClusterGroup, &kWorkerGroup, &kServerGroup,
-                                                       &kBuildGroup,   &kScrapeGroup};
+                                                       &kClusterGroup, &kTlsGroup,    &kWorkerGroup,
+                                                       &kServerGroup,  &kBuildGroup,  &kScrapeGroup};
 
 /// The text of METRICS.md.
 std::string metrics_reference();

@@ -257,6 +257,17 @@ struct ClusterMetrics {
   Gauge endpoints_ejected;  // "
 };
 
+/// One `tls` block.
+struct TlsMetrics {
+  Counter handshakes;
+  Counter resumptions;
+  CounterBy<Reason> failures;
+  Histogram duration;
+  Counter plaintext;
+  CounterBy<CheckResult> reloads;
+  Gauge expiry_seconds;  // wall clock, seconds since 1970; control thread
+};
+
 struct WorkerMetrics {
   Gauge connections_active;  // both sides
   Histogram loop_lag;        // how late the loop's timer ran
@@ -283,6 +294,8 @@ class MetricsBinding {
                          std::string_view protocol);
   ListenerMetrics listener(std::string_view listener);
   ClusterMetrics cluster(std::string_view cluster);
+  /// `side`: listener, cluster or admin.
+  TlsMetrics tls(std::string_view side, std::string_view name);
   /// Labelled with the shard's number.
   WorkerMetrics worker();
   ServerMetrics server();

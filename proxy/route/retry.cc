@@ -44,6 +44,8 @@ bool may_retry(const RetryInput& input) {
     case Reason::kUpstreamIdleTimeout:
       return policy.on & config::kRetryTimeout;
     default:
+      if (is_tls_reason(input.reason))
+        return policy.on & (input.request_sent ? config::kRetryReset : config::kRetryConnectFailure);
       // The client's faults, our own limits (a repeat would defeat them), and the total deadline.
       return false;
   }

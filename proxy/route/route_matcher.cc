@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "proxy/base/server_name.h"
+
 namespace dragoman {
 namespace {
 
@@ -127,6 +129,9 @@ Result<Conditions> Conditions::compile(const config::Match& match) {
   c.service = match.service;
   c.service_prefix = match.service.ends_with('*');
   if (c.service_prefix) c.service.pop_back();
+  c.sni = match.sni;
+  for (char& letter : c.sni)
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
   for (const config::HeaderMatch& h : match.headers) {
     auto condition = HeaderCondition::compile(h);
     if (!condition) return unexpected(condition.error());
@@ -155,6 +160,7 @@ bool Conditions::hold(const Head& head, std::string_view request_path) const {
   } else if (!service.empty() && head.service != service) {
     return false;
   }
+  if (!sni.empty() && !server_name_covers(sni, head.sni)) return false;
   return std::all_of(headers.begin(), headers.end(), [&](const HeaderCondition& h) { return h.holds(head); });
 }
 

@@ -6,6 +6,7 @@
 #include "protocols/exchange.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/log.h"
+#include "proxy/tls/transport.h"
 
 namespace dragoman {
 namespace {
@@ -146,14 +147,25 @@ struct AdminServer::Impl final : AcceptEvents {
   struct Connection final : Retired, ListLink<Connection>, TransportEvents, ConnectionEvents {
     Connection(Impl& s, int fd) : server(s) {
       transport = Transport::adopt(server.loop, fd, *this, {});
+      if (server.tls)
+        transport = TlsTransport::accept(server.loop, std::move(transport), *this, server.tls->current(0));
       const Protocol& http = *find_protocol("http1");
       CodecOptions options;
       options.http1.header_bytes_max = 16 * 1024;
       codec = http.create(http, Role::kServer, *transport, *this, options);
       idle.bind<&Connection::on_idle>(server.loop.timers(), this);
+      idle.start(server.tls ? server.handshake_timeout_ms : kIdleTimeoutMs);
+    }
+    void on_ready() override {
+      server.tls_metrics.handshakes.inc();
+      if (transport->tls()->resumed) server.tls_metrics.resumptions.inc();
       idle.start(kIdleTimeoutMs);
     }
     void on_idle() {
+      if (server.tls && !transport->tls()) {
+        server.tls_metrics.failures.inc(Reason::kTlsHandshakeTimeout);
+        return close(false);
+      }
       uint64_t quiet = now_ms() - std::max(transport->last_read_ms(), transport->last_write_ms());
       if (quiet >= kIdleTimeoutMs) return close(false);
       idle.start(kIdleTimeoutMs - quiet);
@@ -176,7 +188,10 @@ struct AdminServer::Impl final : AcceptEvents {
       codec->on_eof();
       if (!closed && codec->open_exchanges() == 0) close(true);
     }
-    void on_closed(Reason) override { close(false); }
+    void on_closed(Reason reason) override {
+      if (is_tls_reason(reason)) server.tls_metrics.failures.inc(reason);
+      close(false);
+    }
     void on_write_blocked(bool blocked) override { codec->on_write_blocked(blocked); }
     MessageSink* on_exchange(Exchange& exchange) override { return new Request(*this, exchange); }
     void on_goaway() override {}
@@ -206,6 +221,9 @@ struct AdminServer::Impl final : AcceptEvents {
 
   Loop& loop;
   AdminBackend& backend;
+  std::shared_ptr<TlsIdentity> tls;  // null = off
+  TlsMetrics tls_metrics;
+  uint64_t handshake_timeout_ms = 0;
   std::unique_ptr<Acceptor> acceptor;
   Address bound;
   IntrusiveList<Connection, Connection> connections;
@@ -214,6 +232,12 @@ struct AdminServer::Impl final : AcceptEvents {
 
 AdminServer::AdminServer(Loop& loop, AdminBackend& backend) : impl_(std::make_unique<Impl>(loop, backend)) {}
 AdminServer::~AdminServer() = default;
+
+void AdminServer::use_tls(std::shared_ptr<TlsIdentity> identity, TlsMetrics metrics, uint64_t handshake_timeout_ms) {
+  impl_->tls = std::move(identity);
+  impl_->tls_metrics = metrics;
+  impl_->handshake_timeout_ms = handshake_timeout_ms;
+}
 
 Result<void> AdminServer::listen(const Address& address) {
   auto fd = listen_socket(address, 128, false);

@@ -7,6 +7,8 @@
 
 #include "proxy/base/result.h"
 #include "proxy/net/transport.h"
+#include "proxy/observe/metrics.h"
+#include "proxy/tls/identity.h"
 
 namespace dragoman {
 
@@ -45,6 +47,8 @@ class AdminServer {
  public:
   AdminServer(Loop& loop, AdminBackend& backend);
   ~AdminServer();
+  /// Before listen(): TLS for every connection.
+  void use_tls(std::shared_ptr<TlsIdentity> identity, TlsMetrics metrics, uint64_t handshake_timeout_ms);
   /// Binds and serves. Error: why the address can't be used.
   Result<void> listen(const Address& address);
   Address address() const;  // with the real port

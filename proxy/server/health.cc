@@ -6,6 +6,7 @@
 
 #include "protocols/exchange.h"
 #include "proxy/base/log.h"
+#include "proxy/tls/transport.h"
 
 namespace dragoman {
 namespace {
@@ -85,8 +86,18 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   void on_connected(int fd) override {
     connector_.reset();
     attempt_ = new Attempt;
-    attempt_->transport = Transport::adopt(loop_, fd, *this, {});
-    if (rule_.type == config::HealthCheckType::kTcp) return done(true, "connected");
+    if (rule_.type == config::HealthCheckType::kTcp || !cluster_->tls) {
+      attempt_->transport = Transport::adopt(loop_, fd, *this, {});
+      if (rule_.type == config::HealthCheckType::kTcp) return done(true, "connected");
+      return ask();
+    }
+    const int thread = cluster_->limits.workers();  // the one after those of the workers is ours
+    attempt_->transport =
+        TlsTransport::connect(loop_, fd, *this, {}, cluster_->tls->current(thread), nullptr);
+  }
+  void on_ready() override { ask(); }
+
+  void ask() {
     const std::shared_ptr<const Protocol> protocol = cluster_->protocol();
     CodecOptions options;
     attempt_->codec = protocol->create(*protocol, Role::kClient, *attempt_->transport, *this, options);
@@ -100,7 +111,7 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     head.path = rule_.path;
     host_ = rule_.host.empty() ? endpoint_->name() : rule_.host;
     head.authority = host_;
-    head.scheme = "http";
+    head.scheme = cluster_->tls ? "https" : "http";
     head.headers.add("user-agent", "dragoman-health-check");
     if (attempt_->codec->capacity() > 0) send_request();  // else: when the peer has said how much it takes
   }
@@ -122,7 +133,9 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     if (attempt_ && attempt_->codec) attempt_->codec->on_eof();
     done(false, "closed by the endpoint");
   }
-  void on_closed(Reason) override { done(false, "connection lost"); }
+  void on_closed(Reason reason) override {
+    done(false, is_tls_reason(reason) ? reason_row(reason).label : "connection lost");
+  }
   void on_write_blocked(bool) override {}
 
   // ConnectionEvents

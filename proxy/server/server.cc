@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "proxy/base/log.h"
+#include "proxy/server/checks.h"
 #include "proxy/server/views.h"
 #include "proxy/version.h"
 
@@ -47,15 +48,16 @@ Server::Loaded Server::load() {
   Loaded loaded;
   auto loader = codecs_.loader(loaded.declared);
   auto env = config::process_environment();
-  loaded.result = options_.config_text.empty() ? config::load_file(options_.config_path, env, loader)
-                                               : config::load_string(options_.config_text, "<built in>", env, loader);
+  loaded.result = options_.config_text.empty() ? config::load_file(options_.config_path, env, loader, check_config)
+                                               : config::load_string(options_.config_text, "<built in>", env, loader, check_config);
   return loaded;
 }
 
 Server::Loaded Server::load_text(std::string_view text) {
   Loaded loaded;
   const std::string name = options_.config_text.empty() ? options_.config_path : "<built in>";
-  loaded.result = config::load_string(text, name, config::process_environment(), codecs_.loader(loaded.declared));
+  loaded.result = config::load_string(text, name, config::process_environment(), codecs_.loader(loaded.declared),
+                                       check_config);
   return loaded;
 }
 
@@ -103,6 +105,7 @@ bool Server::start(const Loaded& loaded) {
         for (auto& w : workers_) w->update_endpoints(cluster, set);
         health_->sync(snapshot_->clusters);
       });
+  identities_ = std::make_unique<IdentityWatch>(loop_, *registry_);
   for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_));
 
   auto abandon = [this] {
@@ -112,6 +115,16 @@ bool Server::start(const Loaded& loaded) {
   AdminBackend& backend = *this;
   admin_ = std::make_unique<AdminServer>(loop_, backend);
   if (config.admin.enabled) {
+    if (config.admin.tls) {
+      auto made = TlsIdentity::server(*config.admin.tls, alpn_of("http1", config.admin.tls->alpn), "admin", 1);
+      if (!made) {
+        std::fprintf(stderr, "dragoman: admin.tls: %s\n", made.error().text.c_str());
+        return abandon();
+      }
+      admin_tls_ = *made;
+      admin_->use_tls(admin_tls_, binding_->tls("admin", "admin"),
+                      static_cast<uint64_t>(config.admin.tls->handshake_timeout_ms));
+    }
     auto address = Address::parse(config.admin.address.text());
     auto listening = address ? admin_->listen(*address) : Result<void>(unexpected(address.error()));
     if (!listening) {
@@ -180,6 +193,13 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   for (const auto& cluster : next->clusters) cluster->set_protocol(next->protocol(cluster->settings.protocol));
   discovery_->sync(next->clusters);
   health_->sync(next->clusters);
+  std::vector<IdentityWatch::Entry> identities;
+  if (admin_tls_) identities.push_back({"admin", "admin", admin_tls_});
+  for (const auto& l : next->listeners)
+    if (l->tls) identities.push_back({"listener", l->settings.name, l->tls});
+  for (const auto& c : next->clusters)
+    if (c->tls) identities.push_back({"cluster", c->settings.name, c->tls});
+  identities_->sync(std::move(identities));
   snapshot_ = next;
   open_ = std::move(open);
   std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics;
@@ -353,6 +373,7 @@ void Server::stop_workers() {
   codec_sweep_.stop();
   discovery_->stop();
   health_->stop();
+  identities_->stop();
   admin_->stop();
   signals_.clear();
   watch_.reset();

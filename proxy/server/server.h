@@ -12,6 +12,7 @@
 #include "proxy/server/admin.h"
 #include "proxy/server/discovery.h"
 #include "proxy/server/health.h"
+#include "proxy/server/identities.h"
 #include "proxy/server/snapshot.h"
 #include "proxy/server/worker.h"
 
@@ -103,6 +104,8 @@ class Server final : private AdminBackend {
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HealthMonitor> health_;
   std::unique_ptr<Discovery> discovery_;
+  std::unique_ptr<IdentityWatch> identities_;
+  std::shared_ptr<TlsIdentity> admin_tls_;
   std::vector<std::unique_ptr<SignalWatch>> signals_;
   std::unique_ptr<FileWatch> watch_;
   size_t drained_workers_ = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "filters/registry.h"
+#include "proxy/server/identities.h"
 
 namespace dragoman {
 namespace {
@@ -45,6 +46,23 @@ bool same_use(const Protocol* a, const Protocol* b) {
   if (a == b) return true;
   return a && b && a->is_http == b->is_http && a->multiplexed == b->multiplexed &&
          a->has_heartbeat == b->has_heartbeat && a->only_bound == b->only_bound;
+}
+
+std::string tls_error(std::string_view kind, const std::string& name, const TlsFault& fault) {
+  return std::string(kind) + ": " + name + ": tls: " + fault.text;
+}
+
+/// The identity of the listener that `previous` has, when nothing about it changed, or a new one. Null without TLS.
+Result<std::shared_ptr<TlsIdentity>, TlsFault> listener_identity(const config::Listener& settings,
+                                                                 const Snapshot* previous, int workers) {
+  if (!settings.tls) return std::shared_ptr<TlsIdentity>();
+  if (previous) {
+    for (const auto& old : previous->listeners)
+      if (old->settings.name == settings.name && old->settings.tls == settings.tls &&
+          old->settings.protocol == settings.protocol)
+        return old->tls;
+  }
+  return TlsIdentity::server(*settings.tls, alpn_of(settings.protocol, settings.tls->alpn), settings.name, workers);
 }
 
 }  // namespace
@@ -94,7 +112,17 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       errors.push_back("clusters: " + settings.name + ": protocol " + settings.protocol + " is not built in");
       continue;
     }
-    next->clusters.push_back(std::make_shared<SharedCluster>(settings, std::move(protocol), workers));
+    std::shared_ptr<TlsIdentity> tls;
+    if (settings.tls) {
+      auto made = TlsIdentity::client(*settings.tls, alpn_of(settings.protocol, settings.tls->alpn),
+                                      sni_of(settings), workers + 1);
+      if (!made) {
+        errors.push_back(tls_error("clusters", settings.name, made.error()));
+        continue;
+      }
+      tls = *made;
+    }
+    next->clusters.push_back(std::make_shared<SharedCluster>(settings, std::move(protocol), workers, std::move(tls)));
   }
 
   for (const config::Listener& settings : config.listeners) {
@@ -123,6 +151,12 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       }
       spec->routes = *table;
     }
+    auto tls = listener_identity(settings, previous, workers);
+    if (!tls) {
+      errors.push_back(tls_error("listeners", settings.name, tls.error()));
+      continue;
+    }
+    spec->tls = *tls;
     auto filters = make_filters(settings);
     if (!filters) {
       errors.push_back("listeners: " + settings.name + ": " + filters.error());

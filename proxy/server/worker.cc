@@ -65,6 +65,7 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
   const std::string& listener = spec->settings.name;
   const std::string& protocol = spec->settings.protocol;
   runtime->metrics = runtime->binding.listener(listener);
+  if (spec->tls) runtime->tls = runtime->binding.tls("listener", listener);
   runtime->unrouted.metrics = runtime->binding.request(listener, "-", "-", protocol);
   if (spec->access_log) runtime->access_log = &spec->access_log->shard(index_);
   for (const Route& route : spec->routes->routes()) {
@@ -90,6 +91,7 @@ void Worker::do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std
       auto binding = std::make_shared<MetricsBinding>(registry_, index_);
       ClusterMetrics metrics = binding->cluster(shared->settings.name);
       found = Ref<Cluster>(new Cluster(*context_, shared, binding, metrics));
+      if (shared->tls) found->tls_metrics = binding->tls("cluster", shared->settings.name);
     }
     found->set_protocol(snapshot->protocol(shared->settings.protocol));
     clusters.push_back(std::move(found));

@@ -41,18 +41,27 @@ bool limit_of(Reason reason, ListenerLimit& limit) {
 }  // namespace
 
 void DownstreamConnection::start(ListenerSlot& slot, int fd, const Address& peer) {
-  slot.add(*new DownstreamConnection(slot, fd, peer));
+  auto* c = new DownstreamConnection(slot, peer.host());
+  c->transport_ = Transport::adopt(c->loop(), fd, *c, slot.transport_options());
+  c->start_codec();
+  slot.add(*c);
 }
 
-DownstreamConnection::DownstreamConnection(ListenerSlot& slot, int fd, const Address& peer)
-    : slot_(&slot), peer_host_(peer.host()) {
-  const ListenerSpec& spec = *slot.runtime()->spec;
-  const config::Buffer& buffer = spec.settings.buffer;
-  TransportOptions options;
-  options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
-  options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
-  options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
-  transport_ = Transport::adopt(loop(), fd, *this, options);
+DownstreamConnection& DownstreamConnection::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
+                                                      AcceptedConnection& before) {
+  auto* c = new DownstreamConnection(slot, transport->peer().host());
+  c->transport_ = std::move(transport);
+  c->transport_->set_events(*c);
+  c->start_codec();
+  slot.replace(before, *c);
+  return *c;
+}
+
+DownstreamConnection::DownstreamConnection(ListenerSlot& slot, std::string peer_host)
+    : slot_(&slot), peer_host_(std::move(peer_host)) {}
+
+void DownstreamConnection::start_codec() {
+  const ListenerSpec& spec = *runtime().spec;
   codec_ = spec.protocol->create(*spec.protocol, Role::kServer, *transport_, *this, spec.codec);
   timer_.bind<&DownstreamConnection::on_timer>(loop().timers(), this);
   idle_since_ms_ = phase_since_ms_ = now_ms();
@@ -92,7 +101,10 @@ void DownstreamConnection::on_eof() {
   if (codec_->open_exchanges() == 0) close(Reason::kNone, true);
 }
 
-void DownstreamConnection::on_closed(Reason reason) { close(Reason::kDownstreamReset, false); }
+void DownstreamConnection::on_closed(Reason reason) {
+  if (is_tls_reason(reason)) runtime().tls.failures.inc(reason);
+  close(Reason::kDownstreamReset, false);
+}
 
 void DownstreamConnection::on_write_blocked(bool blocked) {
   if (blocked)
@@ -170,7 +182,7 @@ void DownstreamConnection::close(Reason reason, bool flush) {
   metrics.received_bytes.inc(transport_->bytes_read());
   codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
   if (bound_) std::exchange(bound_, nullptr)->on_downstream_closed();
-  metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->out.size() : 0));
+  metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->unsent() : 0));
   if (flush)
     transport_->close_after_flush();
   else
@@ -205,7 +217,7 @@ int64_t DownstreamConnection::nearest_deadline(Reason& due) const {
     }
   };
   const bool http = spec.protocol->is_http;
-  if (!transport_->out.empty())
+  if (transport_->unsent() != 0)
     consider(spec.settings.buffer.write_stall_timeout_ms, transport_->last_write_ms(), Reason::kWriteStall);
   if (!paused_by_codec_ && !transport_->write_blocked()) {
     if (http) {

@@ -18,6 +18,10 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
  public:
   /// Takes over `fd`. The connection lives until it closes; `slot` lists it meanwhile.
   static void start(ListenerSlot& slot, int fd, const Address& peer);
+  /// Takes over a transport and the place of `before` in the slot. Bytes already read go to feed().
+  static DownstreamConnection& take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
+                                         AcceptedConnection& before);
+  void feed(uint8_t* data, size_t n) { on_data(data, n); }
   ~DownstreamConnection() override;
 
   void drain() override;
@@ -30,6 +34,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   std::string_view peer_host() const { return peer_host_; }
   const Address& peer() const { return transport_->peer(); }
   Transport& transport() { return *transport_; }
+  /// Null without TLS.
+  const TlsInfo* tls() const { return transport_->tls(); }
   /// Closes after what is queued was sent; streams still open are reset.
   void close(Reason reason, bool flush);
   bool closed() const { return closed_; }
@@ -43,7 +49,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   Exchange* open(MessageSink& answers) { return codec_->open(answers); }
 
  private:
-  DownstreamConnection(ListenerSlot& slot, int fd, const Address& peer);
+  DownstreamConnection(ListenerSlot& slot, std::string peer_host);
+  void start_codec();
   // TransportEvents
   void on_data(uint8_t* data, size_t n) override;
   void on_eof() override;

@@ -13,6 +13,7 @@
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/metrics.h"
 #include "proxy/route/route_table.h"
+#include "proxy/tls/identity.h"
 #include "proxy/upstream/cluster.h"
 
 namespace dragoman {
@@ -32,6 +33,7 @@ struct ListenerSpec {
   config::Drain drain;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   std::shared_ptr<ListenerShared> shared;
+  std::shared_ptr<TlsIdentity> tls;  // null = off
 };
 
 /// One cluster that a route leads to, and the counters of that pair.
@@ -54,6 +56,7 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
   std::shared_ptr<const ListenerSpec> spec;
   MetricsBinding binding;  // owns the series of all handles here
   ListenerMetrics metrics;
+  TlsMetrics tls;  // counts nowhere without TLS
   std::vector<RouteRuntime> routes;  // by Route::index
   RouteTarget unrouted;              // requests that no route took
   AccessLogShard* access_log = nullptr;

@@ -2,6 +2,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/stream/downstream.h"
+#include "proxy/stream/gate.h"
 #include "proxy/stream/tcp_relay.h"
 
 namespace dragoman {
@@ -17,6 +18,21 @@ void ListenerSlot::add(AcceptedConnection& connection) {
   connections_.push_back(connection);
   ++count_;
   runtime_->metrics.connections_active.add();
+}
+
+void ListenerSlot::replace(AcceptedConnection& before, AcceptedConnection& after) {
+  before.unlink();
+  connections_.push_back(after);
+  if (draining_) after.drain();
+}
+
+TransportOptions ListenerSlot::transport_options() const {
+  const config::Buffer& buffer = runtime_->spec->settings.buffer;
+  TransportOptions options;
+  options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
+  options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
+  options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  return options;
 }
 
 void ListenerSlot::on_closed(AcceptedConnection& connection) {
@@ -37,7 +53,9 @@ void ListenerSlot::on_accept(int fd, const Address& peer) {
   }
   runtime_->metrics.connections.inc();
   AcceptedConnection* before = connections_.back();
-  if (runtime_->spec->protocol)
+  if (runtime_->spec->tls)
+    Gate::start(*this, fd);
+  else if (runtime_->spec->protocol)
     DownstreamConnection::start(*this, fd, peer);
   else
     TcpRelay::start(*this, fd, peer);

@@ -29,6 +29,10 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   size_t connections() const { return count_; }
 
   void add(AcceptedConnection& connection);
+  /// `after` takes the place of `before`, which lets go of its socket. Drains it when the slot drains.
+  void replace(AcceptedConnection& before, AcceptedConnection& after);
+  /// For client connections.
+  TransportOptions transport_options() const;
   void on_closed(AcceptedConnection& connection);
 
  private:

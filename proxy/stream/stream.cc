@@ -55,6 +55,10 @@ void Stream::on_request_head(Head& head, bool end) {
   request_ = &head;
   request_ended_ = end;
   request_bytes_ = head.wire.size();
+  if (const TlsInfo* tls = connection_->tls()) {
+    head.sni = tls->sni;
+    if (head.is_http) head.scheme = "https";
+  }
   go(StreamState::kFiltering);
   const auto& factories = runtime_->spec->filters;
   filter_count_ = static_cast<uint16_t>(factories.size());
@@ -561,6 +565,7 @@ void Stream::log() {
   if (target_->cluster) r.cluster = target_->cluster->settings().name;
   if (endpoint_) r.endpoint = endpoint_->shared().name();
   r.peer = connection_->peer_host();
+  if (const TlsInfo* tls = connection_->tls()) r.peer_identity = tls->peer;
   r.method = request_->method;
   r.path = request_->path;
   r.authority = request_->authority;

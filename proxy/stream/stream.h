@@ -50,7 +50,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   TimerWheel& timers() override { return connection_->loop().timers(); }
   uint64_t random() override { return runtime_->worker.random.next(); }
   std::string_view peer_host() override { return connection_->peer_host(); }
-  bool downstream_tls() override { return false; }
+  bool downstream_tls() override { return connection_->tls() != nullptr; }
   uint64_t wall_us() override { return start_wall_us_; }
   // PoolWaiter
   MessageSink& answers() override { return up_sink_; }

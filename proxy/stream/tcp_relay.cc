@@ -21,23 +21,36 @@ TransportOptions transport_options(const config::Buffer& buffer) {
 }  // namespace
 
 void TcpRelay::start(ListenerSlot& slot, int fd, const Address& peer) {
-  auto* relay = new TcpRelay(slot, fd, peer);
+  auto* relay = new TcpRelay(slot, peer.host());
+  relay->start(Transport::adopt(slot.worker().loop, fd, relay->down_, slot.transport_options()));
   slot.add(*relay);
   relay->connect();
 }
 
-TcpRelay::TcpRelay(ListenerSlot& slot, int fd, const Address& peer)
+void TcpRelay::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early,
+                         AcceptedConnection& before) {
+  auto* relay = new TcpRelay(slot, transport->peer().host());
+  relay->early_.swap(early);
+  transport->set_events(relay->down_);
+  relay->start(std::move(transport));
+  slot.replace(before, *relay);
+  relay->connect();
+}
+
+TcpRelay::TcpRelay(ListenerSlot& slot, std::string peer_host)
     : slot_(&slot),
       runtime_(slot.runtime()),
       cluster_(runtime_->routes[0].targets[0].cluster),
-      peer_host_(peer.host()),
+      peer_host_(std::move(peer_host)),
       start_ns_(Loop::now_ns()) {
   timespec ts;
   clock_gettime(CLOCK_REALTIME, &ts);
   start_wall_us_ = static_cast<uint64_t>(ts.tv_sec) * 1'000'000 + static_cast<uint64_t>(ts.tv_nsec) / 1000;
   timer_.bind<&TcpRelay::on_timer>(slot.worker().loop.timers(), this);
-  down_.transport =
-      Transport::adopt(slot.worker().loop, fd, down_, transport_options(runtime_->spec->settings.buffer));
+}
+
+void TcpRelay::start(std::unique_ptr<Transport> transport) {
+  down_.transport = std::move(transport);
   down_.transport->pause_read(kPauseEngine);  // until there is somewhere to put it
   runtime_->routes[0].targets[0].metrics.active.add();
 }
@@ -64,9 +77,30 @@ void TcpRelay::connect() {
 
 void TcpRelay::on_connected(int fd) {
   connector_.reset();
+  WorkerContext& worker = slot_->worker();
+  const TransportOptions options = transport_options(cluster_->settings().buffer);
+  if (TlsIdentity* tls = cluster_->tls()) {
+    up_.transport = TlsTransport::connect(worker.loop, fd, up_, options, tls->current(worker.index),
+                                          &endpoint_->tls_session);
+    timer_.start(static_cast<uint64_t>(cluster_->settings().tls->handshake_timeout_ms));
+    return;
+  }
+  up_.transport = Transport::adopt(worker.loop, fd, up_, options);
+  on_upstream_ready();
+}
+
+void TcpRelay::on_upstream_ready() {
+  if (const TlsInfo* tls = up_.transport->tls()) {
+    cluster_->tls_metrics.handshakes.inc();
+    if (tls->resumed) cluster_->tls_metrics.resumptions.inc();
+  }
+  up_ready_ = true;
   cluster_->report(*endpoint_, false);
   ++endpoint_->active_requests;
-  up_.transport = Transport::adopt(slot_->worker().loop, fd, up_, transport_options(cluster_->settings().buffer));
+  if (!early_.empty()) {
+    up_.transport->out.splice(early_);
+    up_.transport->wrote();
+  }
   down_.transport->resume_read(kPauseEngine);
   on_timer();
 }
@@ -94,6 +128,12 @@ void TcpRelay::on_eof(Side& side) {
 }
 
 void TcpRelay::on_side_closed(Side& side, Reason reason) {
+  if (is_tls_reason(reason)) (side.downstream ? runtime_->tls : cluster_->tls_metrics).failures.inc(reason);
+  if (!side.downstream && !up_ready_) {
+    cluster_->metrics().connect_failures.inc();
+    cluster_->report(*endpoint_, true);
+    return close(reason);
+  }
   close(side.downstream ? Reason::kDownstreamReset : Reason::kUpstreamReset);
 }
 
@@ -107,6 +147,10 @@ void TcpRelay::on_blocked(Side& side, bool blocked) {
 }
 
 void TcpRelay::on_timer() {
+  if (!up_ready_) {
+    up_.transport->close();
+    return on_side_closed(up_, Reason::kTlsHandshakeTimeout);
+  }
   const config::Listener& settings = runtime_->spec->settings;
   uint64_t now = slot_->worker().loop.now_ms();
   auto idle_timeout = static_cast<uint64_t>(settings.idle_timeout_ms);
@@ -139,7 +183,7 @@ void TcpRelay::close(Reason reason) {
   target.metrics.response_bytes.inc(out);
   runtime_->metrics.received_bytes.inc(in);
   runtime_->metrics.sent_bytes.inc(out);
-  if (up_.transport) {
+  if (up_ready_) {
     --endpoint_->active_requests;
     cluster_->metrics().sent_bytes.inc(in);
     cluster_->metrics().received_bytes.inc(out);
@@ -153,6 +197,7 @@ void TcpRelay::close(Reason reason) {
     r.cluster = cluster_->settings().name;
     if (endpoint_) r.endpoint = endpoint_->shared().name();
     r.peer = peer_host_;
+    if (const TlsInfo* tls = down_.transport->tls()) r.peer_identity = tls->peer;
     r.outcome = outcome_;
     r.reason = reason;
     r.bytes_in = in;

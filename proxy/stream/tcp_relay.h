@@ -12,6 +12,9 @@ namespace dragoman {
 class TcpRelay final : public AcceptedConnection, private ConnectEvents {
  public:
   static void start(ListenerSlot& slot, int fd, const Address& peer);
+  /// Takes over a transport, the bytes already read from it, and the place of `before` in the slot.
+  static void take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early,
+                        AcceptedConnection& before);
   ~TcpRelay() override;
   void drain() override;
   void abort() override { close(Reason::kDraining); }
@@ -23,16 +26,19 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
     void on_eof() override { relay.on_eof(*this); }
     void on_closed(Reason reason) override { relay.on_side_closed(*this, reason); }
     void on_write_blocked(bool blocked) override { relay.on_blocked(*this, blocked); }
+    void on_ready() override { relay.on_upstream_ready(); }
     TcpRelay& relay;
     const bool downstream;
     bool ended = false;
     std::unique_ptr<Transport> transport;
   };
 
-  TcpRelay(ListenerSlot& slot, int fd, const Address& peer);
+  TcpRelay(ListenerSlot& slot, std::string peer_host);
+  void start(std::unique_ptr<Transport> transport);
   void connect();
   void on_connected(int fd) override;
   void on_connect_failed(Reason reason, int error) override;
+  void on_upstream_ready();
   Side& other(Side& side) { return &side == &down_ ? up_ : down_; }
   void on_data(Side& side, uint8_t* data, size_t n);
   void on_eof(Side& side);
@@ -47,6 +53,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   Ref<Endpoint> endpoint_;
   Side down_{*this, true};
   Side up_{*this, false};
+  ByteChain early_;  // from the client, for the upstream once it is there
   std::unique_ptr<Connector> connector_;
   Timer timer_;
   std::string peer_host_;
@@ -55,6 +62,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   uint16_t attempts_ = 0;
   Outcome outcome_ = Outcome::kOk;
   bool connection_taken_ = false;
+  bool up_ready_ = false;
   bool closed_ = false;
 };
 

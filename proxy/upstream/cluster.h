@@ -6,6 +6,7 @@
 
 #include "proxy/base/ref.h"
 #include "proxy/observe/metrics.h"
+#include "proxy/tls/transport.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/upstream/shared_cluster.h"
 #include "proxy/upstream/worker_context.h"
@@ -30,6 +31,7 @@ class Endpoint : public RefCounted<Endpoint> {
   void renew();
   bool draining() const { return draining_; }
 
+  TlsSession tls_session;
   uint32_t active_requests = 0;
   int64_t current_weight = 0;  // smooth weighted round robin
 
@@ -54,6 +56,9 @@ class Cluster : public RefCounted<Cluster> {
   void set_protocol(std::shared_ptr<const Protocol> protocol);
   WorkerContext& worker() { return worker_; }
   ClusterMetrics& metrics() { return metrics_; }
+  /// Null without TLS.
+  TlsIdentity* tls() const { return shared_->tls.get(); }
+  TlsMetrics tls_metrics;  // counts nowhere without TLS
 
   /// The endpoint for the next request, or null when there is none. `avoid` (may be null) is not taken if another
   /// usable one exists (retries).

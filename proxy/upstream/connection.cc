@@ -35,8 +35,28 @@ void UpstreamConnection::on_connected(int fd) {
   options.low_bytes = static_cast<uint32_t>(settings.buffer.low_bytes);
   options.read_budget_bytes = static_cast<uint32_t>(settings.buffer.read_budget_bytes);
   options.broken = Reason::kUpstreamReset;
-  transport_ = Transport::adopt(cluster_->worker().loop, fd, *this, options);
+  WorkerContext& worker = cluster_->worker();
+  if (TlsIdentity* tls = cluster_->tls()) {
+    transport_ = TlsTransport::connect(worker.loop, fd, *this, options, tls->current(worker.index),
+                                       &endpoint_->tls_session);
+    idle_since_ms_ = now_ms();
+    timer_.start(static_cast<uint64_t>(settings.tls->handshake_timeout_ms));
+    return;
+  }
+  transport_ = Transport::adopt(worker.loop, fd, *this, options);
+  start_codec();
+}
 
+void UpstreamConnection::on_ready() {
+  cluster_->tls_metrics.handshakes.inc();
+  if (transport_->tls()->resumed) cluster_->tls_metrics.resumptions.inc();
+  cluster_->tls_metrics.duration.observe_us((now_ms() - idle_since_ms_) * 1000);
+  timer_.stop();
+  start_codec();
+}
+
+void UpstreamConnection::start_codec() {
+  const auto& settings = cluster_->settings();
   CodecOptions codec;
   codec.http1.header_bytes_max = static_cast<uint32_t>(settings.http.header_bytes_max);
   codec.http1.headers_max = static_cast<uint32_t>(settings.http.headers_max);
@@ -61,6 +81,10 @@ void UpstreamConnection::on_connect_failed(Reason reason, int error) {
     cluster_->metrics().connect_failures.inc();
   DRAGOMAN_LOG(kDebug, "upstream", "connect to {} failed: {} (errno {})", endpoint_->shared().name(),
                reason_row(reason).label, error);
+  connect_failed(reason);
+}
+
+void UpstreamConnection::connect_failed(Reason reason) {
   state_ = State::kClosed;
   left_ = true;
   timer_.stop();
@@ -92,6 +116,7 @@ void UpstreamConnection::close(Reason reason) {
   if (state_ == State::kClosed) return;
   if (state_ == State::kConnecting) {
     connector_.reset();
+    if (transport_) transport_->close();
     state_ = State::kClosed;
     leave(reason);
     timer_.stop();
@@ -133,9 +158,19 @@ void UpstreamConnection::on_eof() {
   if (idle()) finish(true, Reason::kUpstreamReset);
 }
 
-void UpstreamConnection::on_closed(Reason reason) { finish(false, Reason::kUpstreamReset); }
+void UpstreamConnection::on_closed(Reason reason) {
+  if (is_tls_reason(reason)) {
+    cluster_->tls_metrics.failures.inc(reason);
+    DRAGOMAN_LOG(kDebug, "upstream", "{}: TLS failed: {}", endpoint_->shared().name(), reason_row(reason).label);
+  }
+  if (state_ != State::kConnecting) return finish(false, is_tls_reason(reason) ? reason : Reason::kUpstreamReset);
+  cluster_->metrics().connect_failures.inc();
+  connect_failed(reason);
+}
 
-void UpstreamConnection::on_write_blocked(bool blocked) { codec_->on_write_blocked(blocked); }
+void UpstreamConnection::on_write_blocked(bool blocked) {
+  if (codec_) codec_->on_write_blocked(blocked);
+}
 
 MessageSink* UpstreamConnection::on_exchange(Exchange& exchange) {
   return owner_ && mode_ == PoolMode::kBound ? owner_->on_upstream_exchange(*this, exchange) : nullptr;
@@ -182,6 +217,10 @@ void UpstreamConnection::arm_timer() {
 }
 
 void UpstreamConnection::on_timer() {
+  if (state_ == State::kConnecting) {
+    transport_->close();
+    return on_closed(Reason::kTlsHandshakeTimeout);
+  }
   const auto& settings = cluster_->settings();
   uint64_t now = now_ms();
   if (tick_at_ms_ != 0 && now >= tick_at_ms_) {
@@ -190,7 +229,7 @@ void UpstreamConnection::on_timer() {
     tick_at_ms_ = next < 0 ? 0 : now + static_cast<uint64_t>(next);
   }
   auto stall = static_cast<uint64_t>(settings.buffer.write_stall_timeout_ms);
-  if (stall != 0 && !transport_->out.empty() && now - transport_->last_write_ms() >= stall)
+  if (stall != 0 && transport_->unsent() != 0 && now - transport_->last_write_ms() >= stall)
     return close(Reason::kWriteStall);
   auto idle_timeout = static_cast<uint64_t>(settings.pool.idle_timeout_ms);
   if (mode_ == PoolMode::kPingPong && idle() && idle_timeout != 0) {

@@ -51,6 +51,7 @@ class UpstreamConnection final : public Retired,
   void on_eof() override;
   void on_closed(Reason reason) override;
   void on_write_blocked(bool blocked) override;
+  void on_ready() override;
   // ConnectionEvents
   MessageSink* on_exchange(Exchange& exchange) override;
   void on_goaway() override;
@@ -63,6 +64,8 @@ class UpstreamConnection final : public Retired,
   void on_event(CodecEvent event) override { cluster_->metrics().codec_events.inc(event); }
   uint64_t now_ms() const override { return cluster_->worker().loop.now_ms(); }
 
+  void start_codec();
+  void connect_failed(Reason reason);
   void on_timer();
   void arm_timer();
   void leave(Reason reason);          // tells the owner once
@@ -80,7 +83,7 @@ class UpstreamConnection final : public Retired,
   State state_ = State::kConnecting;
   bool left_ = false;
   uint64_t served_ = 0;
-  uint64_t idle_since_ms_ = 0;
+  uint64_t idle_since_ms_ = 0;  // of a TLS connection: the start of its handshake, at first
   uint64_t tick_at_ms_ = 0;  // when the codec wants to look after its deadlines, 0: never
 };
 

@@ -31,6 +31,7 @@ class Limits {
     auto& cell = cells_[worker].taken[static_cast<size_t>(limit)];
     cell.store(cell.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
   }
+  int workers() const { return workers_; }
   uint64_t taken(Limit limit) const {
     uint64_t sum = 0;
     for (int i = 0; i < workers_; ++i) sum += cells_[i].taken[static_cast<size_t>(limit)].load(std::memory_order_relaxed);

@@ -119,7 +119,7 @@ void Pool::on_upstream_connect_failed(UpstreamConnection& connection, Reason rea
 }
 
 void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
-  if (!connection.connected() && connection.state_ == UpstreamConnection::State::kClosed && !connection.transport_)
+  if (!connection.connected() && connection.state_ == UpstreamConnection::State::kClosed && !connection.codec_)
     --connecting_;
   connection.unlink();
   --connections_;

@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "protocols/exchange.h"
+#include "proxy/tls/identity.h"
 #include "proxy/upstream/endpoint.h"
 #include "proxy/upstream/limits.h"
 
@@ -16,13 +17,17 @@ namespace dragoman {
 class SharedCluster {
  public:
   /// `protocol` is null for clusters used by tcp listeners only.
-  SharedCluster(config::Cluster cluster_settings, std::shared_ptr<const Protocol> wire_protocol, int workers)
+  /// `identity` is null without TLS; it has a thread more than there are workers, for health checks.
+  SharedCluster(config::Cluster cluster_settings, std::shared_ptr<const Protocol> wire_protocol, int workers,
+                std::shared_ptr<TlsIdentity> identity = nullptr)
       : settings(std::move(cluster_settings)),
+        tls(std::move(identity)),
         limits(workers),
         protocol_(std::move(wire_protocol)),
         endpoints_(std::make_shared<EndpointSet>()) {}
 
   const config::Cluster settings;
+  const std::shared_ptr<TlsIdentity> tls;
   Limits limits;
 
   /// What new connections speak; another version of the same protocol when a codec was swapped. Workers are told

@@ -19,6 +19,7 @@ AccessRecord sample() {
   r.endpoint = "10.0.0.2:9000";
   r.protocol = "http1";
   r.peer = "10.0.0.1:4711";
+  r.peer_identity = "spiffe://td/web";
   r.method = "GET";
   r.path = "/v1/things?x=1";
   r.authority = "example.com";
@@ -212,6 +213,7 @@ TEST(AccessLogFormat, JsonLine) {
                                                          {"endpoint", "10.0.0.2:9000"},
                                                          {"protocol", "http1"},
                                                          {"peer", "10.0.0.1:4711"},
+                                                         {"peer_identity", "spiffe://td/web"},
                                                          {"method", "GET"},
                                                          {"path", "/a\"b\\c\n\r\t\x01\x7f\xc3\xa9"},
                                                          {"authority", "example.com"},
@@ -231,7 +233,7 @@ TEST(AccessLogFormat, JsonLine) {
   EXPECT_EQ(d["bytes_out"].GetUint64(), UINT64_MAX);
   EXPECT_EQ(d["attempts"].GetInt(), 3);
   EXPECT_TRUE(d["one_way"].GetBool());
-  EXPECT_EQ(d.MemberCount(), 24u);
+  EXPECT_EQ(d.MemberCount(), 25u);
 }
 
 TEST(AccessLogFormat, JsonIsAlwaysValidUtf8) {

@@ -197,6 +197,9 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   c.sent_bytes.inc(), c.codec_events.inc(CodecEvent::kHeartbeatAnswered);
   c.health_checks.inc(CheckResult::kSuccess), c.ejections.inc(), c.endpoints.set(1);
   c.endpoints_healthy.set(1), c.endpoints_ejected.set(1);
+  const TlsMetrics t = b.tls("listener", "l");
+  t.handshakes.inc(), t.resumptions.inc(), t.failures.inc(Reason::kNone), t.duration.observe_us(1);
+  t.plaintext.inc(), t.reloads.inc(CheckResult::kSuccess), t.expiry_seconds.set(1);
   const WorkerMetrics w = b.worker();
   w.connections_active.add(), w.loop_lag.observe_us(1);
   const ServerMetrics s = b.server();

@@ -1,0 +1,68 @@
+#include "proxy/server/identities.h"
+
+#include <algorithm>
+
+#include "proxy/base/log.h"
+
+namespace dragoman {
+
+std::vector<std::string> alpn_of(std::string_view protocol, const std::vector<std::string>& configured) {
+  if (!configured.empty()) return configured;
+  if (protocol == "http1") return {"http/1.1"};
+  if (protocol == "http2") return {"h2"};
+  return {};
+}
+
+std::string sni_of(const config::Cluster& cluster) {
+  if (!cluster.tls->sni.empty()) return cluster.tls->sni;
+  std::string host;
+  for (const config::Endpoint& e : cluster.endpoints) {
+    if (Address::parse(e.address.text())) return {};
+    if (!host.empty() && host != e.address.host) return {};
+    host = e.address.host;
+  }
+  return host;
+}
+
+void IdentityWatch::sync(std::vector<Entry> entries) {
+  std::vector<Followed> next;
+  std::map<std::string, std::unique_ptr<FileWatch>> watches;
+  for (Entry& entry : entries) {
+    for (const std::string& path : entry.identity->files()) {
+      if (watches.count(path)) continue;
+      auto it = watches_.find(path);
+      watches[path] = it != watches_.end() && it->second
+                          ? std::move(it->second)
+                          : FileWatch::create(loop_, path, [this, path] { on_changed(path); });
+    }
+    auto binding = std::make_unique<MetricsBinding>(registry_, registry_.shards() - 1);
+    TlsMetrics metrics = binding->tls(entry.side, entry.name);
+    metrics.expiry_seconds.set(entry.identity->expires_s());
+    next.push_back({std::move(entry), std::move(binding), metrics});
+  }
+  followed_ = std::move(next);
+  watches_ = std::move(watches);
+}
+
+void IdentityWatch::on_changed(const std::string& path) {
+  for (Followed& f : followed_) {
+    const std::vector<std::string>& files = f.entry.identity->files();
+    if (std::find(files.begin(), files.end(), path) == files.end()) continue;
+    auto reloaded = f.entry.identity->reload();
+    f.metrics.reloads.inc(reloaded ? CheckResult::kSuccess : CheckResult::kFailure);
+    if (reloaded) {
+      f.metrics.expiry_seconds.set(f.entry.identity->expires_s());
+      DRAGOMAN_LOG(kInfo, "tls", "{} {}: new certificates in use", f.entry.side, f.entry.name);
+    } else {
+      DRAGOMAN_LOG(kWarn, "tls", "{} {}: the old certificates stay in use: {}", f.entry.side, f.entry.name,
+                   reloaded.error().text);
+    }
+  }
+}
+
+void IdentityWatch::stop() {
+  watches_.clear();
+  followed_.clear();
+}
+
+}  // namespace dragoman

@@ -1,0 +1,173 @@
+// TLS towards clients: names, versions, who the peer is, plain and sealed on one port, tcp, the admin port.
+#include <fstream>
+#include <sstream>
+
+#include "tests/tls/tls_fixture.h"
+
+namespace dragoman::testing {
+namespace {
+
+class ServerSide : public TlsServerTest {};
+
+TEST_F(ServerSide, TheCertificateFollowsTheServerName) {
+  const std::string b = folder.write_pair("b", ca.issue({.common_name = "b", .dns = {"b.example", "*.wild.example"}}));
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: http1, routes: t, tls: {certificates: [$A, $B]}}
+routes:
+  - name: t
+    routes:
+      - {match: {sni: b.example}, direct_response: {status: 200, body: for b}}
+      - {match: {sni: "*.wild.example"}, direct_response: {status: 200, body: wild}}
+      - {direct_response: {status: 200, body: other}}
+)",
+                {{"A", server_pair}, {"B", b}}));
+  struct Row {
+    std::string sni, certificate, route;
+  };
+  for (const Row& row : {Row{"", "server", "other"}, Row{"server.example", "server", "other"},
+                         Row{"b.example", "b", "for b"}, Row{"B.Example", "b", "for b"},
+                         Row{"x.wild.example", "b", "wild"}, Row{"x.y.wild.example", "server", "other"},
+                         Row{"unknown.example", "server", "other"}}) {
+    TlsPeer p(dial(), {.ca = ca.pem(), .sni = row.sni});
+    ASSERT_TRUE(p.handshake()) << row.sni;
+    EXPECT_EQ(p.peer_common_name(), row.certificate) << row.sni;
+    EXPECT_TRUE(p.http().ends_with("\r\n\r\n" + row.route)) << row.sni;
+  }
+}
+
+TEST_F(ServerSide, AlpnAndVersions) {
+  serve("min_version: '1.3'");
+  TlsPeer http(dial(), {.ca = ca.pem(), .alpn = "http/1.1"});
+  ASSERT_TRUE(http.handshake());
+  EXPECT_EQ(http.alpn(), "http/1.1");
+  EXPECT_EQ(http.version(), "TLSv1.3");
+  TlsPeer none(dial(), {.ca = ca.pem()});
+  ASSERT_TRUE(none.handshake());
+  EXPECT_EQ(none.alpn(), "");
+  TlsPeer old(dial(), {.ca = ca.pem(), .max_version = TLS1_2_VERSION});
+  EXPECT_FALSE(old.handshake());
+  EXPECT_TRUE(failed("tls_version"));
+}
+
+TEST_F(ServerSide, ThePeerIsInTheAccessLogAndTheSchemeIsHttps) {
+  ScriptedBackend backend(scripts::http([](const HttpMessage& m) { return http_ok(m.header("x-forwarded-proto")); }));
+  const std::string log = folder.path("access.log");
+  start(fill_in(R"(
+access_log: {path: $LOG, template: "%PATH% %PEER_IDENTITY% %REASON%"}
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: http1, routes: t, tls: {certificates: [$PAIR], client_certificate: optional, ca: $CA}}
+routes:
+  - name: t
+    routes:
+      - {match: {path: /redirect}, redirect: {host: other.example, path: /there}}
+      - {cluster: c}
+clusters:
+  - {name: c, endpoints: ['$BACK']}
+)",
+                {{"LOG", log}, {"PAIR", server_pair}, {"CA", ca_file}, {"BACK", backend.address()}}));
+  TlsPeer known(dial(), client());
+  ASSERT_TRUE(known.handshake());
+  EXPECT_TRUE(known.http("/known").ends_with("\r\n\r\nhttps"));
+  TlsPeer nobody(dial(), {.ca = ca.pem()});
+  ASSERT_TRUE(nobody.handshake());
+  EXPECT_TRUE(nobody.http("/nobody").ends_with("\r\n\r\nhttps"));
+  EXPECT_NE(nobody.http("/redirect").find("location: https://other.example/there"), std::string::npos);
+  stop();
+  std::stringstream lines;
+  lines << std::ifstream(log).rdbuf();
+  EXPECT_EQ(lines.str(),
+            "/known spiffe://td/ns/good/sa/client none\n/nobody - none\n/redirect - redirect\n");
+}
+
+TEST_F(ServerSide, PermissiveTakesBoth) {
+  serve("mode: permissive");
+  TlsPeer sealed(dial(), {.ca = ca.pem()});
+  ASSERT_TRUE(sealed.handshake());
+  EXPECT_TRUE(sealed.http().ends_with("hello"));
+  TestSocket plain = connect();
+  plain.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_EQ(plain.read_response().body, "hello");
+  TestSocket dribbling = connect();
+  dribbling.send_in_pieces("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1);
+  EXPECT_EQ(dribbling.read_response().body, "hello");
+  EXPECT_TRUE(server().becomes(2, "dragoman_tls_plaintext_connections_total", {"in"}));
+  EXPECT_EQ(server().metric("dragoman_tls_handshakes_total", {"in"}), 1);
+}
+
+TEST_F(ServerSide, PermissiveBoundsAHandshakeOnceItBegan) {
+  serve("mode: permissive, handshake_timeout: 200ms");
+  TestSocket slow = connect();
+  slow.send("\x16\x03\x01");
+  EXPECT_TRUE(slow.closed_by_peer());
+  EXPECT_TRUE(failed("tls_handshake_timeout"));
+}
+
+TEST_F(ServerSide, TcpIsRelayedByteForByteThroughTlsOnBothSides) {
+  // client -TLS-> tcp listener -TLS-> tcp listener -> echo
+  ScriptedBackend echo([](TestSocket& s) {
+    for (std::string piece; !(piece = s.read_some(kDeadlineMs)).empty();) s.send(piece);
+  });
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: tcp, cluster: second, tls: {certificates: [$PAIR]}}
+  - {name: second, address: '127.0.0.1:$PORT', protocol: tcp, cluster: echo, tls: {certificates: [$PAIR]}}
+clusters:
+  - {name: second, endpoints: ['127.0.0.1:$PORT'], tls: {ca: $CA}}
+  - {name: echo, endpoints: ['$BACK']}
+)",
+                {{"PAIR", server_pair}, {"CA", ca_file}, {"BACK", echo.address()}, {"PORT", std::to_string(RefusingPort().port())}}));
+  std::string sent(3 << 20, '\0');
+  for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<char>(i * 2654435761u >> 13);
+  TlsPeer p(dial(), {.ca = ca.pem()});
+  ASSERT_TRUE(p.handshake());
+  std::string got;
+  for (size_t at = 0; at < sent.size(); at += 64 << 10) {
+    ASSERT_TRUE(p.send(std::string_view(sent).substr(at, 64 << 10)));
+    got += p.read(64 << 10);
+  }
+  EXPECT_TRUE(got == sent);
+  p.shutdown();
+  EXPECT_EQ(p.read_to_end(), "");
+  EXPECT_TRUE(p.ended_cleanly());
+}
+
+TEST_F(ServerSide, TheAdminPortCanHaveTls) {
+  // TestServer talks plain HTTP to its admin port, so this one is made by hand.
+  ServerOptions options;
+  options.handle_signals = false;
+  options.config_text = fill_in(R"(
+workers: 1
+log: {level: error, path: /dev/null}
+admin: {address: '127.0.0.1:0', tls: {certificates: [$PAIR], client_certificate: require, ca: $CA}}
+listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: t}]
+routes: [{name: t, routes: [{direct_response: {status: 200}}]}]
+)",
+                                {{"PAIR", server_pair}, {"CA", ca_file}});
+  std::promise<uint16_t> port;
+  options.on_started = [&](Server& s) { port.set_value(s.admin_address().port()); };
+  Server server(std::move(options));
+  std::thread thread([&] { server.run(); });
+  const uint16_t admin = port.get_future().get();
+  {
+    TlsPeer p(TlsPeer::dial(admin), client());
+    ASSERT_TRUE(p.handshake());
+    p.send("GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    const std::string answer = p.read_to_end();
+    EXPECT_NE(answer.find("dragoman_tls_handshakes_total{side=\"admin\",name=\"admin\"} 1"), std::string::npos);
+    EXPECT_TRUE(p.ended_cleanly());
+    TlsPeer nobody(TlsPeer::dial(admin), {.ca = ca.pem()});
+    nobody.handshake();
+    EXPECT_EQ(nobody.http("/metrics"), "");
+    TestSocket plain = TestSocket::connect(admin);
+    plain.send("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    EXPECT_TRUE(plain.closed_by_peer());
+  }
+  server.shutdown();
+  server.shutdown();
+  thread.join();
+  EXPECT_TRUE(server.leaks().none());
+}
+
+}  // namespace
+}  // namespace dragoman::testing
