@@ -1,0 +1,199 @@
+#include "protocols/descriptor/blocks.h"
+
+namespace dragoman::descriptor {
+namespace {
+
+dragoman_bytes to_bytes(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+/// What a walk finds goes here.
+struct Finder {
+  Reading& r;
+  const BlockPlan& plan;
+  uint8_t block;
+  HeaderSink sink;
+  void* ctx;
+
+  void keep(size_t index, std::string_view text, int64_t number) {
+    LookedUp& v = r.looked_up[block][index];
+    v.text = reinterpret_cast<const uint8_t*>(text.data());
+    v.size = static_cast<uint32_t>(text.size());
+    v.offset = static_cast<uint32_t>(v.text - r.p);
+    v.number = number;
+    r.found[block] |= 1u << index;
+  }
+  /// The last of several wins, as in the peers that put pairs into a map.
+  void named(const Pair& pair, const Term& key, bool value_is_text, uint32_t section, bool headers) {
+    if (pair.null) return;
+    if (key.text || plan.kind != Block::kPairs) {
+      if (headers && sink && !pair.name.empty()) sink(ctx, to_bytes(pair.name), to_bytes(pair.value));
+    }
+    auto first = static_cast<uint8_t>(pair.name.empty() ? 0 : pair.name[0]);
+    if (key.text && !(plan.first_letters[first >> 5] >> (first & 31) & 1)) return;
+    for (size_t i = 0; i < plan.lookups.size(); ++i) {
+      const Lookup& l = plan.lookups[i];
+      if (l.section != section) continue;
+      if (key.text ? l.name == pair.name : l.number == pair.number)
+        keep(i, pair.value, value_is_text ? 0 : pair.value_number);
+    }
+  }
+};
+
+constexpr Term kTextTerm{.number = {}, .text = true};
+
+bool walk_protobuf(Finder& f, std::span<const uint8_t> bytes) {
+  struct Level {
+    size_t end;
+    uint32_t candidates;  // look-ups whose path leads here
+  };
+  Level levels[kPathMax];
+  size_t depth = 0;
+  Cursor c(bytes);
+  const auto& lookups = f.plan.lookups;
+  levels[0] = {bytes.size(), lookups.size() >= 32 ? UINT32_MAX : (1u << lookups.size()) - 1};
+  uint32_t maps = 0;
+  for (;;) {
+    while (depth > 0 && c.at == levels[depth].end) c.end = levels[--depth].end;
+    if (c.left() == 0) return true;
+    ProtobufField field;
+    if (!next_field(c, field)) return false;
+    uint32_t inside = 0;
+    for (uint32_t left = levels[depth].candidates; left; left &= left - 1) {
+      auto i = static_cast<size_t>(std::countr_zero(left));
+      const Lookup& l = lookups[i];
+      if (l.path[depth] != field.number) continue;
+      if (l.path_len > depth + 1) {
+        if (field.wire == 2) inside |= 1u << i;
+        continue;
+      }
+      if (l.presence) {
+        f.keep(i, {}, 1);
+      } else if (l.is_number ? field.wire == 0 : field.wire == 2) {
+        std::string_view at(reinterpret_cast<const char*>(c.p) + field.value_at, field.value_size);
+        f.keep(i, at, static_cast<int64_t>(field.varint));
+      }
+    }
+    if (depth == 0 && f.plan.map_field == field.number && f.plan.map_field != 0) {
+      if (field.wire != 2 || ++maps > f.r.program->pairs_max) return false;
+      Cursor entry(std::span<const uint8_t>(c.p + field.value_at, field.value_size));
+      std::string_view name, value;
+      while (entry.left() > 0) {
+        ProtobufField part;
+        if (!next_field(entry, part)) return false;
+        if (part.wire == 2 && part.number == 1) name = part.value;
+        if (part.wire == 2 && part.number == 2) value = part.value;
+      }
+      if (f.sink && !name.empty()) f.sink(f.ctx, to_bytes(name), to_bytes(value));
+      continue;
+    }
+    if (inside && depth + 1 < kPathMax) {
+      levels[++depth] = {field.value_at + field.value_size, inside};
+      c.at = field.value_at;
+      c.end = levels[depth].end;
+    }
+  }
+}
+
+bool walk(Finder& f, std::span<const uint8_t> bytes) {
+  const BlockPlan& plan = f.plan;
+  const uint32_t pairs_max = f.r.program->pairs_max;
+  switch (plan.kind) {
+    case Block::kNone:
+      return true;
+    case Block::kPairs: {
+      Cursor c(bytes);
+      auto each = [&](const Pair& pair) { f.named(pair, plan.key, plan.value.text, 0, true); };
+      return each_pair(c, plan.key, plan.value, plan.counted ? &plan.count : nullptr, pairs_max, each);
+    }
+    case Block::kTextPairs:
+      return each_text_pair(bytes, plan.between, plan.after, pairs_max,
+                            [&](const Pair& pair) { f.named(pair, kTextTerm, true, 0, true); });
+    case Block::kXml:
+      return each_element(bytes, pairs_max, [&](const Pair& pair) { f.named(pair, kTextTerm, true, 0, true); });
+    case Block::kSplit:
+      each_word(bytes, plan.between, plan.words, [&](unsigned place, std::string_view word) {
+        for (size_t i = 0; i < plan.lookups.size(); ++i)
+          if (plan.lookups[i].number == place) f.keep(i, word, 0);
+      });
+      return true;
+    case Block::kProtobuf:
+      return walk_protobuf(f, bytes);
+    case Block::kSections: {
+      Cursor c(bytes);
+      return each_section(plan, c, [&](uint32_t index, const Section& s, size_t) {
+        if (s.kind == Section::Kind::kText) {
+          std::string_view text;
+          int64_t number = 0;
+          bool null = false;
+          if (!c.term(s.value, text, number, null)) return false;
+          for (size_t i = 0; i < plan.lookups.size(); ++i)
+            if (plan.lookups[i].section == index && !null) f.keep(i, text, 0);
+          return true;
+        }
+        auto each = [&](const Pair& pair) { f.named(pair, s.key, s.value.text, index, s.headers); };
+        return each_pair(c, s.key, s.value, &s.count, pairs_max, each);
+      });
+    }
+  }
+  return false;
+}
+
+bool run(Reading& r, uint8_t block, HeaderSink sink, void* ctx) {
+  const BlockPlan& plan = r.layout->blocks[block];
+  r.walked |= 1u << block;
+  r.found[block] = 0;
+  bool right = false;
+  if (r.has(plan.item)) {
+    // All of it must be there: a block is never read by halves.
+    uint64_t end = uint64_t{r.offset_of(plan.item)} + r.size_of(plan.item);
+    Finder finder{r, plan, block, sink, ctx};
+    right = end <= r.n && walk(finder, r.content(plan.item));
+  }
+  if (!right) r.broken |= 1u << block;
+  return right;
+}
+
+}  // namespace
+
+bool next_field(Cursor& c, ProtobufField& out) {
+  static constexpr Number kVarint{.coding = Coding::kVarint};
+  size_t from = c.at;
+  uint64_t tag = 0;
+  if (c.left() == 0 || !c.number(kVarint, tag) || tag >> 3 == 0 || tag >> 3 > 0x1fffffff) return false;
+  out.number = static_cast<uint32_t>(tag >> 3);
+  out.wire = tag & 7;
+  out.value_at = c.at;
+  switch (out.wire) {
+    case 0:
+      if (!c.number(kVarint, out.varint)) return false;
+      out.value_size = c.at - out.value_at;
+      break;
+    case 1:
+    case 5:
+      if (!c.bytes(out.wire == 1 ? 8 : 4, out.value)) return false;
+      out.value_size = out.value.size();
+      break;
+    case 2: {
+      uint64_t size = 0;
+      if (!c.number(kVarint, size)) return false;
+      out.value_at = c.at;
+      if (!c.bytes(size, out.value)) return false;
+      out.value_size = out.value.size();
+      break;
+    }
+    default:
+      return false;
+  }
+  out.whole = {c.p + from, c.at - from};
+  return true;
+}
+
+bool look_up(Reading& r, uint8_t block) {
+  if (r.walked >> block & 1) return !(r.broken >> block & 1);
+  return run(r, block, nullptr, nullptr);
+}
+
+bool tell_headers(Reading& r, uint8_t block, HeaderSink sink, void* ctx) { return run(r, block, sink, ctx); }
+
+}  // namespace dragoman::descriptor

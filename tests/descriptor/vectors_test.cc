@@ -1,0 +1,357 @@
+// Every shipped descriptor against its vectors: decoded, cut anywhere, rewritten, edited, answered, spoiled.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "protocols/head.h"
+#include "tests/descriptor/shipped.h"
+#include "tests/support/framed_proxy.h"
+
+namespace dragoman::testing {
+namespace {
+
+const char* const kKinds[] = {"", "request", "oneway", "response", "heartbeat", "heartbeat_reply", "goaway"};
+const char* const kOutcomeNames[] = {"ok",          "client_error", "server_error", "overloaded", "timeout",
+                                     "unavailable", "no_route",     "denied",       "reset",      "codec_error",
+                                     "too_large",   "unknown",      "rate_limited"};
+
+const uint8_t* data_of(const std::string& bytes) { return reinterpret_cast<const uint8_t*>(bytes.data()); }
+
+class Codec {
+ public:
+  explicit Codec(const std::string& name) : descriptor_(shipped_descriptor(name)), t_(descriptor_->table()) {}
+  const dragoman_codec& table() const { return t_; }
+
+  /// Asks about a copy whose end is the end of its memory.
+  int probe(std::string_view bytes, dragoman_frame& f) const {
+    std::vector<uint8_t> copy(bytes.begin(), bytes.end());
+    f = {};
+    f.size = sizeof f;
+    return t_.probe(t_.context, nullptr, copy.data(), copy.size(), &f);
+  }
+  struct Seen {
+    int result = -1;
+    std::string service, method;
+    std::vector<std::pair<std::string, std::string>> headers;
+    bool opaque = false;
+    std::string header(std::string_view name) const {
+      std::string found = "(none)";
+      for (const auto& [n, v] : headers)
+        if (equals_ignore_case(n, name)) found = v;
+      return found;
+    }
+  };
+  Seen view(const std::string& head, const dragoman_frame& f) const {
+    Seen seen;
+    dragoman_view v{};
+    v.size = sizeof v;
+    v.ctx = &seen;
+    v.header = [](void* ctx, dragoman_bytes name, dragoman_bytes value) {
+      auto text = [](dragoman_bytes b) { return std::string(reinterpret_cast<const char*>(b.data), b.len); };
+      static_cast<Seen*>(ctx)->headers.emplace_back(text(name), text(value));
+    };
+    v.attribute = [](void*, uint32_t, dragoman_bytes) {};
+    std::vector<uint8_t> copy(head.begin(), head.begin() + static_cast<std::ptrdiff_t>(f.head_len));
+    seen.result = t_.view(t_.context, nullptr, copy.data(), &f, 7, &v);
+    seen.service.assign(reinterpret_cast<const char*>(v.service.data), v.service.len);
+    seen.method.assign(reinterpret_cast<const char*>(v.method.data), v.method.len);
+    seen.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
+    return seen;
+  }
+  std::string id_text(const std::string& bytes, const dragoman_frame& f) const {
+    if (f.id_type == DRAGOMAN_ID_NONE) return "";
+    if (f.id_type == DRAGOMAN_ID_BYTES) return bytes.substr(f.id_offset, f.id_len);
+    return std::to_string(f.id);
+  }
+
+ private:
+  std::shared_ptr<const descriptor::Descriptor> descriptor_;
+  const dragoman_codec& t_;
+};
+
+class DescriptorVectors : public ::testing::TestWithParam<Shipped> {
+ protected:
+  Codec codec{GetParam().name};
+  std::vector<Vector> vectors = vectors_of(GetParam().vectors);
+};
+
+/// What frame_fault() of the host would say, and that spans lie inside.
+void expect_true(const Codec& codec, int verdict, const dragoman_frame& f, size_t n, const std::string& what) {
+  const dragoman_codec& t = codec.table();
+  if (verdict == DRAGOMAN_NEED) {
+    EXPECT_GT(f.need, n) << what;
+    EXPECT_LE(f.need, t.head_bytes_max) << what;
+  }
+  bool described = verdict == DRAGOMAN_FRAME || (verdict == DRAGOMAN_UNSUPPORTED && f.total_len > 0);
+  if (!described) {
+    if (verdict != DRAGOMAN_NEED && verdict != DRAGOMAN_NOT_MINE) {
+      EXPECT_NE(f.reason, nullptr) << what;
+    }
+    return;
+  }
+  EXPECT_GT(f.head_len, 0u) << what;
+  EXPECT_LE(f.head_len, f.total_len) << what;
+  EXPECT_LE(f.head_len, t.head_bytes_max) << what;
+  EXPECT_GE(f.kind, 1u) << what;
+  EXPECT_LE(f.kind, 6u) << what;
+  if (f.id_type != DRAGOMAN_ID_NONE) {
+    EXPECT_LE(uint64_t{f.id_offset} + f.id_len, f.head_len) << what;
+    if (f.id_type == DRAGOMAN_ID_BYTES) {
+      EXPECT_GT(f.id_len, 0u) << what;
+    }
+  }
+}
+
+TEST_P(DescriptorVectors, DecodeAsTheIndexSays) {
+  for (const Vector& v : vectors) {
+    dragoman_frame f;
+    int verdict = codec.probe(v.bytes, f);
+    expect_true(codec, verdict, f, v.bytes.size(), v.name);
+    if (v.verdict == "not_mine") {
+      EXPECT_EQ(verdict, DRAGOMAN_NOT_MINE) << v.name;
+      continue;
+    }
+    if (v.verdict == "refused") {
+      EXPECT_TRUE(verdict == DRAGOMAN_MALFORMED || verdict == DRAGOMAN_TOO_BIG || verdict == DRAGOMAN_NOT_MINE ||
+                  (verdict == DRAGOMAN_FRAME && codec.view(v.bytes, f).result != 0))
+          << v.name << ": " << verdict;
+      continue;
+    }
+    EXPECT_EQ(verdict, v.verdict == "unsupported" ? DRAGOMAN_UNSUPPORTED : DRAGOMAN_FRAME)
+        << v.name << ": " << (f.reason ? f.reason : "");
+    if (verdict != DRAGOMAN_FRAME) continue;
+    EXPECT_EQ(kKinds[f.kind], v.kind) << v.name;
+    EXPECT_EQ(std::to_string(f.total_len), v.total) << v.name;
+    EXPECT_EQ(codec.id_text(v.bytes, f), v.id) << v.name;
+    Codec::Seen seen = codec.view(v.bytes, f);
+    EXPECT_EQ(seen.result, 0) << v.name;
+    if (f.kind <= DRAGOMAN_RESPONSE) {
+      bool tells = f.kind != DRAGOMAN_RESPONSE;
+      EXPECT_EQ(tells || !v.service.empty() ? seen.service : "", v.service) << v.name;
+      EXPECT_EQ(tells || !v.method.empty() ? seen.method : "", v.method) << v.name;
+    }
+    EXPECT_EQ(f.timeout_ms, v.timeout_ms.empty() ? 0 : std::stoll(v.timeout_ms)) << v.name;
+    if (f.kind == DRAGOMAN_RESPONSE) {
+      uint32_t outcome = codec.table().outcome(codec.table().context, nullptr, data_of(v.bytes), &f);
+      EXPECT_EQ(kOutcomeNames[outcome], v.outcome) << v.name;
+    }
+  }
+}
+
+TEST_P(DescriptorVectors, EveryPrefixAsksForMoreAndGetsToTheSame) {
+  for (const Vector& v : vectors) {
+    dragoman_frame whole;
+    int verdict = codec.probe(v.bytes, whole);
+    for (size_t n = 1; n < v.bytes.size(); ++n) {
+      dragoman_frame f;
+      int partial = codec.probe(std::string_view(v.bytes).substr(0, n), f);
+      std::string what = v.name + " at " + std::to_string(n);
+      expect_true(codec, partial, f, n, what);
+      if (partial == DRAGOMAN_NEED) {
+        if (verdict == DRAGOMAN_FRAME) {
+          EXPECT_LE(f.need, v.bytes.size()) << what << ": would wait for ever";
+        }
+        continue;
+      }
+      if (verdict != DRAGOMAN_FRAME) continue;
+      EXPECT_EQ(partial, verdict) << what;
+      EXPECT_EQ(f.total_len, whole.total_len) << what;
+      EXPECT_EQ(f.head_len, whole.head_len) << what;
+      EXPECT_EQ(f.kind, whole.kind) << what;
+      EXPECT_EQ(f.id, whole.id) << what;
+      EXPECT_EQ(f.timeout_ms, whole.timeout_ms) << what;
+      EXPECT_EQ(f.status, whole.status) << what;
+    }
+  }
+}
+
+/// `frame` with the id of another frame.
+std::string with_id(const std::string& frame, const dragoman_frame& f, const std::string& other,
+                    const dragoman_frame& o, const dragoman_codec& t) {
+  if (f.id_type == DRAGOMAN_ID_BE || f.id_type == DRAGOMAN_ID_LE) {
+    std::string out = frame;
+    out.replace(f.id_offset, f.id_len, other.substr(o.id_offset, o.id_len));
+    if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM)
+      t.checksum(t.context, nullptr, reinterpret_cast<uint8_t*>(out.data()), &f, 1);
+    return out;
+  }
+  std::string id = other.substr(o.id_offset, o.id_len);
+  if (f.id_type == DRAGOMAN_ID_CODED) id = be(o.id, 8);
+  std::string out(frame.size() + id.size() + 64, 0);
+  int64_t n = t.set_id(t.context, nullptr, data_of(frame), &f, {data_of(id), id.size()},
+                       reinterpret_cast<uint8_t*>(out.data()), out.size());
+  if (n <= 0) return "";
+  out.resize(static_cast<size_t>(n));
+  return out + frame.substr(f.head_len);
+}
+
+/// Requests go through the host, cut at every place; what comes out differs in the id only. Then the answer goes back
+/// with the client's own id.
+TEST_P(DescriptorVectors, PassTheHostAtEverySplit) {
+  bool ids = codec.table().abilities & DRAGOMAN_CAN_MULTIPLEX;
+  const Vector* answer = nullptr;
+  for (const Vector& v : vectors)
+    if (v.kind == "response" && v.outcome == "ok" && !answer) answer = &v;
+  ASSERT_NE(answer, nullptr);
+  for (const Vector& v : vectors) {
+    if (v.verdict != "frame" || v.kind != "request" || v.outcome == "checksum") continue;
+    // Frames of 3000 bytes are cut at fewer places.
+    for (size_t cut = 1; cut <= v.bytes.size(); cut += v.bytes.size() > 600 ? 37 : 1) {
+      CodecOptions options = framed_options(ids ? PoolMode::kMultiplex : PoolMode::kPingPong);
+      FramedConnection down(&codec.table(), Role::kServer, options), up(&codec.table(), Role::kClient, options);
+      Hop hop(down, up);
+      down.feed(v.bytes.substr(0, cut));
+      down.feed(v.bytes.substr(cut));
+      ASSERT_EQ(down.events.broken, 0) << v.name << " " << down.events.broken_detail;
+      std::string sent = up.sink.take();
+      dragoman_frame f, original;
+      ASSERT_EQ(codec.probe(sent, f), DRAGOMAN_FRAME) << v.name;
+      codec.probe(v.bytes, original);
+      ASSERT_EQ(f.total_len, sent.size());
+      if (!ids) {
+        EXPECT_EQ(sent, v.bytes);
+      } else {
+        // The old id put back gives the old bytes.
+        EXPECT_NE(codec.id_text(sent, f), v.id) << v.name;
+        EXPECT_EQ(sent.substr(f.head_len), v.bytes.substr(original.head_len)) << v.name;
+        bool other_coding = v.name.find("padded") != std::string::npos || v.name.find("noid") != std::string::npos;
+        if (!other_coding) {
+          EXPECT_EQ(with_id(sent, f, v.bytes, original, codec.table()), v.bytes) << v.name;
+        }
+      }
+      // The answer, with the id it must have.
+      std::string reply = answer->bytes;
+      dragoman_frame r;
+      ASSERT_EQ(codec.probe(reply, r), DRAGOMAN_FRAME);
+      if (ids) reply = with_id(reply, r, sent, f, codec.table());
+      up.feed(reply.substr(0, cut % reply.size()));
+      up.feed(reply.substr(cut % reply.size()));
+      std::string back = down.sink.take();
+      ASSERT_EQ(up.events.broken, 0) << v.name << " " << up.events.broken_detail;
+      ASSERT_EQ(codec.probe(back, r), DRAGOMAN_FRAME) << v.name;
+      EXPECT_EQ(codec.id_text(back, r), v.id);
+      EXPECT_TRUE(hop.failures.empty()) << v.name;
+    }
+  }
+}
+
+TEST_P(DescriptorVectors, RepliesReadBackWithTheCallersId) {
+  const dragoman_codec& t = codec.table();
+  for (const Vector& v : vectors) {
+    if (v.kind != "request") continue;
+    dragoman_frame f;
+    int verdict = codec.probe(v.bytes, f);
+    if (verdict != DRAGOMAN_FRAME && verdict != DRAGOMAN_UNSUPPORTED) continue;
+    for (uint32_t outcome = 1; outcome <= DRAGOMAN_OUTCOME_RATE_LIMITED; ++outcome) {
+      std::string text = "no \"<&>' | ;\n\\ way";
+      uint8_t out[4096];
+      int64_t n = t.reply(t.context, nullptr, data_of(v.bytes), &f, outcome,
+                          {data_of(text), text.size()}, out, sizeof out);
+      ASSERT_GT(n, 0) << v.name;
+      // A short buffer says how much it takes.
+      uint8_t few[8];
+      EXPECT_EQ(t.reply(t.context, nullptr, data_of(v.bytes), &f, outcome, {data_of(text), text.size()}, few, 8), n);
+      std::string reply(reinterpret_cast<char*>(out), static_cast<size_t>(n));
+      dragoman_frame r;
+      ASSERT_EQ(codec.probe(reply, r), DRAGOMAN_FRAME) << v.name << ": " << (r.reason ? r.reason : "");
+      EXPECT_EQ(r.kind, static_cast<uint32_t>(DRAGOMAN_RESPONSE));
+      EXPECT_EQ(r.total_len, reply.size());
+      EXPECT_EQ(codec.id_text(reply, r), codec.id_text(v.bytes, f)) << v.name;
+      EXPECT_NE(t.outcome(t.context, nullptr, data_of(reply), &r), DRAGOMAN_OUTCOME_OK) << v.name;
+      if (t.checksum) {
+        EXPECT_EQ(t.checksum(t.context, nullptr, out, &r, 0), 1);
+      }
+    }
+  }
+}
+
+TEST_P(DescriptorVectors, EditsChangeHeadersAndNothingElse) {
+  const dragoman_codec& t = codec.table();
+  if (!t.edit) return;
+  int edited = 0;
+  for (const Vector& v : vectors) {
+    if (v.verdict != "frame" || (v.kind != "request" && v.kind != "response")) continue;
+    dragoman_frame f;
+    ASSERT_EQ(codec.probe(v.bytes, f), DRAGOMAN_FRAME);
+    Codec::Seen before = codec.view(v.bytes, f);
+    auto bytes = [](std::string_view s) { return dragoman_bytes{reinterpret_cast<const uint8_t*>(s.data()), s.size()}; };
+    std::vector<dragoman_edit> edits = {{DRAGOMAN_EDIT_SET, 0, bytes("X-New"), bytes("one")},
+                                        {DRAGOMAN_EDIT_SET, 0, bytes("X-New"), bytes("two")},
+                                        {DRAGOMAN_EDIT_ADD, 0, bytes("X-More"), bytes("three")},
+                                        {DRAGOMAN_EDIT_REMOVE, 0, bytes("X-None"), bytes("")}};
+    uint8_t out[8192];
+    int64_t n = t.edit(t.context, nullptr, data_of(v.bytes), &f, edits.data(), 4, out, sizeof out);
+    if (before.opaque) {
+      EXPECT_LT(n, 0) << v.name;
+      continue;
+    }
+    ASSERT_GT(n, 0) << v.name;
+    std::string changed(reinterpret_cast<char*>(out), static_cast<size_t>(n));
+    changed += v.bytes.substr(f.head_len);
+    if (t.checksum) {
+      dragoman_frame c;
+      ASSERT_EQ(codec.probe(changed, c), DRAGOMAN_FRAME);
+      ASSERT_EQ(t.checksum(t.context, nullptr, reinterpret_cast<uint8_t*>(changed.data()), &c, 1), 1);
+    }
+    dragoman_frame g;
+    ASSERT_EQ(codec.probe(changed, g), DRAGOMAN_FRAME) << v.name << ": " << (g.reason ? g.reason : "");
+    EXPECT_EQ(g.total_len, changed.size()) << v.name;
+    EXPECT_EQ(g.kind, f.kind);
+    EXPECT_EQ(codec.id_text(changed, g), codec.id_text(v.bytes, f));
+    Codec::Seen after = codec.view(changed, g);
+    ASSERT_EQ(after.result, 0) << v.name;
+    EXPECT_EQ(after.service, before.service);
+    EXPECT_EQ(after.method, before.method);
+    EXPECT_EQ(after.header("x-new"), "two") << v.name;
+    EXPECT_EQ(after.header("x-more"), "three") << v.name;
+    EXPECT_EQ(after.headers.size(), before.headers.size() + 2) << v.name;
+    for (const auto& [name, value] : before.headers) EXPECT_EQ(after.header(name), before.header(name));
+    // Taking them out again gives what was there.
+    std::vector<dragoman_edit> undo = {{DRAGOMAN_EDIT_REMOVE, 0, bytes("x-new"), bytes("")},
+                                       {DRAGOMAN_EDIT_REMOVE, 0, bytes("x-more"), bytes("")}};
+    n = t.edit(t.context, nullptr, data_of(changed), &g, undo.data(), 2, out, sizeof out);
+    ASSERT_GT(n, 0) << v.name;
+    dragoman_frame h;
+    std::string undone(reinterpret_cast<char*>(out), static_cast<size_t>(n));
+    ASSERT_EQ(codec.probe(undone, h), DRAGOMAN_FRAME) << v.name;
+    EXPECT_EQ(codec.view(undone, h).headers, before.headers) << v.name;
+    ++edited;
+  }
+  EXPECT_GT(edited, 2);
+}
+
+TEST_P(DescriptorVectors, SpoiledBytesNeverGiveWhatCantBeTrue) {
+  std::mt19937 random(11);
+  const dragoman_codec& t = codec.table();
+  for (const Vector& v : vectors) {
+    if (v.bytes.size() > 600) continue;
+    for (size_t at = 0; at < v.bytes.size(); ++at) {
+      for (int value : {0, 1, 0x7f, 0x80, 0xff, static_cast<int>(random() % 256)}) {
+        std::string spoiled = v.bytes;
+        spoiled[at] = static_cast<char>(value);
+        dragoman_frame f;
+        int verdict = codec.probe(spoiled, f);
+        std::string what = v.name + " byte " + std::to_string(at) + " = " + std::to_string(value);
+        expect_true(codec, verdict, f, spoiled.size(), what);
+        if (verdict != DRAGOMAN_FRAME || f.head_len > spoiled.size()) continue;
+        Codec::Seen seen = codec.view(spoiled, f);
+        if (seen.result != 0) continue;
+        std::vector<uint8_t> head(spoiled.begin(), spoiled.begin() + static_cast<std::ptrdiff_t>(f.head_len));
+        if (f.kind == DRAGOMAN_RESPONSE) {
+          EXPECT_LE(t.outcome(t.context, nullptr, head.data(), &f), uint32_t{DRAGOMAN_OUTCOME_RATE_LIMITED});
+        }
+        if (f.kind == DRAGOMAN_REQUEST) {
+          uint8_t out[4096];
+          EXPECT_GT(t.reply(t.context, nullptr, head.data(), &f, DRAGOMAN_OUTCOME_TIMEOUT, {nullptr, 0}, out, sizeof out), 0)
+              << what;
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DescriptorVectors, ::testing::ValuesIn(kShipped),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+}  // namespace
+}  // namespace dragoman::testing
