@@ -771,7 +771,8 @@ In<Codec> codec_block() {
           field<&Codec::path>("path", text(kFile),
                               "A shared library (protocols/README.md), relative to the folder of this file."),
           field<&Codec::descriptor>("descriptor", text(kFile),
-                                    "A description in YAML, relative to the folder of this file."),
+                                    "A description in YAML (protocols/descriptors/README.md), relative to the folder of "
+                                    "this file. Read again when it changes."),
           field<&Codec::codec>("codec", text(kProtocol),
                                "What the codec in the file calls itself; left out, the name. Lets two versions "
                                "of one codec serve side by side."),

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "protocols/descriptor_loader.h"
 #include "protocols/plugin_loader.h"
 
 namespace dragoman {
@@ -43,19 +44,26 @@ config::Protocol protocol_facts(const dragoman_codec& table) {
 
 config::DeclaredCodec CodecCatalog::load(const config::Codec& codec, const std::string& file,
                                          DeclaredProtocols& into) {
-  if (!codec.descriptor.empty()) return {.faults = {{.message = "descriptors are not supported"}}};
   std::optional<uint64_t> digest = digest_of(file);
   for (const Entry& entry : entries_) {
     if (digest != entry.digest || entry.file != file || entry.codec != codec.codec) continue;
     into[codec.name] = entry.protocol;
     return {.protocol = protocol_facts(entry.module->table())};
   }
-  auto module = load_plugin(file, codec.codec);
-  if (!module) return {.faults = {{.message = module.error()}}};
-  auto protocol = std::make_shared<const Protocol>(framed_protocol((*module)->table(), *module));
+  std::shared_ptr<const CodecModule> module;
+  if (codec.descriptor.empty()) {
+    auto plugin = load_plugin(file, codec.codec);
+    if (!plugin) return {.faults = {{.message = plugin.error()}}};
+    module = std::move(*plugin);
+  } else {
+    LoadedDescriptor described = load_descriptor(file, codec.codec);
+    if (!described.module) return {.faults = std::move(described.faults)};
+    module = std::move(described.module);
+  }
+  auto protocol = std::make_shared<const Protocol>(framed_protocol(module->table(), module));
   into[codec.name] = protocol;
-  config::Protocol facts = protocol_facts((*module)->table());
-  entries_.push_back({file, codec.codec, digest.value_or(0), std::move(*module), std::move(protocol)});
+  config::Protocol facts = protocol_facts(module->table());
+  entries_.push_back({file, codec.codec, digest.value_or(0), std::move(module), std::move(protocol)});
   return {.protocol = facts};
 }
 

@@ -638,6 +638,10 @@ void Compiler::finish() {
     t.goaway = goaway;
   }
   if (coded) t.set_id = set_id;
+  auto none = [&](auto has) { return std::none_of(g_.layouts.begin(), g_.layouts.end(), has); };
+  if (none([](const Layout& l) { return !l.service.empty(); })) t.lacks |= DRAGOMAN_WANT_SERVICE;
+  if (none([](const Layout& l) { return !l.method.empty(); })) t.lacks |= DRAGOMAN_WANT_METHOD;
+  if (!headers && g_.attribute_names.empty()) t.lacks |= DRAGOMAN_WANT_HEADERS;
   if (coded || g_.id_len > 0) t.abilities |= DRAGOMAN_CAN_MULTIPLEX;
   if (custom) {
     t.abilities |= DRAGOMAN_CAN_CHECKSUM;

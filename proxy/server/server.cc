@@ -201,6 +201,7 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
     if (c->tls) identities.push_back({"cluster", c->settings.name, c->tls});
   identities_->sync(std::move(identities));
   snapshot_ = next;
+  watch_codecs();
   open_ = std::move(open);
   std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics;
   for (const auto& c : next->clusters) {
@@ -308,6 +309,22 @@ AdminAnswer Server::unload_codec(std::string_view name) {
   return {200, kText, "unloaded as soon as its last connection ends; the configuration file still has it\n"};
 }
 
+/// Descriptors are read again when their file changes; libraries only when somebody says so.
+void Server::watch_codecs() {
+  if (!options_.watch_file) return;
+  std::map<std::string, std::unique_ptr<FileWatch>> watches;
+  for (const CodecCatalog::View& view : codecs_.view()) {
+    bool in_use = std::any_of(snapshot_->declared.begin(), snapshot_->declared.end(),
+                              [&](const auto& row) { return row.second.get() == view.protocol; });
+    if (view.kind != "descriptor" || !in_use || watches.contains(*view.file)) continue;
+    auto old = codec_watches_.find(*view.file);
+    watches[*view.file] = old != codec_watches_.end()
+                              ? std::move(old->second)
+                              : FileWatch::create(loop_, *view.file, [this] { reload_codecs(); });
+  }
+  codec_watches_ = std::move(watches);
+}
+
 void Server::sweep_codecs() {
   constexpr uint64_t kSweepMs = 100;
   // Workers let go of an old snapshot and of old connections some time after they were told to.
@@ -377,6 +394,7 @@ void Server::stop_workers() {
   admin_->stop();
   signals_.clear();
   watch_.reset();
+  codec_watches_.clear();
   if (log_) DRAGOMAN_LOG(kInfo, "server", "stopped");
   loop_.stop();
 }

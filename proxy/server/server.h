@@ -82,6 +82,7 @@ class Server final : private AdminBackend {
   Result<void, std::vector<std::string>> publish(const config::Config& config, DeclaredProtocols declared);
   AdminAnswer apply(Loaded loaded);
   void sweep_codecs();
+  void watch_codecs();
   void on_terminate();
   void begin_drain();
   void stop_workers();
@@ -96,6 +97,7 @@ class Server final : private AdminBackend {
   ServerMetrics metrics_;
   std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics_;
   CodecCatalog codecs_;
+  std::map<std::string, std::unique_ptr<FileWatch>> codec_watches_;  // descriptors in use, by file
   Timer codec_sweep_;
   std::string config_source_;  // the text of the running configuration
   std::shared_ptr<const Snapshot> snapshot_;
