@@ -93,6 +93,12 @@ void DownstreamConnection::after_read() {
   }
 }
 
+// We had held up the client: the time until now was not its own, and what was kept meanwhile may have begun a message.
+void DownstreamConnection::restart_read_clock() {
+  phase_ = ReadPhase::kIdle;
+  after_read();
+}
+
 void DownstreamConnection::on_eof() {
   eof_ = true;
   codec_->on_eof();
@@ -112,6 +118,7 @@ void DownstreamConnection::on_write_blocked(bool blocked) {
   else
     transport_->resume_read(kPauseSelfFull);
   codec_->on_write_blocked(blocked);
+  if (!blocked) restart_read_clock();
 }
 
 // --- codec events -------------------------------------------------------------------------------------------------
@@ -163,6 +170,7 @@ void DownstreamConnection::pause_reading() {
 void DownstreamConnection::resume_reading() {
   paused_by_codec_ = false;
   transport_->resume_read(kPauseCodec);
+  restart_read_clock();
 }
 
 void DownstreamConnection::on_event(CodecEvent event) { runtime().metrics.codec_events.inc(event); }

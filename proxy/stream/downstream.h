@@ -70,6 +70,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   uint64_t now_ms() const override { return slot_->worker().loop.now_ms(); }
 
   void after_read();
+  void restart_read_clock();
   void on_timer();
   void tick();
   /// Milliseconds from now to the nearest deadline (0 = one passed, `due` says which), or -1 for none.

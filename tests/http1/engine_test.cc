@@ -171,8 +171,14 @@ TEST_F(Http1Engine, ASlowHeadGets408) {
     EXPECT_EQ(ask(s, kGet).body, "ok");
     EXPECT_EQ(ask(s, "GET").status, 408);
   }
+  {
+    // Nor that the head began behind a request that was still being served.
+    TestSocket s = connect();
+    EXPECT_EQ(ask(s, kGet + "GET / HT").body, "ok");
+    EXPECT_EQ(s.read_response().status, 408);
+  }
   EXPECT_EQ(backend.connections(), 1);
-  EXPECT_TRUE(counted("head_timeout", 3));
+  EXPECT_TRUE(counted("head_timeout", 4));
 }
 
 TEST_F(Http1Engine, AStoppedBodyGets408) {
@@ -204,6 +210,21 @@ TEST_F(Http1Engine, AStoppedBodyGets408) {
     EXPECT_EQ(s.read_response().body, "0123456789");
   }
   EXPECT_TRUE(counted("body_timeout"));
+}
+
+TEST_F(Http1Engine, ABodyThatWeHoldUpIsNotTooSlow) {
+  const size_t n = 24 << 20;
+  ScriptedBackend backend({[&](TestSocket& s) {
+                            s.read_until("\r\n\r\n");
+                            sleep_ms(700);  // longer than the client may be silent
+                            s.send(http_ok(s.discard(n) == n ? "all" : "part"));
+                          }},
+                          {.receive_buffer_bytes = 64 << 10});
+  run(backend, "body_idle_timeout: 300ms");
+  TestSocket s = connect();
+  s.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(n) + "\r\n\r\n");
+  EXPECT_TRUE(s.send(std::string(n, 'b')));
+  EXPECT_EQ(s.read_response().body, "all");
 }
 
 TEST_F(Http1Engine, IdleConnectionsAreClosedWithoutAWord) {
