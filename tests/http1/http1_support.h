@@ -20,7 +20,9 @@ class Http1Connection : public FakeConnection {
           CodecOptions options;
           options.http1 = http1;
           return make_http1_codec(Protocol{}, role, out, owner, options);
-        }) {}
+        }) {
+    headroom_ = 0;  // HTTP/1 writes nothing there
+  }
 };
 
 inline std::span<const uint8_t> bytes_of(std::string_view text) {

@@ -27,7 +27,7 @@ TEST(Target, NormalisingTwiceChangesNothing) {
   std::mt19937 random(1);
   const std::string_view pieces[] = {"/", "/", ".", "..", "%2e", "%2E", "%2f", "%5c", "%25", "%32", "a", "b", ";", "?", "%61", "%", "65", "//", "~", "\\"};
   int kept = 0;
-  for (int i = 0; i < 200'000; ++i) {
+  for (int i = 0; i < 20'000; ++i) {
     std::string target = "/";
     for (uint32_t n = random() % 12; n > 0; --n) target += pieces[random() % std::size(pieces)];
     std::string once = normalised(target);
@@ -47,7 +47,7 @@ TEST(Target, NormalisingTwiceChangesNothing) {
     size_t mark = target.find('?');
     ASSERT_EQ(once.substr(std::min(once.find('?'), once.size())), target.substr(std::min(mark, target.size())));
   }
-  EXPECT_GT(kept, 10'000);
+  EXPECT_GT(kept, 1'000);
 }
 
 TEST(Target, SameAuthority) {

@@ -177,10 +177,10 @@ class FakeConnection {
   void feed(std::string_view bytes) {
     if (capacity_ < bytes.size()) {
       capacity_ = bytes.size();
-      buffer_.reset(new uint8_t[ConnectionCodec::kHeadroom + capacity_]);
+      buffer_.reset(new uint8_t[headroom_ + capacity_]);
     }
     // At the very end of the buffer, so that sanitizers notice reading past it.
-    uint8_t* data = buffer_.get() + ConnectionCodec::kHeadroom + capacity_ - bytes.size();
+    uint8_t* data = buffer_.get() + headroom_ + capacity_ - bytes.size();
     if (bytes.empty()) return;
     std::memcpy(data, bytes.data(), bytes.size());
     codec->on_data(data, bytes.size());
@@ -194,6 +194,9 @@ class FakeConnection {
   /// The i-th exchange the peer opened.
   FakeMessageSink& at(size_t i) { return *events.accepted.at(i); }
   size_t accepted() const { return events.accepted.size(); }
+
+ protected:
+  size_t headroom_ = ConnectionCodec::kHeadroom;
 
  private:
   std::unique_ptr<uint8_t[]> buffer_;
