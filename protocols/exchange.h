@@ -61,7 +61,8 @@ class Exchange {
   virtual Reason send_head(Head& head, bool end) = 0;
   virtual void send_body(std::span<const uint8_t> chunk, bool end) = 0;
   virtual void send_trailers(HeaderList& trailers) = 0;
-  /// Server role: complete answer made here. Only when no final head was sent yet; otherwise it acts like reset().
+  /// Server role: complete answer made here. Only while nothing of a final answer was written (a protocol that collects its
+  /// frames may still take it after send_head()); otherwise it acts like reset().
   /// `request` is the exchange's own request head.
   virtual void send_reply(const Head& request, const LocalReply& reply) = 0;
   /// Aborts: a stream reset where the protocol has one, else closing the connection if a message is half sent.

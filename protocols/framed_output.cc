@@ -321,8 +321,13 @@ FramedCodec::Answer FramedCodec::answer(const uint8_t* head, const dragoman_fram
 
 void FramedCodec::send_reply(FramedExchange& x, const Head& request, const LocalReply& reply) {
   if (x.closed) return;
-  if (x.ours || (x.out != Part::kNone && !x.one_way)) return reset(x, reply.reason);
+  // An answer under way of which nothing was written yet gives its place to this one.
+  const bool unsent = x.out == Part::kNone || (x.out == Part::kOpen && !x.written && streaming_ != &x);
+  if (x.ours || (!x.one_way && !unsent)) return reset(x, reply.reason);
   if (!x.one_way) {
+    x.staged = {};
+    x.buffer.clear();
+    x.out_left = 0;
     switch (answer(request.wire.data(), request.frame, reply.reason, reply.text, x.ordered ? &x : nullptr)) {
       case Answer::kMade:
         break;

@@ -32,6 +32,7 @@ void Worker::run() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
   binding_ = std::make_unique<MetricsBinding>(registry_, index_);
   metrics_ = binding_->worker();
+  context_->connections = metrics_.connections_active;
   tick_.bind<&Worker::on_tick>(loop_->timers(), this);
   tick_due_ms_ = loop_->now_ms() + kTickMs;
   tick_.start(kTickMs);

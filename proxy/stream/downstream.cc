@@ -30,9 +30,6 @@ bool limit_of(Reason reason, ListenerLimit& limit) {
     case Reason::kHeartbeatFlood:
       limit = ListenerLimit::kHeartbeats;
       return true;
-    case Reason::kStreamsOverflow:
-      limit = ListenerLimit::kStreams;
-      return true;
     default:
       return false;
   }
@@ -173,7 +170,10 @@ void DownstreamConnection::resume_reading() {
   restart_read_clock();
 }
 
-void DownstreamConnection::on_event(CodecEvent event) { runtime().metrics.codec_events.inc(event); }
+void DownstreamConnection::on_event(CodecEvent event) {
+  runtime().metrics.codec_events.inc(event);
+  if (event == CodecEvent::kStreamsOverflow) runtime().metrics.limit_hits.inc(ListenerLimit::kStreams);
+}
 
 void DownstreamConnection::on_stream_end() {
   --streams_;

@@ -18,6 +18,7 @@ void ListenerSlot::add(AcceptedConnection& connection) {
   connections_.push_back(connection);
   ++count_;
   runtime_->metrics.connections_active.add();
+  worker_.connections.add();
 }
 
 void ListenerSlot::replace(AcceptedConnection& before, AcceptedConnection& after) {
@@ -40,6 +41,7 @@ void ListenerSlot::on_closed(AcceptedConnection& connection) {
   --count_;
   shared_->connections.fetch_sub(1, std::memory_order_relaxed);
   runtime_->metrics.connections_active.sub();
+  worker_.connections.sub();
 }
 
 void ListenerSlot::on_accept(int fd, const Address& peer) {

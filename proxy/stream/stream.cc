@@ -74,6 +74,10 @@ void Stream::run_filters() {
     FilterVerdict verdict = filters_[filter_at_]->on_request_head(*this, *request_, request_ended_);
     if (state_ != StreamState::kFiltering) return;  // answered
     ++filter_at_;
+    if (body_seen_) {
+      replay_body(*filters_[filter_at_ - 1]);
+      if (state_ != StreamState::kFiltering) return;
+    }
     if (verdict == FilterVerdict::kPause) {
       filter_paused_ = true;
       if (!request_ended_) pause_down(kFilterPause);
@@ -81,6 +85,24 @@ void Stream::run_filters() {
     }
   }
   route();
+}
+
+void Stream::replay_body(Filter& filter) {
+  ByteChain held;
+  held.swap(kept_);
+  const bool ended = request_ended_ && !request_trailers_;
+  size_t left = held.size();
+  auto show = [&](const uint8_t* p, size_t n) {
+    if (state_ == StreamState::kDone) return;
+    left -= n;
+    BodyChunk piece{{p, n}, ended && left == 0};
+    filter.on_request_body(*this, piece);
+    if (state_ != StreamState::kDone) kept_.append(piece.data);
+  };
+  if (held.empty())
+    show(nullptr, 0);
+  else
+    held.for_each(show);
 }
 
 void Stream::resume() {
@@ -200,6 +222,7 @@ void Stream::send_request() {
   }
   if (!kept_.empty()) {
     body_sent_ = true;
+    if (kept_.size() > route_->retry.body_bytes_max) keep_body_ = false;
     size_t left = kept_.size();
     // The codec copies what it can't write at once; the pieces stay ours when a repeat may need them.
     ByteChain sending;
@@ -222,6 +245,7 @@ void Stream::send_request() {
 void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
   if (state_ == StreamState::kDone) return;
   last_activity_ms_ = connection_->loop().now_ms();
+  body_seen_ = true;
   BodyChunk piece{chunk, end};
   for (uint16_t i = 0; i < filter_at_; ++i) {
     filters_[i]->on_request_body(*this, piece);
@@ -306,7 +330,9 @@ void Stream::on_response_head(Head& head, bool end) {
                      .request_sent = true,
                      .answer_received = false,  // its head says that the call was not served
                      .replayable = request_ended_ && (!body_sent_ || keep_body_)};
-    if (attempts_ <= route_->retry.attempts && may_retry(input)) {
+    // Only when the repeat will surely be made: otherwise the backend's own words are better than ours.
+    if (attempts_ <= route_->retry.attempts && may_retry(input) &&
+        effective_pool_mode(*target_->cluster) != PoolMode::kBound && take_retry()) {
       response_ = nullptr;
       Outcome outcome = head.outcome;
       end_try(reason, outcome);
@@ -452,11 +478,7 @@ void Stream::try_failed(Reason reason) {
     race_retried_ = true;
     --attempts_;
   } else {
-    if (!retry_taken_ && !cluster.take(Limit::kRetries, cluster.settings().limits.retries)) {
-      cluster.metrics().overflows.inc(ClusterLimit::kRetries);
-      return fail(Reason::kRetryOverflow);
-    }
-    retry_taken_ = true;
+    if (!take_retry()) return fail(Reason::kRetryOverflow);
     target_->metrics.retries.inc();
     cluster.metrics().retries.inc();
     avoid_ = endpoint_;
@@ -466,6 +488,15 @@ void Stream::try_failed(Reason reason) {
   auto ceiling = static_cast<uint64_t>(route_->retry.backoff_ms) << std::min<uint32_t>(attempts_ - 1u, 16);
   if (route_->retry.backoff_max_ms > 0) ceiling = std::min(ceiling, static_cast<uint64_t>(route_->retry.backoff_max_ms));
   try_timer_.start(1 + random() % ceiling);
+}
+
+bool Stream::take_retry() {
+  Cluster& cluster = *target_->cluster;
+  if (!retry_taken_) {
+    retry_taken_ = cluster.take(Limit::kRetries, cluster.settings().limits.retries);
+    if (!retry_taken_) cluster.metrics().overflows.inc(ClusterLimit::kRetries);
+  }
+  return retry_taken_;
 }
 
 void Stream::on_try_timer() {
@@ -516,7 +547,7 @@ void Stream::fail(Reason reason, std::string_view text) {
   drop_upstream(reason);
   reason_ = reason;
   outcome_ = reason_row(reason).outcome;
-  down_->reset(reason);
+  down_->send_reply(*request_, reply);  // a reset, unless the protocol has written nothing of the answer yet
   finish();
 }
 

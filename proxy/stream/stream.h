@@ -71,6 +71,8 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void on_upstream_blocked(bool blocked);
 
   void run_filters();
+  /// Shows `filter`, which just saw the head, the body that came while an earlier one held the request back.
+  void replay_body(Filter& filter);
   void route();
   void start_try();
   void send_request();
@@ -80,6 +82,8 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// A try ended without an answer that counts: repeat it if that is safe and allowed, else answer with `reason`.
   void try_failed(Reason reason);
   void end_try(Reason reason, Outcome outcome);
+  /// One of the cluster's retries for this stream; false when they are used up, which is counted.
+  bool take_retry();
   void fail(Reason reason, std::string_view text = {});
   void on_deadline();
   void on_try_timer();
@@ -126,6 +130,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   bool response_started_ = false;   // the final head was sent downstream
   bool response_ended_ = false;
   bool answer_received_ = false;    // any byte of an answer of this try
+  bool body_seen_ = false;          // some of the request's body came, perhaps an empty end
   bool body_sent_ = false;
   bool keep_body_ = false;          // kept_ still holds everything from the start
   bool reused_ = false;             // this try runs on a connection that served before

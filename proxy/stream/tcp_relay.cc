@@ -67,6 +67,7 @@ void TcpRelay::connect() {
     }
     connection_taken_ = true;
     cluster_->metrics().connections_active.add();
+    slot_->worker().connections.add();
   }
   endpoint_ = endpoint;
   ++attempts_;
@@ -217,6 +218,7 @@ void TcpRelay::close(Reason reason) {
   if (connection_taken_) {
     cluster_->give(Limit::kConnections);
     cluster_->metrics().connections_active.sub();
+    slot_->worker().connections.sub();
   }
   slot_->worker().loop.retire(this);
   slot_->on_closed(*this);

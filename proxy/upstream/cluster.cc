@@ -10,6 +10,7 @@ Pool& Endpoint::pool(uint32_t variant) {
   for (auto& p : pools_)
     if (p->variant() == variant) return *p;
   pools_.push_back(std::make_unique<Pool>(*cluster_, *this, variant));
+  if (draining_) pools_.back()->drain();
   return *pools_.back();
 }
 

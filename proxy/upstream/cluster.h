@@ -25,7 +25,7 @@ class Endpoint : public RefCounted<Endpoint> {
   const std::shared_ptr<SharedEndpoint>& shared_ptr() const { return shared_; }
   /// The pool for requests of `variant` (protocol flavour); made on first use.
   Pool& pool(uint32_t variant);
-  /// No new exchanges: idle connections close, busy ones when they are done, waiters fail.
+  /// See Pool::drain.
   void drain();
   /// The same for the connections that are there; waiters and later requests get new ones.
   void renew();

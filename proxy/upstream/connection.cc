@@ -18,12 +18,14 @@ UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uin
   timer_.bind<&UpstreamConnection::on_timer>(loop.timers(), this);
   cluster.metrics().connections.inc();
   cluster.metrics().connections_active.add();
+  cluster.worker().connections.add();
   connector_ = Connector::create(loop, endpoint.shared().address(),
                                  static_cast<uint64_t>(cluster.settings().connect_timeout_ms), *this);
 }
 
 UpstreamConnection::~UpstreamConnection() {
   cluster_->metrics().connections_active.sub();
+  cluster_->worker().connections.sub();
   cluster_->give(Limit::kConnections);
 }
 

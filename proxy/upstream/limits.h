@@ -15,14 +15,10 @@ class Limits {
  public:
   explicit Limits(int workers) : workers_(workers), cells_(new Cell[static_cast<size_t>(workers)]) {}
 
-  /// Takes one unit for `worker` unless `max` (0 = no limit) are taken already.
+  /// Takes one unit for `worker` unless `max` are taken already.
   bool take(Limit limit, int worker, uint32_t max) {
     auto l = static_cast<size_t>(limit);
-    if (max != 0) {
-      uint64_t sum = 0;
-      for (int i = 0; i < workers_; ++i) sum += cells_[i].taken[l].load(std::memory_order_relaxed);
-      if (sum >= max) return false;
-    }
+    if (taken(limit) >= max) return false;
     auto& cell = cells_[worker].taken[l];
     cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return true;

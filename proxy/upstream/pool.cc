@@ -47,7 +47,6 @@ bool Pool::give(PoolWaiter& waiter, UpstreamConnection& connection) {
 }
 
 Reason Pool::acquire(PoolWaiter& waiter) {
-  if (draining_) return Reason::kNoHealthyUpstream;
   while (UpstreamConnection* connection = ready_.front()) {
     // A shared pool grows to its configured number of connections only while the ones it has are in use.
     bool grow = multiplexed_ && !connection->idle() &&
@@ -79,6 +78,11 @@ Reason Pool::acquire(PoolWaiter& waiter) {
 
 void Pool::forget(PoolWaiter& waiter) {
   if (!waiter.linked()) return;
+  take_out(waiter);
+  if (draining_) drain_unneeded();
+}
+
+void Pool::take_out(PoolWaiter& waiter) {
   waiter.unlink();
   --waiting_;
   cluster_.metrics().requests_pending.sub();
@@ -99,7 +103,6 @@ Reason Pool::connect() {
 
 void Pool::on_upstream_connected(UpstreamConnection& connection) {
   --connecting_;
-  if (draining_) return connection.drain();
   on_upstream_capacity(connection);
 }
 
@@ -130,6 +133,7 @@ void Pool::on_upstream_capacity(UpstreamConnection& connection) {
   if (connection.capacity() == 0) return;
   ready_.push_front(connection);
   serve();
+  if (draining_) drain_unneeded();
 }
 
 MessageSink* Pool::on_upstream_exchange(UpstreamConnection&, Exchange&) { return nullptr; }
@@ -139,7 +143,7 @@ void Pool::serve() {
     UpstreamConnection* connection = ready_.front();
     if (!connection) return;
     PoolWaiter* waiter = waiters_.front();
-    forget(*waiter);
+    take_out(*waiter);
     if (!give(*waiter, *connection)) {
       if (ready_.front() == connection) rest_.push_back(*connection);
       Reason reason = acquire(*waiter);
@@ -151,12 +155,12 @@ void Pool::serve() {
 void Pool::fail_front(Reason reason) {
   PoolWaiter* waiter = waiters_.front();
   if (!waiter) return;
-  forget(*waiter);
+  take_out(*waiter);
   waiter->on_pool_failed(reason);
 }
 
 void Pool::replenish() {
-  if (draining_ || waiters_.empty()) return;
+  if (waiters_.empty()) return;
   // A connection went away while streams wait: open what they need.
   uint32_t want = multiplexed_ ? (connecting_ == 0 && ready_.empty() ? 1 : 0)
                                : (waiting_ > connecting_ ? waiting_ - connecting_ : 0);
@@ -189,13 +193,16 @@ void Pool::renew() {
 void Pool::drain() {
   if (draining_) return;
   draining_ = true;
-  while (!waiters_.empty()) fail_front(Reason::kNoHealthyUpstream);
-  while (UpstreamConnection* c = ready_.front()) c->drain();
-  // Full or connecting ones: drain() unlinks each through on_upstream_gone.
-  while (UpstreamConnection* c = rest_.front()) {
-    c->unlink();
-    c->drain();
-  }
+  drain_unneeded();
+}
+
+/// While draining: ends the connections that nobody waits for; those in use end when they are done.
+void Pool::drain_unneeded() {
+  while (UpstreamConnection* c = ready_.front()) c->drain();  // ready ones exist only when nobody waits
+  if (!waiters_.empty()) return;
+  IntrusiveList<UpstreamConnection, UpstreamConnection> todo;
+  todo.splice(rest_);
+  while (UpstreamConnection* c = todo.pop_front()) c->drain();
 }
 
 }  // namespace dragoman

@@ -59,6 +59,8 @@ class Pool final : private UpstreamOwner {
   Reason acquire(PoolWaiter& waiter);
   /// The waiter no longer wants an exchange.
   void forget(PoolWaiter& waiter);
+  /// The endpoint or its cluster left the configuration. Idle connections close, others when they are done. Whoever waits, or
+  /// still comes with a view of the old configuration, is served: nothing is lost by a reload.
   void drain();
   /// The connections that are there take no more requests and end when they are done.
   void renew();
@@ -77,6 +79,8 @@ class Pool final : private UpstreamOwner {
   Reason connect();
   bool give(PoolWaiter& waiter, UpstreamConnection& connection);
   void serve();
+  void take_out(PoolWaiter& waiter);
+  void drain_unneeded();
   void fail_front(Reason reason);
   void replenish();
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "proxy/net/loop.h"
+#include "proxy/observe/metrics.h"
 
 namespace dragoman {
 
@@ -43,6 +44,7 @@ struct WorkerContext {
   int index;      // 0 .. workers - 1; also the metric shard
   int workers;
   Random random;
+  Gauge connections{};  // of both sides, open now
 };
 
 }  // namespace dragoman

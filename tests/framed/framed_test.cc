@@ -744,15 +744,22 @@ TEST_F(Framed, WriteBlockedReachesEverySink) {
   EXPECT_EQ(down.at(2).blocked, (std::vector<bool>{true, false}));
 }
 
-TEST_F(Framed, RepliesAfterTheHeadAreResets) {
+TEST_F(Framed, AReplyTakesThePlaceOfAnAnswerThatWasNotWrittenYet) {
   down.feed(BoltFrame::request(1).bytes());
   FakeMessageSink answer;
   forward(down.at(0), up, answer);
   up.feed(BoltFrame::response(bolt_id(up.sink.take()), "answer").bytes());
   ASSERT_EQ(down.at(0).exchange->send_head(*answer.head, false), Reason::kNone);
+  down.at(0).exchange->send_body(bytes_of("ans"), false);
+  EXPECT_EQ(down.sink.peek(), "") << "answers are collected";
   down.at(0).exchange->send_reply(*down.at(0).head, {});
-  down.at(0).exchange->send_body(bytes_of("answer"), true);
-  EXPECT_EQ(down.sink.take(), "");
+  const std::string reply = down.sink.take();
+  ASSERT_EQ(reply.size(), 20u);
+  EXPECT_EQ(bolt_id(reply), 1u);
+  EXPECT_NE(reply.substr(10, 2), be(0, 2));
+  down.at(0).exchange->send_body(bytes_of("wer"), true);
+  down.at(0).exchange->send_reply(*down.at(0).head, {});
+  EXPECT_EQ(down.sink.take(), "") << "once only";
   EXPECT_EQ(down.events.broken, 0);
   answer.release();
 }

@@ -1,0 +1,297 @@
+// Pools and limits: how many connections, who waits, who is refused, and which counter says so.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/stream/stream_support.h"
+
+namespace dragoman::testing {
+namespace {
+
+const char kOverflows[] = "dragoman_cluster_overflows_total";
+const char kReasons[] = "dragoman_request_reasons_total";
+
+/// Holds answers back until it is told to give them.
+class Gate {
+ public:
+  ScriptedBackend::Script http() {
+    return [this](TestSocket& s) {
+      for (;;) {
+        if (!s.read_request().complete) return;
+        arrive();
+        if (!s.send(http_ok("open"))) return;
+      }
+    };
+  }
+  ScriptedBackend::Script bolt() {
+    return [this](TestSocket& s) {
+      for (;;) {
+        const std::string frame = s.read_bolt();
+        if (frame.empty()) return;
+        arrive();
+        if (!s.send(BoltFrame::response(bolt_id(frame), "open").bytes())) return;
+      }
+    };
+  }
+  void open() {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  int waiting() {
+    std::lock_guard lock(mutex_);
+    return waiting_;
+  }
+  ~Gate() { open(); }
+
+ private:
+  void arrive() {
+    std::unique_lock lock(mutex_);
+    ++waiting_;
+    changed_.wait(lock, [this] { return open_; });
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+  int waiting_ = 0;
+};
+
+class Pools : public ServerTest {
+ protected:
+  void serve(const std::string& protocol, const std::string& up, const std::string& cluster,
+             const std::string& listener = "") {
+    TestServer::Options options;
+    options.workers = 1;
+    start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: $PROTO, cluster: c$LISTENER}]\n"
+                  "clusters: [{name: c, endpoints: ['$UP']$CLUSTER}]\n",
+                  {{"PROTO", protocol}, {"UP", up}, {"CLUSTER", cluster}, {"LISTENER", listener}}),
+          options);
+  }
+  std::vector<TestSocket> get_from(size_t n, const std::string& path = "/") {
+    std::vector<TestSocket> clients;
+    for (size_t i = 0; i < n; ++i) {
+      clients.push_back(connect());
+      clients.back().send("GET " + path + " HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+    return clients;
+  }
+};
+
+// --- modes ---
+
+TEST_F(Pools, MultiplexSharesTheConfiguredNumberOfConnections) {
+  Gate gate;
+  ScriptedBackend backend(gate.bolt());
+  serve("bolt", backend.address(), ", pool: {mode: multiplex, connections: 3}");
+  std::vector<TestSocket> clients;
+  for (uint32_t i = 0; i < 30; ++i) {
+    clients.push_back(connect());
+    clients.back().send(BoltFrame::request(i).bytes());
+  }
+  EXPECT_TRUE(server().becomes(30, "dragoman_cluster_requests_active"));
+  EXPECT_TRUE(eventually([&] { return backend.connections() == 3; }));
+  gate.open();
+  for (TestSocket& c : clients) EXPECT_EQ(read_answer(c).content, "open");
+  EXPECT_EQ(backend.connections(), 3);
+  EXPECT_TRUE(server().becomes(3, "dragoman_cluster_connections_active"));
+}
+
+TEST_F(Pools, PingPongHasOneExchangePerConnectionAndReusesThem) {
+  Gate gate;
+  ScriptedBackend backend(gate.bolt());
+  serve("bolt", backend.address(), ", pool: {mode: ping_pong}");
+  TestSocket s = connect();
+  for (uint32_t i = 1; i <= 4; ++i) s.send(BoltFrame::request(i).bytes());
+  EXPECT_TRUE(eventually([&] { return gate.waiting() == 4; }));
+  EXPECT_EQ(backend.connections(), 4);
+  gate.open();
+  std::set<uint32_t> ids;
+  for (int i = 0; i < 4; ++i) ids.insert(read_answer(s).id);
+  EXPECT_EQ(ids, (std::set<uint32_t>{1, 2, 3, 4}));
+  for (uint32_t i = 5; i <= 8; ++i) {
+    s.send(BoltFrame::request(i).bytes());
+    EXPECT_EQ(read_answer(s).id, i);
+  }
+  EXPECT_EQ(backend.connections(), 4) << "idle ones are used again";
+  EXPECT_TRUE(server().becomes(4, "dragoman_cluster_pool_reuses_total"));
+}
+
+TEST_F(Pools, BoundGivesEachClientItsOwnConnectionWithItsIdsAndEndsBoth) {
+  BoltRecorder backend;
+  serve("bolt", backend.address(), ", pool: {mode: bound}");
+  {
+    TestSocket one = connect(), two = connect();
+    one.send(BoltFrame::request(7, "one").bytes());
+    two.send(BoltFrame::request(7, "two").bytes());
+    EXPECT_EQ(read_answer(one).content, "one");
+    EXPECT_EQ(read_answer(two).content, "two");
+    EXPECT_EQ(backend.connections(), 2);
+    for (const std::string& f : backend.frames()) EXPECT_EQ(bolt_id(f), 7u) << "ids pass through";
+    one.close();
+    EXPECT_TRUE(eventually([&] { return backend.active() == 1; })) << "both ends close together";
+    two.send(BoltFrame::request(8, "two").bytes());
+    EXPECT_EQ(read_answer(two).content, "two");
+  }
+  EXPECT_TRUE(eventually([&] { return backend.active() == 0; }));
+}
+
+TEST_F(Pools, BoundBackendsMayCallTheirClient) {
+  ScriptedBackend backend([](TestSocket& s) {
+    const std::string hello = s.read_bolt();
+    if (hello.empty()) return;
+    s.send(BoltFrame::request(1000, "from the server").bytes());
+    const BoltParts answer = bolt_parts(s.read_bolt());
+    s.send(BoltFrame::response(bolt_id(hello), std::to_string(answer.id) + " " + answer.content).bytes());
+    s.wait_end();
+  });
+  serve("bolt", backend.address(), ", pool: {mode: bound}");
+  TestSocket s = connect();
+  s.send(BoltFrame::request(1, "hello").bytes());
+  const BoltParts asked = bolt_parts(s.read_bolt());
+  EXPECT_EQ(asked.type, 1);
+  EXPECT_EQ(asked.id, 1000u);
+  EXPECT_EQ(asked.content, "from the server");
+  s.send(BoltFrame::response(1000, "from the client").bytes());
+  EXPECT_EQ(read_answer(s).content, "1000 from the client");
+}
+
+TEST_F(Pools, BoundClosesTheClientWhenTheBackendCloses) {
+  ScriptedBackend backend([](TestSocket& s) { s.read_bolt(); });
+  serve("bolt", backend.address(), ", pool: {mode: bound}");
+  TestSocket s = connect();
+  s.send(BoltFrame::request(1).bytes());
+  s.read_bolt();  // an error answer or none
+  EXPECT_TRUE(s.closed_by_peer());
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_connections_active"));
+}
+
+TEST_F(Pools, IdleConnectionsCloseAfterTheirTimeout) {
+  ScriptedBackend backend(scripts::http("x"));
+  serve("http1", backend.address(), ", pool: {idle_timeout: 200ms}");
+  auto clients = get_from(3);
+  for (TestSocket& c : clients) EXPECT_EQ(c.read_response().body, "x");
+  EXPECT_TRUE(eventually([&] { return backend.active() == 0; }));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_connections_active"));
+}
+
+TEST_F(Pools, AConnectionServesItsConfiguredNumberOfRequests) {
+  ScriptedBackend backend(scripts::http("x"));
+  serve("http1", backend.address(), ", pool: {requests_per_connection_max: 2}");
+  TestSocket s = connect();
+  for (int i = 0; i < 6; ++i) {
+    s.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    ASSERT_EQ(s.read_response().body, "x") << i;
+  }
+  EXPECT_EQ(backend.connections(), 3);
+}
+
+TEST_F(Pools, ASharedConnectionWhoseHeartbeatsStayUnansweredIsReplaced) {
+  std::atomic<int> heartbeats{0};
+  ScriptedBackend backend({[&](TestSocket& s) {
+                             for (;;) {
+                               const std::string frame = s.read_bolt();
+                               if (frame.empty()) return;
+                               const BoltParts p = bolt_parts(frame);
+                               if (p.command == 0)
+                                 ++heartbeats;  // and no answer
+                               else
+                                 s.send(BoltFrame::response(p.id, "one").bytes());
+                             }
+                           },
+                           scripts::bolt("two")});
+  serve("bolt", backend.address(), ", pool: {heartbeat_interval: 100ms, heartbeat_misses_max: 2}");
+  TestSocket s = connect();
+  s.send(BoltFrame::request(1).bytes());
+  EXPECT_EQ(read_answer(s).content, "one");
+  EXPECT_TRUE(eventually([&] { return backend.active() == 0; }));
+  EXPECT_GE(heartbeats, 2);
+  s.send(BoltFrame::request(2).bytes());
+  EXPECT_EQ(read_answer(s).content, "two");
+}
+
+// --- limits ---
+
+TEST_F(Pools, RequestsOverTheLimitAreRefused) {
+  Gate gate;
+  ScriptedBackend backend(gate.http());
+  serve("http1", backend.address(), ", limits: {requests: 2}");
+  auto held = get_from(2);
+  ASSERT_TRUE(eventually([&] { return gate.waiting() == 2; }));
+  auto refused = get_from(1);
+  EXPECT_EQ(refused[0].read_response().status, 503);
+  EXPECT_TRUE(server().becomes(1, kOverflows, {"limit=\"requests\""}));
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"request_overflow\""}));
+  gate.open();
+  for (TestSocket& c : held) EXPECT_EQ(c.read_response().status, 200);
+  EXPECT_EQ(get_from(1)[0].read_response().status, 200) << "the units came back";
+}
+
+TEST_F(Pools, ConnectionsOverTheLimitMakeRequestsWaitAndPendingOnesOverTheirsAreRefused) {
+  Gate gate;
+  ScriptedBackend backend(gate.http());
+  serve("http1", backend.address(), ", limits: {connections: 1, pending_requests: 2}");
+  auto first = get_from(1);
+  ASSERT_TRUE(eventually([&] { return gate.waiting() == 1; }));
+  auto waiting = get_from(2);
+  EXPECT_TRUE(server().becomes(2, "dragoman_cluster_requests_pending"));
+  auto refused = get_from(1);
+  EXPECT_EQ(refused[0].read_response().status, 503);
+  EXPECT_TRUE(server().becomes(1, kOverflows, {"limit=\"pending_requests\""}));
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"pending_overflow\""}));
+  EXPECT_GE(server().metric(kOverflows, {"limit=\"connections\""}), 1);
+  gate.open();
+  EXPECT_EQ(first[0].read_response().status, 200);
+  for (TestSocket& c : waiting) EXPECT_EQ(c.read_response().status, 200);
+  EXPECT_EQ(backend.connections(), 1);
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_requests_pending"));
+}
+
+TEST_F(Pools, AClientThatLeavesGivesItsPlaceInTheQueueBack) {
+  Gate gate;
+  ScriptedBackend backend(gate.http());
+  serve("http1", backend.address(), ", limits: {connections: 1, pending_requests: 1}");
+  auto first = get_from(1);
+  ASSERT_TRUE(eventually([&] { return gate.waiting() == 1; }));
+  {
+    auto leaver = get_from(1);
+    ASSERT_TRUE(server().becomes(1, "dragoman_cluster_requests_pending"));
+    leaver[0].reset();
+    ASSERT_TRUE(server().becomes(0, "dragoman_cluster_requests_pending"));
+  }
+  auto next = get_from(1);
+  ASSERT_TRUE(server().becomes(1, "dragoman_cluster_requests_pending"));
+  gate.open();
+  EXPECT_EQ(first[0].read_response().status, 200);
+  EXPECT_EQ(next[0].read_response().status, 200);
+}
+
+TEST_F(Pools, ListenerConnectionsOverTheLimitAreClosedAtOnce) {
+  ScriptedBackend backend(scripts::http("x"));
+  serve("http1", backend.address(), "", ", connections_max: 2");
+  TestSocket one = connect(), two = connect();
+  ASSERT_TRUE(server().becomes(2, "dragoman_listener_connections_active"));
+  TestSocket three = connect();
+  EXPECT_TRUE(three.closed_by_peer());
+  EXPECT_TRUE(server().becomes(1, "dragoman_listener_connections_rejected_total"));
+  EXPECT_TRUE(server().becomes(1, "dragoman_listener_limit_hits_total", {"limit=\"connections\""}));
+  one.close();
+  EXPECT_TRUE(server().becomes(1, "dragoman_listener_connections_active"));
+  EXPECT_EQ(get_from(1)[0].read_response().body, "x");
+}
+
+TEST_F(Pools, TheWorkersConnectionsAreCounted) {
+  Gate gate;
+  ScriptedBackend backend(gate.http());
+  serve("http1", backend.address(), ", pool: {idle_timeout: 60s}");
+  {
+    auto clients = get_from(2);
+    ASSERT_TRUE(eventually([&] { return gate.waiting() == 2; }));
+    gate.open();
+    for (TestSocket& c : clients) EXPECT_EQ(c.read_response().body, "open");
+    EXPECT_TRUE(server().becomes(4, "dragoman_worker_connections_active")) << "two on each side";
+  }
+  EXPECT_TRUE(server().becomes(2, "dragoman_worker_connections_active"));
+}
+
+}  // namespace
+}  // namespace dragoman::testing
