@@ -54,7 +54,6 @@ bool ServerCodec::begin(Bytes in, size_t& used) {
   if (discard_left_) {
     used = std::min<size_t>(in.size(), discard_left_);
     discard_left_ -= static_cast<uint32_t>(used);
-    if (!discard_left_ && draining_) finish();
     return true;
   }
   bool ok = skip_empty_lines(in, used);
@@ -130,8 +129,9 @@ void ServerCodec::fail(Reason reason) {
 
 void ServerCodec::drain() {
   Scope scope(*this);
+  // The next answer says Connection: close. Until then the client may send a request at any moment, so an idle
+  // connection is not finished: its owner waits for silence.
   draining_ = true;
-  if (!current_ && !discard_left_ && stash_.empty()) finish();
 }
 
 // Settles whether the connection goes on after this answer.
@@ -212,7 +212,6 @@ void ServerCodec::after_release(Http1Exchange& x) {
   if (x.writing != Writing::kDone) return break_connection(Reason::kInternal, "request released without an answer");
   if (x.close_after) return finish();
   if (x.reading != Reading::kDone) discard_left_ = static_cast<uint32_t>(x.read_left);  // at most kDrainBytes
-  if (draining_ && !discard_left_ && stash_.empty()) return finish();
   pump();
 }
 

@@ -8,6 +8,11 @@ namespace dragoman {
 
 void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
   std::vector<std::unique_ptr<Entry>> next;
+  // A cluster that only changed its settings starts with what its names meant before.
+  std::map<std::string, std::vector<Address>> known;
+  for (const auto& e : entries_)
+    for (const auto& [key, name] : e->names)
+      if (!name.addresses.empty()) known[key] = name.addresses;
   for (const auto& cluster : clusters) {
     auto it = std::find_if(entries_.begin(), entries_.end(),
                            [&](const auto& e) { return e && e->cluster == cluster; });
@@ -20,7 +25,13 @@ void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters
     entry->owner = this;
     entry->refresh.bind<&Entry::on_refresh>(loop_.timers(), entry.get());
     for (const config::Endpoint& e : cluster->settings.endpoints)
-      if (!Address::parse(e.address.text())) entry->names[e.address.text()];
+      if (const std::string key = e.address.text(); !Address::parse(key)) {
+        Name& name = entry->names[key];
+        if (auto old = known.find(key); old != known.end()) {
+          name.addresses = old->second;
+          name.tried = true;
+        }
+      }
     publish(*entry, false);
     if (!entry->names.empty()) resolve(*entry);
     next.push_back(std::move(entry));

@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <ctime>
@@ -139,13 +141,13 @@ bool Server::start(const Loaded& loaded) {
   }
   metrics_.config_reloads.inc(CheckResult::kSuccess);
 
+  if (options_.watch_file && options_.config_text.empty() && options_.config_path != "-")
+    watch_ = FileWatch::create(loop_, options_.config_path, [this] { reload(); });
   if (!options_.handle_signals) return true;
   signals_.push_back(SignalWatch::create(loop_, SIGTERM, [this] { on_terminate(); }));
   signals_.push_back(SignalWatch::create(loop_, SIGINT, [this] { on_terminate(); }));
   signals_.push_back(SignalWatch::create(loop_, SIGHUP, [this] { reload(); }));
   signals_.push_back(SignalWatch::create(loop_, SIGUSR1, [this] { reopen_logs(); }));
-  if (options_.watch_file && options_.config_text.empty() && options_.config_path != "-")
-    watch_ = FileWatch::create(loop_, options_.config_path, [this] { reload(); });
   return true;
 }
 
@@ -162,11 +164,13 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   for (size_t i = 0; i < next->listeners.size(); ++i) {
     const config::Listener& settings = next->listeners[i]->settings;
     auto it = open_.find(settings.name);
-    if (it != open_.end() && it->second.wanted == settings.address && it->second.backlog == settings.backlog) {
+    const bool same_address = it != open_.end() && it->second.wanted == settings.address;
+    // Another protocol gets sockets of its own, so that open connections end with the one they began with.
+    if (same_address && it->second.backlog == settings.backlog && it->second.protocol == settings.protocol) {
       open[settings.name] = it->second;
       continue;
     }
-    auto address = Address::parse(settings.address.text());
+    auto address = same_address ? Result<Address>(it->second.bound) : Address::parse(settings.address.text());
     if (!address) {
       errors.push_back("listeners: " + settings.name + ": " + address.error());
       continue;
@@ -182,7 +186,7 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
       if (w == 0) bound = bound_address(*fd);
       sockets[w].push_back({i, *fd});
     }
-    open[settings.name] = {settings.address, settings.backlog, bound};
+    open[settings.name] = {settings.address, settings.backlog, settings.protocol, bound};
   }
   if (!errors.empty()) {
     for (auto& per_worker : sockets)
@@ -214,9 +218,12 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   metrics_.config_last_success_seconds.set(static_cast<int64_t>(std::time(nullptr)));
 
   auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  auto applied = std::make_shared<std::promise<void>>();
+  applied_ = applied->get_future();
   for (size_t w = 0; w < workers_.size(); ++w) {
-    workers_[w]->apply(next, std::move(sockets[w]), [this, left] {
+    workers_[w]->apply(next, std::move(sockets[w]), [this, left, applied] {
       if (left->fetch_sub(1) == 1) {
+        applied->set_value();
         loop_.post([this] {
           if (state_ != State::kStarting) return;
           state_ = State::kServing;
@@ -264,6 +271,8 @@ AdminAnswer Server::apply(Loaded loaded) {
       config_source_ = std::move(result.source);
       set_log_level(to_log_level(next.log.level));
       registry_->set_series_max(next.metrics.series_max);
+      // Workers never wait for this thread, so this is a few microseconds; whoever asked for the reload then sees it everywhere.
+      applied_.wait_for(std::chrono::seconds(1));
       text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
     } else {
       ok = false;

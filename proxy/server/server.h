@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,6 +50,7 @@ class Server final : private AdminBackend {
   struct OpenListener {
     config::Address wanted;
     uint32_t backlog;
+    std::string protocol;
     Address bound;
   };
 
@@ -110,6 +112,7 @@ class Server final : private AdminBackend {
   std::shared_ptr<TlsIdentity> admin_tls_;
   std::vector<std::unique_ptr<SignalWatch>> signals_;
   std::unique_ptr<FileWatch> watch_;
+  std::future<void> applied_;  // every worker has the last published configuration
   size_t drained_workers_ = 0;
   uint64_t started_ms_ = 0;
   WorkerLeaks leaks_;

@@ -123,6 +123,7 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       tls = *made;
     }
     next->clusters.push_back(std::make_shared<SharedCluster>(settings, std::move(protocol), workers, std::move(tls)));
+    if (old) next->clusters.back()->inherit(**old);
   }
 
   for (const config::Listener& settings : config.listeners) {

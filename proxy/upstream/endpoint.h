@@ -22,6 +22,13 @@ class SharedEndpoint {
   const std::string& name() const { return name_; }
   uint32_t weight() const { return weight_; }
 
+  /// Starts with what is known of the same address under earlier settings. `checked`: active checks go on, so their last
+  /// verdict counts until the next.
+  void inherit(const SharedEndpoint& earlier, bool checked) {
+    if (checked) set_active_healthy(earlier.active_healthy());
+    eject_until(earlier.ejected_until_ms_.load(std::memory_order_relaxed));
+  }
+
   bool active_healthy() const { return healthy_.load(std::memory_order_relaxed); }
   void set_active_healthy(bool healthy) { healthy_.store(healthy, std::memory_order_relaxed); }
 

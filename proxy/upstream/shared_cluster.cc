@@ -17,13 +17,26 @@ std::shared_ptr<const EndpointSet> SharedCluster::set_endpoints(
     if (it != old.end()) {
       next->endpoints.push_back(*it);
     } else {
-      next->endpoints.push_back(std::make_shared<SharedEndpoint>(address, address.to_string(), weight));
+      auto fresh = std::make_shared<SharedEndpoint>(address, address.to_string(), weight);
+      for (const auto* list : {&old, earlier_ ? &earlier_->endpoints : nullptr}) {
+        if (!list) continue;
+        auto same = std::find_if(list->begin(), list->end(), [&](const auto& e) { return e->address() == address; });
+        if (same == list->end()) continue;
+        fresh->inherit(**same, list == &old ? settings.health_check.has_value() : earlier_checked_);
+        break;
+      }
+      next->endpoints.push_back(std::move(fresh));
       changed = true;
     }
   }
   if (!changed) return nullptr;
   endpoints_ = next;
   return next;
+}
+
+void SharedCluster::inherit(const SharedCluster& earlier) {
+  earlier_ = earlier.endpoints();
+  earlier_checked_ = settings.health_check && earlier.settings.health_check;
 }
 
 bool SharedCluster::maybe_eject(SharedEndpoint& endpoint, uint64_t now_ms) {

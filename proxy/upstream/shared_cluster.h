@@ -50,6 +50,10 @@ class SharedCluster {
   /// changed. Control thread.
   std::shared_ptr<const EndpointSet> set_endpoints(const std::vector<std::pair<Address, uint32_t>>& wanted);
 
+  /// Takes over the health of endpoints that `earlier`, the cluster of the same name before a reload, had too. Control thread, before
+  /// the first set_endpoints().
+  void inherit(const SharedCluster& earlier);
+
   /// Ejects `endpoint` for repeated failures unless too many are ejected already. Returns true when it was ejected
   /// now. Any worker.
   bool maybe_eject(SharedEndpoint& endpoint, uint64_t now_ms);
@@ -58,6 +62,8 @@ class SharedCluster {
   mutable std::mutex mutex_;
   std::shared_ptr<const Protocol> protocol_;
   std::shared_ptr<const EndpointSet> endpoints_;
+  std::shared_ptr<const EndpointSet> earlier_;  // see inherit()
+  bool earlier_checked_ = false;
 };
 
 }  // namespace dragoman

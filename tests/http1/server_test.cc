@@ -312,12 +312,13 @@ TEST_F(Http1Server, AnUnreadBodyThatIsLongEndsTheConnection) {
   }
 }
 
-TEST_F(Http1Server, DrainWaitsForAShortBodyToo) {
+TEST_F(Http1Server, DrainBehindAShortBodyTellsTheNextRequest) {
   c->feed("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
   answer(0);
   c->codec->drain();
+  c->feed("hello" + kGet);
   EXPECT_EQ(c->events.finished, 0);
-  c->feed("hello");
+  answer(1);
   EXPECT_EQ(c->events.finished, 1);
 }
 
@@ -591,6 +592,10 @@ TEST_F(Http1Server, DrainSaysClose) {
 
   c = std::make_unique<Http1Connection>(Role::kServer);
   c->codec->drain();
+  EXPECT_EQ(c->events.finished, 0) << "the client was not told anything yet: a request may be on its way";
+  c->feed(kGet);
+  answer(0);
+  EXPECT_EQ(out(), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
   EXPECT_EQ(c->events.finished, 1);
 
   c = std::make_unique<Http1Connection>(Role::kServer);

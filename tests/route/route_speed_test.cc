@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "tests/route/allocation_count.h"
+#include "tests/support/allocation_count.h"
 #include "tests/route/route_support.h"
 
 namespace dragoman::test {
@@ -40,7 +40,7 @@ void measure(const Workload& w) {
     ASSERT_EQ(matched(*table, *heads[i]), std::to_string(i * 7919 % kRoutes)) << w.what;
 
   double best = 1e12;
-  size_t before = allocation_count();
+  size_t before = testing::allocation_count();
   for (int round = 0; round < 7; ++round) {
     auto start = std::chrono::steady_clock::now();
     for (const auto& head : heads)
@@ -48,7 +48,7 @@ void measure(const Workload& w) {
     std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
     best = std::min(best, took.count() / static_cast<double>(heads.size()));
   }
-  EXPECT_EQ(allocation_count(), before) << w.what << ": a match allocates";
+  EXPECT_EQ(testing::allocation_count(), before) << w.what << ": a match allocates";
   std::printf("%-40s %7.0f ns per match among %d routes\n", w.what, best, kRoutes);
   EXPECT_LT(best, kLimitNs) << w.what;
 }

@@ -1,4 +1,4 @@
-#include "tests/route/allocation_count.h"
+#include "tests/support/allocation_count.h"
 
 #include <atomic>
 #include <cstdlib>
@@ -6,10 +6,11 @@
 
 namespace {
 std::atomic<size_t> count{0};
+thread_local bool counted = true;
 }  // namespace
 
 void* operator new(size_t n, const std::nothrow_t&) noexcept {
-  ++count;
+  if (counted) ++count;
   return std::malloc(n);
 }
 void* operator new(size_t n) {
@@ -19,8 +20,9 @@ void* operator new(size_t n) {
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, size_t) noexcept { std::free(p); }
 
-namespace dragoman::test {
+namespace dragoman::testing {
 
 size_t allocation_count() { return count; }
+void count_allocations(bool on) { counted = on; }
 
-}  // namespace dragoman::test
+}  // namespace dragoman::testing

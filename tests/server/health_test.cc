@@ -1,0 +1,164 @@
+// Active health checks of all three kinds, passive ejection with real traffic, weighted clusters, names.
+#include <gtest/gtest.h>
+
+#include "tests/server/server_support.h"
+
+namespace dragoman::testing {
+namespace {
+
+const char kHealthy[] = "dragoman_cluster_endpoints_healthy";
+const char kChecks[] = "dragoman_cluster_health_checks_total";
+
+class Health : public ServerTest {
+ protected:
+  void serve(const std::string& protocol, const std::string& endpoints, const std::string& cluster) {
+    TestServer::Options options;
+    options.workers = 1;
+    start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: $P, cluster: c}]\n"
+                  "clusters: [{name: c, endpoints: [$UP], $CLUSTER}]\n",
+                  {{"P", protocol}, {"UP", endpoints}, {"CLUSTER", cluster}}),
+          options);
+  }
+  HttpMessage get() {
+    TestSocket s = connect();
+    s.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    return s.read_response();
+  }
+};
+
+const char kFast[] = "interval: 100ms, timeout: 80ms, healthy_threshold: 2, unhealthy_threshold: 2, jitter: 0";
+
+TEST_F(Health, TcpChecksTakeOutWhatDoesNotAnswerAndBringItBack) {
+  ScriptedBackend good(scripts::http("good"));
+  uint16_t port = 0;
+  {
+    RefusingPort nobody;
+    port = nobody.port();
+    serve("http1", "'" + good.address() + "', '" + nobody.address() + "'",
+          "panic_threshold: 0, health_check: {type: tcp, " + std::string(kFast) + "}");
+    EXPECT_TRUE(server().becomes(1, kHealthy));
+    for (int i = 0; i < 6; ++i) EXPECT_EQ(get().body, "good");
+    EXPECT_GE(server().metric(kChecks, {"result=\"failure\""}), 2);
+    EXPECT_GE(server().metric(kChecks, {"result=\"success\""}), 1);
+  }
+  ScriptedBackend::Options at;
+  at.port = port;
+  ScriptedBackend back({scripts::http("back")}, at);
+  EXPECT_TRUE(server().becomes(2, kHealthy));
+  EXPECT_TRUE(eventually([&] { return get().body == "back"; }));
+}
+
+TEST_F(Health, HttpChecksLookAtPathHostAndStatus) {
+  std::atomic<int> status{200};
+  std::mutex mutex;
+  std::string seen;
+  ScriptedBackend backend(scripts::http([&](const HttpMessage& m) {
+    if (m.target != "/healthz") return http_ok("work");
+    std::lock_guard lock(mutex);
+    seen = m.method + " " + m.header("host");
+    return "HTTP/1.1 " + std::to_string(status) + " X\r\ncontent-length: 0\r\n\r\n";
+  }));
+  serve("http1", "'" + backend.address() + "'",
+        "panic_threshold: 0, health_check: {type: http, path: /healthz, host: checked.example, expect: ['200-299', 418], " +
+            std::string(kFast) + "}");
+  EXPECT_TRUE(eventually([&] { return server().metric(kChecks, {"result=\"success\""}) >= 2; }));
+  EXPECT_EQ(get().body, "work");
+  {
+    std::lock_guard lock(mutex);
+    EXPECT_EQ(seen, "GET checked.example");
+  }
+  status = 500;
+  EXPECT_TRUE(server().becomes(0, kHealthy));
+  EXPECT_EQ(get().status, 503);
+  EXPECT_TRUE(server().becomes(1, "dragoman_request_reasons_total", {"reason=\"no_healthy_upstream\""}));
+  status = 418;
+  EXPECT_TRUE(server().becomes(1, kHealthy));
+  EXPECT_EQ(get().body, "work");
+}
+
+TEST_F(Health, HeartbeatChecksSpeakTheProtocol) {
+  std::atomic<bool> answer{true};
+  ScriptedBackend backend([&](TestSocket& s) {
+    while (true) {
+      const std::string frame = s.read_bolt();
+      if (frame.empty()) return;
+      BoltFrame f = BoltFrame::response(bolt_id(frame), "x");
+      if (frame.substr(2, 2) == be(0, 2)) {
+        if (!answer) continue;
+        f.command = 0;
+        f.class_name.clear();
+        f.content.clear();
+      }
+      s.send(f.bytes());
+    }
+  });
+  serve("bolt", "'" + backend.address() + "'", "panic_threshold: 0, health_check: {type: heartbeat, " + std::string(kFast) + "}");
+  EXPECT_TRUE(eventually([&] { return server().metric(kChecks, {"result=\"success\""}) >= 2; }));
+  answer = false;
+  EXPECT_TRUE(server().becomes(0, kHealthy));
+  TestSocket s = connect();
+  s.send(BoltFrame::request(1).bytes());
+  const std::string refused = s.read_bolt();
+  ASSERT_GE(refused.size(), 12u);
+  EXPECT_NE(refused.substr(10, 2), be(0, 2));
+  answer = true;
+  EXPECT_TRUE(server().becomes(1, kHealthy));
+  s.send(BoltFrame::request(2).bytes());
+  EXPECT_TRUE(s.read_bolt().ends_with("x"));
+}
+
+TEST_F(Health, AnEndpointThatKeepsFailingIsEjectedAndComesBack) {
+  std::atomic<bool> fail{true};
+  std::atomic<int> bad_requests{0};
+  ScriptedBackend good(scripts::http("good"));
+  ScriptedBackend bad([&](TestSocket& s) {
+    if (!s.read_request().complete) return;
+    ++bad_requests;
+    if (fail) return s.reset();
+    s.send(http_ok("better"));
+    s.wait_end();
+  });
+  serve("http1", "'" + good.address() + "', '" + bad.address() + "'",
+        "panic_threshold: 0, outlier: {consecutive_failures: 3, ejection_time: 500ms, max_ejection_percent: 50}");
+  int failed = 0;
+  for (int i = 0; i < 20; ++i) failed += get().status != 200;
+  EXPECT_EQ(failed, 3);
+  EXPECT_EQ(bad_requests, 3);
+  EXPECT_EQ(server().metric("dragoman_cluster_ejections_total"), 1);
+  EXPECT_EQ(server().metric("dragoman_cluster_endpoints_ejected"), 1);
+  EXPECT_NE(server().admin("GET", "/clusters?format=json").body.find("ejected"), std::string::npos);
+  fail = false;
+  EXPECT_TRUE(eventually([&] { return get().body == "better"; }));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_endpoints_ejected"));
+}
+
+TEST_F(Health, WeightedClustersShareAsConfigured) {
+  ScriptedBackend a(scripts::http("a")), b(scripts::http("b"));
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: r}]\n"
+                "routes: [{name: r, routes: [{match: {prefix: /}, clusters: [{name: a, weight: 9}, {name: b, weight: 1}]}]}]\n"
+                "clusters: [{name: a, endpoints: ['$A']}, {name: b, endpoints: ['$B']}]\n",
+                {{"A", a.address()}, {"B", b.address()}}),
+        options);
+  TestSocket s = connect();
+  std::map<std::string, int> count;
+  for (int i = 0; i < 1000; ++i) {
+    s.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    ++count[s.read_response().body];
+  }
+  EXPECT_EQ(count["a"] + count["b"], 1000);
+  EXPECT_NEAR(count["b"], 100, 60);
+}
+
+TEST_F(Health, NamesAreLookedUpAndAFailedLookupKeepsWhatIsKnown) {
+  ScriptedBackend backend(scripts::http("named"));
+  serve("http1", "'localhost:" + std::to_string(backend.port()) + "', 'no-such-name.invalid:80'",
+        "dns: {refresh: 1s}, outlier: {}, panic_threshold: 0");
+  EXPECT_TRUE(eventually([&] { return server().admin("GET", "/ready").status == 200; }, 30'000));
+  EXPECT_TRUE(eventually([&] { return get().body == "named"; }));
+  EXPECT_NE(server().admin("GET", "/clusters").body.find("127.0.0.1:" + std::to_string(backend.port())), std::string::npos);
+}
+
+}  // namespace
+}  // namespace dragoman::testing

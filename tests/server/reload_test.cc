@@ -1,0 +1,230 @@
+// Reloads: all or nothing, nothing lost, and what must change does.
+#include <gtest/gtest.h>
+
+#include "tests/server/server_support.h"
+
+namespace dragoman::testing {
+namespace {
+
+const char kReloads[] = "dragoman_config_reloads_total";
+
+class Reload : public ServerTest {
+ protected:
+  TempDir dir_;
+  ScriptedBackend http_{scripts::http("hello")};
+  ScriptedBackend bolt_{scripts::bolt()};
+
+  TestServer& serve(const std::string& yaml, int workers = 2) {
+    TestServer::Options options;
+    options.file = dir_.file("dragoman.yaml");
+    options.workers = workers;
+    return start(yaml, options);
+  }
+  std::string config(const std::string& cluster_extra = "", const std::string& route = "") {
+    return fill_in("listeners:\n"
+                   "  - {name: in, address: '127.0.0.1:0', protocol: http1, routes: web}\n"
+                   "  - {name: rpc, address: '127.0.0.1:0', protocol: bolt, cluster: bolt}\n"
+                   "routes:\n"
+                   "  - name: web\n"
+                   "    routes:\n"
+                   "$ROUTE"
+                   "      - {match: {prefix: /}, cluster: http}\n"
+                   "clusters:\n"
+                   "  - {name: http, endpoints: ['$HTTP']$EXTRA}\n"
+                   "  - {name: bolt, endpoints: ['$BOLT']$EXTRA}\n",
+                   {{"ROUTE", route}, {"EXTRA", cluster_extra}, {"HTTP", http_.address()}, {"BOLT", bolt_.address()}});
+  }
+  HttpMessage get(const std::string& path = "/x") {
+    TestSocket s = connect();
+    s.send("GET " + path + " HTTP/1.1\r\nhost: a\r\n\r\n");
+    return s.read_response();
+  }
+  HttpMessage reload() { return server().admin("POST", "/reload"); }
+};
+
+TEST_F(Reload, PostReloadTakesTheNewFileAndAChangedFileIsTakenByItself) {
+  // The admin order and the watch both see the change; either way the last file wins.
+  serve(config());
+  EXPECT_EQ(get("/new").body, "hello");
+  server().write_file(config("", "      - {match: {path: /new}, direct_response: {status: 200, body: v2}}\n"));
+  HttpMessage answer = reload();
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  EXPECT_EQ(get("/new").body, "v2");
+  server().write_file(config("", "      - {match: {path: /new}, direct_response: {status: 200, body: v3}}\n"));
+  EXPECT_TRUE(eventually([&] { return get("/new").body == "v3"; })) << "the watch";
+  EXPECT_GE(server().metric(kReloads, {"result=\"success\""}), 3);
+  EXPECT_GE(server().metric("dragoman_config_generation"), 3);
+}
+
+TEST_F(Reload, ABadFileLeavesEverythingAsItWasAndMovesAMetric) {
+  serve(config("", "      - {match: {path: /v}, direct_response: {status: 200, body: good}}\n"));
+  const double generation = server().metric("dragoman_config_generation");
+  RefusingPort port;
+  const std::string bad[] = {
+      "listeners: [{name: in, adress: x}]\n",                                       // unknown key
+      config() + "  - {name: http, endpoints: ['127.0.0.1:1']}\n",                  // the name twice
+      "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: gone}]\n",  // dangling
+      "listeners: [\n",                                                             // no YAML
+      "",
+      "listeners:\n"  // an address that can't be bound, after one that can
+      "  - {name: fresh, address: '127.0.0.1:0', protocol: http1, cluster: http}\n"
+      "  - {name: in, address: '203.0.113.1:80', protocol: http1, cluster: http}\n"
+      "clusters: [{name: http, endpoints: ['127.0.0.1:1']}]\n",
+  };
+  double failures = 0;
+  for (const std::string& yaml : bad) {
+    SCOPED_TRACE(yaml);
+    server().write_file(yaml);
+    HttpMessage answer = reload();
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_FALSE(answer.body.empty());
+    EXPECT_EQ(get("/v").body, "good");
+    EXPECT_EQ(server().metric("dragoman_config_generation"), generation);
+    EXPECT_GE(server().metric(kReloads, {"result=\"failure\""}), ++failures);
+    EXPECT_EQ(server().admin("GET", "/ready").status, 200);
+  }
+  EXPECT_EQ(server().port("fresh"), 0);
+}
+
+TEST_F(Reload, AWrongFirstFileEndsTheStartWithCode1) {
+  for (const char* yaml : {"listeners: [{name: in}]\n",
+                           "listeners: [{name: in, address: '203.0.113.1:80', protocol: http1, cluster: c}]\n"
+                           "clusters: [{name: c, endpoints: ['127.0.0.1:1']}]\n"}) {
+    ::testing::internal::CaptureStderr();
+    TestServer server(yaml);
+    EXPECT_FALSE(server.serving());
+    server.stop();
+    EXPECT_EQ(server.exit_code(), 1);
+    EXPECT_NE(::testing::internal::GetCapturedStderr(), "");
+    EXPECT_TRUE(server.leaks().none());
+  }
+}
+
+TEST_F(Reload, OpenConnectionsLiveOnAndSeeTheNewRoutes) {
+  serve(config());
+  TestSocket s = connect();
+  s.send("GET /new HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_EQ(s.read_response().body, "hello");
+  server().write_file(config("", "      - {match: {path: /new}, direct_response: {status: 200, body: v2}}\n"));
+  ASSERT_EQ(reload().status, 200);
+  s.send("GET /new HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_EQ(s.read_response().body, "v2");
+  EXPECT_EQ(server().metric("dragoman_listener_connections_total", {"listener=\"in\""}), 1);
+}
+
+TEST_F(Reload, AClusterThatOnlyChangedItsSettingsServesThoseWhoWait) {
+  // A request waits for a connection while its cluster is replaced.
+  std::promise<void> accept_now;
+  auto go = accept_now.get_future().share();
+  ScriptedBackend slow([go](TestSocket& s) {
+    go.wait();
+    scripts::http("patient")(s);
+  });
+  auto yaml = [&](const char* timeout) {
+    return fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+                   "clusters: [{name: c, endpoints: ['$UP'], connect_timeout: $T, limits: {connections: 1}}]\n",
+                   {{"UP", slow.address()}, {"T", timeout}});
+  };
+  serve(yaml("1s"), 1);
+  TestSocket first = connect(), second = connect();
+  first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  ASSERT_TRUE(server().becomes(1, "dragoman_cluster_requests_active"));
+  second.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  ASSERT_TRUE(server().becomes(1, "dragoman_cluster_requests_pending"));
+  server().write_file(yaml("2s"));
+  ASSERT_EQ(reload().status, 200);
+  accept_now.set_value();
+  EXPECT_EQ(first.read_response().body, "patient");
+  EXPECT_EQ(second.read_response().body, "patient");
+}
+
+TEST_F(Reload, AClusterWithANameKeepsItsAddressesWhenItsSettingsChange) {
+  auto yaml = [&](const char* timeout) {
+    return fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+                   "clusters: [{name: c, endpoints: ['localhost:$PORT'], connect_timeout: $T}]\n",
+                   {{"PORT", std::to_string(http_.port())}, {"T", timeout}});
+  };
+  serve(yaml("1s"), 1);
+  ASSERT_TRUE(eventually([&] { return server().admin("GET", "/ready").status == 200; }));
+  ASSERT_TRUE(eventually([&] { return get().body == "hello"; }));
+  for (int i = 2; i < 30; ++i) {
+    server().write_file(yaml((std::to_string(i) + "s").c_str()));
+    ASSERT_EQ(reload().status, 200);
+    ASSERT_EQ(get().body, "hello") << "reload " << i << " must not wait for a lookup";
+  }
+}
+
+TEST_F(Reload, AListenerMayChangeItsProtocolWhileConnectionsAreOpen) {
+  auto yaml = [&](const char* protocol, const ScriptedBackend& up) {
+    return fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: $P, cluster: c}]\n"
+                   "clusters: [{name: c, endpoints: ['$UP']}]\n",
+                   {{"P", protocol}, {"UP", up.address()}});
+  };
+  serve(yaml("http1", http_));
+  const uint16_t port = server().port("in");
+  TestSocket old = connect();
+  old.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_EQ(old.read_response().body, "hello");
+  std::vector<TestSocket> open;
+  for (const char* protocol : {"bolt", "tcp", "http1", "tcp", "bolt"}) {
+    SCOPED_TRACE(protocol);
+    const bool is_bolt = protocol == std::string("bolt");
+    server().write_file(yaml(protocol, is_bolt ? bolt_ : http_));
+    HttpMessage done = reload();
+    ASSERT_EQ(done.status, 200) << done.body;
+    EXPECT_EQ(server().port("in"), port) << "the address did not change, so neither does the port";
+    TestSocket s = connect();
+    if (is_bolt) {
+      s.send(BoltFrame::request(1, "hi").bytes());
+      EXPECT_TRUE(s.read_bolt().ends_with("hi"));
+    } else {
+      s.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+      EXPECT_EQ(s.read_response().body, "hello");
+    }
+    open.push_back(std::move(s));  // over the next changes
+  }
+  EXPECT_TRUE(old.closed_by_peer()) << "it was drained";
+}
+
+TEST_F(Reload, RemovedListenersDrainAndNewOnesServe) {
+  serve(config());
+  const uint16_t rpc = server().port("rpc");
+  TestSocket s = TestSocket::connect(rpc);
+  s.send(BoltFrame::request(1, "one").bytes());
+  EXPECT_TRUE(s.read_bolt().ends_with("one"));
+  server().write_file(fill_in("listeners: [{name: other, address: '127.0.0.1:0', protocol: http1, cluster: http}]\n"
+                              "clusters: [{name: http, endpoints: ['$UP']}]\n",
+                              {{"UP", http_.address()}}));
+  ASSERT_EQ(reload().status, 200);
+  EXPECT_TRUE(s.closed_by_peer()) << "an idle connection ends after the grace";
+  EXPECT_TRUE(eventually([&] { return !TestSocket::connect(rpc).connected(); }));
+  TestSocket t = connect("other");
+  t.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_EQ(t.read_response().body, "hello");
+}
+
+TEST_F(Reload, ThousandTimesUnderLoadLosesNothing) {
+  serve(config());
+  Load web(Load::Kind::kHttp, server().port("in"), 3), rpc(Load::Kind::kBolt, server().port("rpc"), 3);
+  const int times = kSanitized ? 200 : 1000;
+  for (int i = 1; i <= times; ++i) {
+    // Every kind of change in turn: a route, the settings of the clusters, another listener.
+    std::string yaml = config(i % 3 == 0 ? ", connect_timeout: " + std::to_string(1000 + i) + "ms" : "",
+                              "      - {match: {path: /n" + std::to_string(i) + "}, direct_response: {status: 204}}\n");
+    if (i % 5 == 0) yaml += "  - {name: extra, endpoints: ['127.0.0.1:1']}\n";
+    server().write_file(yaml);
+    HttpMessage answer = reload();
+    ASSERT_EQ(answer.status, 200) << answer.body;
+  }
+  EXPECT_EQ(get("/n" + std::to_string(times)).status, 204);
+  web.stop();
+  rpc.stop();
+  EXPECT_EQ(web.failed(), 0) << web.first_failure();
+  EXPECT_EQ(rpc.failed(), 0) << rpc.first_failure();
+  EXPECT_GT(web.served(), times);
+  EXPECT_GT(rpc.served(), times);
+  EXPECT_GE(server().metric("dragoman_config_generation"), times);
+}
+
+}  // namespace
+}  // namespace dragoman::testing
