@@ -216,11 +216,11 @@ TEST_F(Http1Engine, ABodyThatWeHoldUpIsNotTooSlow) {
   const size_t n = 24 << 20;
   ScriptedBackend backend({[&](TestSocket& s) {
                             s.read_until("\r\n\r\n");
-                            sleep_ms(700);  // longer than the client may be silent
+                            sleep_ms(1500);  // longer than the client may be silent
                             s.send(http_ok(s.discard(n) == n ? "all" : "part"));
                           }},
                           {.receive_buffer_bytes = 64 << 10});
-  run(backend, "body_idle_timeout: 300ms");
+  run(backend, "body_idle_timeout: 1s");
   TestSocket s = connect();
   s.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(n) + "\r\n\r\n");
   EXPECT_TRUE(s.send(std::string(n, 'b')));
