@@ -12,8 +12,8 @@ namespace dragoman::testing {
 namespace {
 
 constexpr size_t kPiece = 64 << 10;
-/// What the process may grow by while a body passes. Sanitizers keep freed memory for a while.
-constexpr uint64_t kGrowthMax = (kSanitized ? 64 : 8) << 20;
+/// What the process may grow by while a body passes. Not looked at under sanitizers: they keep freed memory.
+constexpr uint64_t kGrowthMax = 8 << 20;
 /// What may be under way between a client that sends and a backend that does not read: the kernel's buffers of two
 /// connections (up to 4 MiB for the sender's side and 6 MiB for the receiver's) and our own.
 constexpr uint64_t kUnderWayMax = 24 << 20;
@@ -116,7 +116,7 @@ TEST_F(LargeBodies, Upload) {
     const uint64_t growth = growth_during([&] { sent = send_body(s, n, chunked); });
     EXPECT_TRUE(sent);
     EXPECT_EQ(s.read_response().body, "good");
-    EXPECT_LT(growth, kGrowthMax);
+    EXPECT_TRUE(kSanitized || growth < kGrowthMax) << growth;  // theirs is not the product's memory
     stop();
   }
 }
@@ -140,7 +140,7 @@ TEST_F(LargeBodies, Download) {
     bool good = false;
     const uint64_t growth = growth_during([&] { good = read_body(s, n, chunked); });
     EXPECT_TRUE(good);
-    EXPECT_LT(growth, kGrowthMax);
+    EXPECT_TRUE(kSanitized || growth < kGrowthMax) << growth;
     s.close();
     stop();
   }
@@ -174,7 +174,7 @@ TEST_F(LargeBodies, ABackendThatStopsReadingStopsTheClient) {
     }
   });
   EXPECT_LT(sent, kUnderWayMax);
-  EXPECT_LT(growth, kGrowthMax);
+  EXPECT_TRUE(kSanitized || growth < kGrowthMax) << growth;
   go_on = true;
   while (sent < (64 << 20)) {
     const std::string_view rest(piece.data(), std::min<uint64_t>(piece.size(), (64 << 20) - sent));
