@@ -32,6 +32,7 @@ inline constexpr Protocol kProtocols[] = {
     {.name = "http2", .http = true, .framed = false, .heartbeats = true, .goaway = true, .routes = true, .shared = true},
     {"bolt", false, true, true, true, true},
     {"dubbo", false, true, true, true, true},
+    {"tars", false, true, true, true, true},
     {"tcp", false, false, false, false, false},
 };
 

@@ -212,6 +212,7 @@ void FramedCodec::answer_partial(Reason reason) {
   dragoman_frame f{};
   f.size = sizeof f;
   f.want = options_.want;
+  f.from = from();
   int verdict = table_.probe(table_.context, conn(), head.data(), head.size(), &f);
   if (verdict != DRAGOMAN_FRAME || f.kind != DRAGOMAN_REQUEST) return;
   f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, head.size()));

@@ -141,6 +141,10 @@ class FramedCodec final : public ConnectionCodec {
   bool streams_requests() const { return role_ == Role::kClient && options_.mode != PoolMode::kMultiplex; }
   bool has_ids() const { return table_.id_len > 0 || table_.set_id; }
   void* conn() { return conn_.get(); }
+  uint32_t from() const {
+    if (options_.mode == PoolMode::kBound) return DRAGOMAN_FROM_UNKNOWN;
+    return role_ == Role::kServer ? DRAGOMAN_FROM_CLIENT : DRAGOMAN_FROM_SERVER;
+  }
   Reason by_role(Reason reason) const;
 
   size_t read_frame(const uint8_t* p, size_t n);

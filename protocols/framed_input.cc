@@ -115,6 +115,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   dragoman_frame f{};
   f.size = sizeof f;
   f.want = options_.want;
+  f.from = from();
   bool supported = true;
   switch (table_.probe(table_.context, conn(), p, n, &f)) {
     case DRAGOMAN_FRAME:
@@ -460,6 +461,8 @@ FramedExchange* FramedCodec::find_answered(const uint8_t* p, const dragoman_fram
           miss = CodecEvent::kOneWayAnswered;
           break;
         case Match::kHeartbeat:
+          if (count) on_heartbeat_ack(p, f);
+          return nullptr;
         case Match::kUnknown:
           break;
       }
@@ -479,7 +482,7 @@ void FramedCodec::on_heartbeat(const uint8_t* p, const dragoman_frame& f) {
   if (!table_.heartbeat_reply) return;
   if (make(nullptr, [&](uint8_t* out, uint64_t cap) {
         return table_.heartbeat_reply(table_.context, conn(), p, &f, out, cap);
-      }) != Answer::kMade)
+      }) == Answer::kFailed)
     return lie("codec: heartbeat reply failed");
   events_.on_event(CodecEvent::kHeartbeatAnswered);
 }

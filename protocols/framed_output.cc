@@ -162,6 +162,7 @@ bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_fram
   }
   now.size = sizeof now;
   now.want = was.want;
+  now.from = was.from;
   int verdict = table_.probe(table_.context, memory, bytes.data(), bytes.size(), &now);
   return verdict == DRAGOMAN_FRAME && !frame_fault(now) && now.kind == was.kind &&
          now.head_len == bytes.size() && is_unsized(now) == is_unsized(was) &&

@@ -125,8 +125,11 @@ typedef struct dragoman_frame {
   const char* reason;  /* literal, with MALFORMED / TOO_BIG / UNSUPPORTED */
   uint32_t want;       /* set by the host: what view() will be asked for, so that a head need be no longer than
                           that takes */
-  uint32_t reserved;   /* 0 */
+  uint32_t from;       /* set by the host: DRAGOMAN_FROM_*, for protocols whose answers look like requests */
 } dragoman_frame;
+
+/* Which side sent the bytes. A bound connection carries requests both ways: there it is unknown. */
+enum { DRAGOMAN_FROM_UNKNOWN = 0, DRAGOMAN_FROM_CLIENT = 1, DRAGOMAN_FROM_SERVER = 2 };
 
 /* Bits of `want`: what view() should give. A codec may give more, never less. Attributes come with the
  * headers. */
@@ -222,7 +225,8 @@ typedef struct dragoman_codec {
    * checksum). */
   int64_t (*edit)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
                   const dragoman_edit* edits, uint32_t count, uint8_t* out, uint64_t cap);
-  /* CAN_HEARTBEAT: a heartbeat with that id, and the answer to the peer's. */
+  /* CAN_HEARTBEAT: a heartbeat with that id, and the answer to the peer's (0 bytes: it takes none). An answer
+   * to ours may come as HEARTBEAT_ACK, or as a RESPONSE with its id. */
   int64_t (*heartbeat)(const void* context, void* conn, uint32_t variant, uint64_t id, uint8_t* out,
                        uint64_t cap);
   int64_t (*heartbeat_reply)(const void* context, void* conn, const uint8_t* head,

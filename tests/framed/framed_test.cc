@@ -443,9 +443,14 @@ TEST_F(Framed, OwnHeartbeatsAreMatched) {
   up.feed(ack.bytes());
   EXPECT_EQ(up.codec->heartbeats_missed(), 0u);
   EXPECT_EQ(up.events.count(CodecEvent::kHeartbeatAck), 2u);
-  // A response (not an ack) with a heartbeat's id is nobody's.
+  // Protocols without acks of their own answer with a response.
   up.feed(BoltFrame::response(ack.id).bytes());
-  EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
+  EXPECT_EQ(up.events.count(CodecEvent::kHeartbeatUnexpected), 3u);
+  EXPECT_TRUE(up.codec->heartbeat());
+  up.feed(BoltFrame::response(bolt_id(up.sink.take())).bytes());
+  EXPECT_EQ(up.codec->heartbeats_missed(), 0u);
+  EXPECT_EQ(up.events.count(CodecEvent::kHeartbeatAck), 3u);
+  EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 0u);
 }
 
 TEST_F(Framed, HeartbeatsSpeakTheConnectionsVariant) {

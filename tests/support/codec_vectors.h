@@ -109,11 +109,13 @@ class Asker {
   std::string with_id(std::string bytes, uint64_t id, uint32_t want = 7) {
     dragoman_frame f = frame(bytes, want);
     if (f.id_type == DRAGOMAN_ID_CODED) {
-      uint8_t number[8], out[8192];
+      uint8_t number[8];
       store_be<uint64_t>(number, id);
-      int64_t n = table_->set_id(table_->context, memory_.data(), data(bytes), &f, {number, 8}, out, sizeof out);
+      std::string out(bytes.size() + 64, '\0');
+      int64_t n = table_->set_id(table_->context, memory_.data(), data(bytes), &f, {number, 8},
+                                 reinterpret_cast<uint8_t*>(out.data()), out.size());
       EXPECT_GT(n, 0);
-      return std::string(reinterpret_cast<char*>(out), static_cast<size_t>(n)) + bytes.substr(f.head_len);
+      return out.substr(0, static_cast<size_t>(n)) + bytes.substr(f.head_len);
     }
     for (uint32_t i = 0; i < f.id_len; ++i, id >>= 8)
       bytes[f.id_offset + (f.id_type == DRAGOMAN_ID_BE ? f.id_len - 1 - i : i)] = static_cast<char>(id);
