@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "config/load.h"
+#include "config/protocols.h"
 
 namespace dragoman::config {
 namespace {
@@ -39,11 +40,20 @@ std::optional<std::string> environment(const std::string& name) {
   return std::nullopt;
 }
 
+// The lines of `file` that begin with `start`. PROTOCOLS stands for the names of all protocols.
 std::vector<std::string> comments(const std::string& file, const std::string& start) {
+  static constexpr std::string_view kProtocolNames = "PROTOCOLS";
+  std::string protocols;
+  for (const Protocol& p : kProtocols)
+    if (is_linked(p)) protocols += (protocols.empty() ? "" : ", ") + std::string(p.name);
   std::vector<std::string> all;
   std::istringstream lines(read(file));
-  for (std::string line; std::getline(lines, line);)
-    if (line.rfind(start, 0) == 0) all.push_back(line.substr(start.size()));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(start, 0) != 0) continue;
+    all.push_back(line.substr(start.size()));
+    if (size_t at = all.back().find(kProtocolNames); at != std::string::npos)
+      all.back().replace(at, kProtocolNames.size(), protocols);
+  }
   return all;
 }
 
