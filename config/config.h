@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -231,13 +232,42 @@ struct Buffer {
   bool operator==(const Buffer&) const = default;
 };
 
+/// The `protocol` of listeners that tell several apart by the first bytes of a connection.
+inline constexpr std::string_view kAutoProtocol = "auto";
+
+/// One protocol that a listener with protocol auto tells apart. Exactly one of cluster and routes is not empty.
+struct ListenerProtocol {
+  Position pos;
+  std::string protocol;  // a protocol, or "tls": passed on to `cluster` without being opened
+  std::string cluster;
+  std::string routes;
+  std::vector<std::string> sni;  // protocol tls: exact, or "*.suffix"; empty = any
+
+  bool operator==(const ListenerProtocol&) const = default;
+};
+
+enum class OnUnknown : uint8_t { kReject, kTcp };
+
+/// How protocol auto, and tls.mode permissive for tcp, look at the first bytes.
+struct Detect {
+  Position pos;
+  int64_t timeout_ms = 300;
+  uint64_t bytes_max = 8 << 10;
+  std::string silence = "unknown";  // "unknown", "wait", or one of the listener's protocols
+
+  bool operator==(const Detect&) const = default;
+};
+
 struct Listener {
   Position pos;
   std::string name;
   Address address;       // an IP literal; port 0 = any free port
-  std::string protocol;  // a row of config/protocols.h
-  std::string cluster;   // exactly one of cluster and routes is not empty
+  std::string protocol;  // a row of config/protocols.h, or kAutoProtocol
+  std::string cluster;   // exactly one of cluster and routes is not empty; protocol auto: where unknown bytes go
   std::string routes;
+  std::vector<ListenerProtocol> protocols;  // protocol auto only
+  OnUnknown on_unknown = OnUnknown::kReject;
+  Detect detect;
   uint32_t backlog = 4'096;
   uint32_t connections_max = 10'000;
   uint32_t accept_per_turn = 64;

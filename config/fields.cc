@@ -105,11 +105,19 @@ constexpr TextFormat kCiphers{.what = "a list of ciphers",
                               .detail = "in OpenSSL's notation"};
 
 
-bool is_http_listener(const Listener& listener) {
-  const Protocol* protocol = find_protocol(listener.protocol);
+bool is_http(std::string_view name) {
+  const Protocol* protocol = find_protocol(name);
   return protocol && protocol->http;
 }
-bool is_framed_listener(const Listener& listener) { return is_framed(listener.protocol); }
+template <bool (*Is)(std::string_view)>
+bool speaks(const Listener& listener) {
+  if (listener.protocol != kAutoProtocol) return Is(listener.protocol);
+  return std::any_of(listener.protocols.begin(), listener.protocols.end(),
+                     [](const ListenerProtocol& entry) { return entry.protocol != "tls" && Is(entry.protocol); });
+}
+bool is_http_listener(const Listener& listener) { return speaks<is_http>(listener); }
+bool is_framed_listener(const Listener& listener) { return speaks<is_framed>(listener); }
+bool is_auto_listener(const Listener& listener) { return listener.protocol == kAutoProtocol; }
 bool is_http_cluster(const Cluster& cluster) {
   const Protocol* protocol = find_protocol(cluster.protocol);
   return protocol && protocol->http;
@@ -401,6 +409,37 @@ In<ListenerRpc> listener_rpc_block() {
       });
 }
 
+In<ListenerProtocol> listener_protocol_block() {
+  return block<ListenerProtocol>(
+      "listener_protocol", "A protocol that is told from the others by the first bytes of a connection.",
+      {
+          field<&ListenerProtocol::protocol>(
+              "protocol", text(kProtocol),
+              "The protocol; tls passes TLS on to a cluster as it is, for listeners without tls of their own.")
+              .must(),
+          field<&ListenerProtocol::cluster>("cluster", text(kName), "The cluster that everything of it goes to."),
+          field<&ListenerProtocol::routes>("routes", text(kName), "The route table that decides; not for tls."),
+          field<&ListenerProtocol::sni>("sni", texts(kServerName, 1),
+                                        "Protocol tls: only hellos with one of these server names, exact or "
+                                        "\"*.suffix\"; left out, all that no other entry takes."),
+      },
+      {.groups = {{Pick::kExactlyOne, {"cluster", "routes"}}}});
+}
+
+In<Detect> detect_block() {
+  return block<Detect>(
+      "detect", "How long and how far the first bytes of a connection are looked at.",
+      {
+          field<&Detect::timeout_ms>("timeout", duration(10, kHour),
+                                     "How long to wait for bytes that tell. Clients that wait for the server to speak "
+                                     "first wait so long."),
+          field<&Detect::bytes_max>("bytes_max", size(16, 64 * kKiB), "How many bytes to look at."),
+          field<&Detect::silence>("silence", text(kProtocol),
+                                  "What a client that sent nothing in time gets: unknown (what on_unknown says), wait "
+                                  "(until idle_timeout), or one of the protocols."),
+      });
+}
+
 In<Listener> listener_block() {
   return block<Listener>(
       "listener", "An address that clients connect to, and where their requests go.",
@@ -414,11 +453,22 @@ In<Listener> listener_block() {
               .must(),
           field<&Listener::protocol>("protocol", text(kProtocol),
                                      "What clients speak: http1, http2, tcp, a framed RPC protocol that is built in "
-                                     "(dragoman codec list), or one of codecs. tcp relays bytes without looking "
+                                     "(dragoman codec list), one of codecs, or auto for several on one port. tcp relays "
+                                     "bytes without looking "
                                      "at them.")
               .must(),
-          field<&Listener::cluster>("cluster", text(kName), "The cluster that everything goes to."),
+          field<&Listener::cluster>("cluster", text(kName),
+                                    "The cluster that everything goes to; protocol auto: where unknown bytes go."),
           field<&Listener::routes>("routes", text(kName), "The route table that decides; not for tcp."),
+          field<&Listener::protocols>("protocols", list(listener_protocol_block(), 1),
+                                      "Protocol auto: what is told apart. Asked in this order.")
+              .where<Listener, is_auto_listener>(),
+          field<&Listener::on_unknown>("on_unknown", choice<OnUnknown>({"reject", "tcp"}),
+                                       "Protocol auto: what becomes of a connection that speaks none of the protocols: "
+                                       "closed, or relayed byte for byte to the cluster.")
+              .where<Listener, is_auto_listener>(),
+          field<&Listener::detect>("detect", detect_block(), "Protocol auto: how the first bytes are looked at.")
+              .where<Listener, is_auto_listener>(),
           field<&Listener::backlog>("backlog", whole(1, 65'535),
                                     "How many connections the kernel keeps waiting to be accepted; the "
                                     "kernel may cap it (somaxconn)."),
@@ -443,7 +493,7 @@ In<Listener> listener_block() {
               .where<Listener, is_framed_listener>(),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
       },
-      {.groups = {{Pick::kExactlyOne, {"cluster", "routes"}}}});
+      {.groups = {{Pick::kAtMostOne, {"cluster", "routes"}}}});
 }
 
 In<Match> match_block() {

@@ -20,6 +20,25 @@ Names names_of(const std::vector<T>& list) {
   return names;
 }
 
+/// One way from a listener to its clusters: what is spoken, and where it goes.
+struct Use {
+  std::string_view protocol;
+  const std::string* cluster;
+  const std::string* routes;
+  const void* owner;  // the block of these
+};
+
+std::vector<Use> uses_of(const Listener& listener) {
+  if (listener.protocol != kAutoProtocol) return {{listener.protocol, &listener.cluster, &listener.routes, &listener}};
+  std::vector<Use> uses;
+  for (const ListenerProtocol& entry : listener.protocols) {
+    const std::string_view spoken = entry.protocol == "tls" ? std::string_view("tcp") : entry.protocol;
+    uses.push_back({spoken, &entry.cluster, &entry.routes, &entry});
+  }
+  if (!listener.cluster.empty()) uses.push_back({"tcp", &listener.cluster, &listener.routes, &listener});
+  return uses;
+}
+
 /// Names are looked up often: references, reach of listeners.
 class Index {
  public:
@@ -36,16 +55,16 @@ class Index {
     const auto it = clusters_.find(name);
     return it == clusters_.end() ? -1 : static_cast<int>(it->second);
   }
-  /// Indices of the clusters that requests of `listener` may go to.
-  std::vector<int> reach(const Listener& listener) const {
+  /// Indices of the clusters that requests may go to.
+  std::vector<int> reach(const Use& use) const {
     std::vector<int> reached;
     std::unordered_set<int> seen;
     const auto add = [&](std::string_view name) {
       const int i = cluster(name);
       if (i >= 0 && seen.insert(i).second) reached.push_back(i);
     };
-    if (!listener.cluster.empty()) add(listener.cluster);
-    if (const RouteTable* routes = table(listener.routes)) {
+    if (!use.cluster->empty()) add(*use.cluster);
+    if (const RouteTable* routes = table(*use.routes)) {
       for_each_route(*routes, [&](const Route& route) {
         for (std::string_view name : route_clusters(route)) add(name);
       });
@@ -69,10 +88,12 @@ std::vector<ClusterProtocol> cluster_protocols(const Config& config, const Index
   std::vector<ClusterProtocol> protocols;
   for (const Cluster& cluster : config.clusters) protocols.push_back({cluster.protocol, nullptr});
   for (const Listener& listener : config.listeners) {
-    if (listener.protocol.empty()) continue;
-    for (int i : index.reach(listener)) {
-      ClusterProtocol& entry = protocols[static_cast<size_t>(i)];
-      if (entry.protocol.empty()) entry = {listener.protocol, &listener};
+    for (const Use& use : uses_of(listener)) {
+      if (use.protocol.empty()) continue;
+      for (int i : index.reach(use)) {
+        ClusterProtocol& entry = protocols[static_cast<size_t>(i)];
+        if (entry.protocol.empty()) entry = {use.protocol, &listener};
+      }
     }
   }
   return protocols;
@@ -199,12 +220,84 @@ void check_cluster_tls(const std::optional<ClusterTls>& setting, Context& contex
   warn_at(context, &tls.verify, &setting, "the endpoints' certificates are not checked: anyone on the way can pose as them");
 }
 
+void check_protocol_entry(const Listener& listener, const ListenerProtocol& entry, const Names& tables,
+                          const Names& clusters, Context& context) {
+  if (!entry.cluster.empty()) check_reference(entry.cluster, &entry, "cluster", clusters, context);
+  if (!entry.routes.empty()) check_reference(entry.routes, &entry, "route table", tables, context);
+  const bool tls = entry.protocol == "tls";
+  if (!tls && !entry.sni.empty()) fail_at(context, &entry.sni, &entry, "\"sni\" is only for protocol tls");
+  if (tls && listener.tls) {
+    fail_at(context, &entry.protocol, &entry,
+            "the listener opens TLS itself (\"tls\"): what is in it is told apart, and there is none to pass on");
+  }
+  if (tls && !entry.routes.empty())
+    fail_at(context, &entry.routes, &entry, "TLS that is passed on unopened has no requests to route; use \"cluster\"");
+  if (entry.protocol == kAutoProtocol || entry.protocol == "tcp")
+    return fail_at(context, &entry.protocol, &entry, entry.protocol + " has no first bytes of its own; see \"on_unknown\"");
+  if (!tls) check_protocol(entry.protocol, &entry, context);
+}
+
+void check_auto_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
+  if (listener.protocols.empty() && !context.find(&listener.protocols))
+    fail_at(context, &listener.protocol, &listener, "protocol auto needs \"protocols\", those that are told apart");
+  if (!listener.routes.empty())
+    fail_at(context, &listener.routes, &listener, "protocol auto: each of \"protocols\" has routes of its own");
+  const bool tcp = listener.on_unknown == OnUnknown::kTcp;
+  if (tcp && listener.cluster.empty())
+    fail_at(context, &listener.on_unknown, &listener, "on_unknown tcp needs a \"cluster\" to relay to");
+  if (!tcp && !listener.cluster.empty())
+    fail_at(context, &listener.cluster, &listener, "\"cluster\" is where unknown bytes go; on_unknown is reject");
+  bool http = false, framed = false, bolt = false, goaway = true;
+  bool silence_known = listener.detect.silence == "unknown" || listener.detect.silence == "wait";
+  std::unordered_map<std::string_view, int> seen;
+  for (const ListenerProtocol& entry : listener.protocols) {
+    check_protocol_entry(listener, entry, tables, clusters, context);
+    silence_known = silence_known || listener.detect.silence == entry.protocol;
+    if (entry.sni.empty()) {  // of TLS that is passed on, each server name is something else
+      const auto [it, added] = seen.emplace(entry.protocol, context.where(&entry, &entry).pos.line);
+      if (!added)
+        fail_at(context, &entry.protocol, &entry,
+                entry.protocol + " was already given at line " + std::to_string(it->second), entry.protocol);
+    }
+    const Protocol* protocol = context.protocols().find(entry.protocol);
+    if (!protocol) continue;
+    http = http || protocol->http;
+    framed = framed || protocol->framed;
+    bolt = bolt || protocol->name == "bolt";
+    goaway = goaway && (!protocol->framed || protocol->goaway);
+  }
+  if (!silence_known) {
+    fail_at(context, &listener.detect.silence, &listener.detect,
+            "silence is unknown, wait, or one of the listener's protocols", listener.detect.silence);
+  }
+  check_block_fits(http, &listener.http, &listener, kHttpProtocols, "the protocols here", context);
+  check_block_fits(framed, &listener.rpc, &listener, kFramedProtocols, "the protocols here", context);
+  if (framed) check_block_fits(bolt, &listener.rpc.bolt, &listener, "protocol bolt", "the protocols here", context);
+  if (listener.rpc.goaway && !goaway)
+    fail_at(context, &listener.rpc.goaway, &listener.rpc, "not all protocols here can announce the end of a connection");
+}
+
+void only_for_auto(const Listener& listener, Context& context) {
+  const auto check = [&](const void* field, std::string_view key) {
+    if (context.find(field)) fail_at(context, field, &listener, in_quotes(key) + " is only for protocol auto");
+  };
+  check(&listener.protocols, "protocols");
+  check(&listener.on_unknown, "on_unknown");
+  const bool looks = listener.tls && listener.tls->mode == TlsMode::kPermissive && listener.protocol == "tcp";
+  if (!looks) check(&listener.detect, "detect");
+  if (!listener.cluster.empty() || !listener.routes.empty()) return;
+  if (!context.find(&listener.cluster) && !context.find(&listener.routes))
+    fail_at(context, &listener, &listener, "exactly one of \"cluster\", \"routes\" must be given");
+}
+
 void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
   check_buffer(listener.buffer, context);
   check_listener_tls(listener.tls, context);
   if (!listener.cluster.empty()) check_reference(listener.cluster, &listener, "cluster", clusters, context);
   if (!listener.routes.empty()) check_reference(listener.routes, &listener, "route table", tables, context);
 
+  if (listener.protocol == kAutoProtocol) return check_auto_listener(listener, tables, clusters, context);
+  only_for_auto(listener, context);
   check_protocol(listener.protocol, &listener, context);
   const Protocol* protocol = context.protocols().find(listener.protocol);
   if (!protocol) return;
@@ -325,22 +418,25 @@ void check_globals(const Config& config, Context& context) {
 
 void check_protocols_meet(const Config& config, const Index& index,
                           const std::vector<ClusterProtocol>& protocols, Context& context) {
-  for (const Listener& listener : config.listeners) {
-    if (listener.protocol.empty()) continue;
-    const void* field = listener.routes.empty() ? &listener.cluster : &listener.routes;
-    for (int i : index.reach(listener)) {
+  std::vector<std::pair<const Listener*, Use>> uses;
+  for (const Listener& listener : config.listeners)
+    for (const Use& use : uses_of(listener)) uses.emplace_back(&listener, use);
+  for (const auto& [listener, use] : uses) {
+    if (use.protocol.empty()) continue;
+    const std::string spoken(use.protocol);
+    const void* field = use.routes->empty() ? use.cluster : use.routes;
+    for (int i : index.reach(use)) {
       const Cluster& cluster = config.clusters[static_cast<size_t>(i)];
       const ClusterProtocol& entry = protocols[static_cast<size_t>(i)];
-      if (protocols_meet(listener.protocol, entry.protocol)) continue;
-      std::string message =
-          "the listener speaks " + listener.protocol + ", but cluster " + in_quotes(cluster.name);
+      if (protocols_meet(use.protocol, entry.protocol)) continue;
+      std::string message = "the listener speaks " + spoken + ", but cluster " + in_quotes(cluster.name);
       if (entry.user) {
         message += " is also used by listener " + in_quotes(entry.user->name) + ", which speaks " +
                    std::string(entry.protocol) + "; give each protocol a cluster of its own";
       } else {
         message += " speaks " + cluster.protocol;
       }
-      fail_at(context, field, &listener, std::move(message), listener.protocol);
+      fail_at(context, field, use.owner, std::move(message), spoken);
     }
   }
 }
@@ -349,8 +445,10 @@ void warn_unused(const Config& config, Context& context) {
   std::unordered_set<std::string_view> tables;
   std::unordered_set<std::string_view> clusters;
   for (const Listener& listener : config.listeners) {
-    tables.insert(listener.routes);
-    clusters.insert(listener.cluster);
+    for (const Use& use : uses_of(listener)) {
+      tables.insert(*use.routes);
+      clusters.insert(*use.cluster);
+    }
   }
   for (const RouteTable& table : config.routes) {
     if (!tables.count(table.name)) warn_at(context, &table.name, &table, "no listener uses this route table");
@@ -412,8 +510,8 @@ void validate(const Config& config, Context& context) {
   for (const Listener& listener : config.listeners) {
     check_listener(listener, tables, clusters, context);
     ports.take(listener.address, &listener.address, &listener, "listener " + in_quotes(listener.name));
-    if (const Protocol* protocol = context.protocols().find(listener.protocol))
-      users[listener.routes].add(*protocol);
+    for (const Use& use : uses_of(listener))
+      if (const Protocol* protocol = context.protocols().find(use.protocol)) users[*use.routes].add(*protocol);
   }
   for (const RouteTable& table : config.routes) validate_table(table, users[table.name], clusters, context);
 

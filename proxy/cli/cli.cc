@@ -18,7 +18,7 @@ int validate(const std::vector<std::string>& files, bool json) {
     CodecCatalog codecs;
     DeclaredProtocols declared;
     config::LoadResult result =
-        config::load_file(file, config::process_environment(), codecs.loader(declared), check_config);
+        config::load_file(file, config::process_environment(), codecs.loader(declared), config_check(declared));
     ok = ok && result.ok();
     if (json) {
       std::fputs(config::render_json(result.diagnostics).c_str(), stdout);

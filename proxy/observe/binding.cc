@@ -81,6 +81,15 @@ TlsMetrics MetricsBinding::tls(std::string_view side, std::string_view name) {
   };
 }
 
+DetectMetrics MetricsBinding::detect(std::string_view listener, std::string_view protocol) {
+  const std::string_view labels[] = {listener, protocol};
+  const MetricSeries& series = bind(kDetectGroup, labels);
+  return {
+      .connections = series.counter(shard_, kDetectConnections),
+      .duration = series.histogram(shard_, kDetectDuration),
+  };
+}
+
 WorkerMetrics MetricsBinding::worker() {
   const std::string name = std::to_string(shard_);
   const std::string_view label = name;

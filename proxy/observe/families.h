@@ -169,6 +169,16 @@ inline constexpr MetricFamily kTlsExpiry{
     .unit = "seconds",
     .merge = GaugeMerge::kMax};
 
+// --- detect: listener, protocol
+inline constexpr MetricFamily kDetectConnections{
+    .name = "dragoman_detect_connections_total",
+    .help = "Connections told apart by their first bytes; protocol unknown: none of the listener's, silent: no byte in time."};
+inline constexpr MetricFamily kDetectDuration{
+    .name = "dragoman_detect_duration_seconds",
+    .help = "From the connection, or the end of its TLS handshake, until its protocol was known or given up.",
+    .type = kHistogram,
+    .unit = "seconds"};
+
 // --- worker: worker
 inline constexpr MetricFamily kWorkerConnectionsActive{.name = "dragoman_worker_connections_active",
                                                        .help = "Connections of both sides open now.",
@@ -234,6 +244,7 @@ inline constexpr const MetricFamily* kClusterFamilies[] = {
 inline constexpr const MetricFamily* kTlsFamilies[] = {
     &kTlsHandshakes, &kTlsResumptions, &kTlsFailures, &kTlsHandshakeDuration,
     &kTlsPlaintext,  &kTlsReloads,     &kTlsExpiry};
+inline constexpr const MetricFamily* kDetectFamilies[] = {&kDetectConnections, &kDetectDuration};
 inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag};
 inline constexpr const MetricFamily* kServerFamilies[] = {
     &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime, &kWorkers, &kDraining};
@@ -246,6 +257,7 @@ inline constexpr std::string_view kReasonLabels[] = {"listener", "cluster"};
 inline constexpr std::string_view kListenerLabels[] = {"listener"};
 inline constexpr std::string_view kClusterLabels[] = {"cluster"};
 inline constexpr std::string_view kTlsLabels[] = {"side", "name"};
+inline constexpr std::string_view kDetectLabels[] = {"listener", "protocol"};
 inline constexpr std::string_view kWorkerLabels[] = {"worker"};
 inline constexpr std::string_view kBuildLabels[] = {"version"};
 
@@ -257,6 +269,7 @@ inline constexpr MetricGroup kListenerGroup{"listeners", families::kListenerLabe
                                             families::kListenerFamilies};
 inline constexpr MetricGroup kClusterGroup{"clusters", families::kClusterLabels, families::kClusterFamilies};
 inline constexpr MetricGroup kTlsGroup{"tls", families::kTlsLabels, families::kTlsFamilies};
+inline constexpr MetricGroup kDetectGroup{"detect", families::kDetectLabels, families::kDetectFamilies};
 inline constexpr MetricGroup kWorkerGroup{"workers", families::kWorkerLabels, families::kWorkerFamilies};
 inline constexpr MetricGroup kServerGroup{"server", {}, families::kServerFamilies};
 inline constexpr MetricGroup kBuildGroup{"build", families::kBuildLabels, families::kBuildFamilies};
@@ -264,7 +277,7 @@ inline constexpr MetricGroup kScrapeGroup{"process", {}, families::kScrapeFamili
 
 /// All of the above.
 inline constexpr const MetricGroup* kMetricGroups[] = {&kRequestGroup, &kReasonGroup, &kListenerGroup,
-                                                       &kClusterGroup, &kTlsGroup,    &kWorkerGroup,
+                                                       &kClusterGroup, &kTlsGroup,    &kDetectGroup,  &kWorkerGroup,
                                                        &kServerGroup,  &kBuildGroup,  &kScrapeGroup};
 
 /// The text of METRICS.md.

@@ -268,6 +268,12 @@ struct TlsMetrics {
   Gauge expiry_seconds;  // wall clock, seconds since 1970; control thread
 };
 
+/// One protocol of a listener with protocol auto.
+struct DetectMetrics {
+  Counter connections;
+  Histogram duration;  // from the connection, or the end of its TLS handshake, to the decision
+};
+
 struct WorkerMetrics {
   Gauge connections_active;  // both sides
   Histogram loop_lag;        // how late the loop's timer ran
@@ -296,6 +302,8 @@ class MetricsBinding {
   ClusterMetrics cluster(std::string_view cluster);
   /// `side`: listener, cluster or admin.
   TlsMetrics tls(std::string_view side, std::string_view name);
+  /// `protocol`: one that is detected, unknown, or silent.
+  DetectMetrics detect(std::string_view listener, std::string_view protocol);
   /// Labelled with the shard's number.
   WorkerMetrics worker();
   ServerMetrics server();

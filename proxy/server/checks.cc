@@ -1,5 +1,12 @@
 #include "proxy/server/checks.h"
 
+#include <fmt/format.h>
+
+#include <optional>
+#include <vector>
+
+#include "protocols/detect.h"
+#include "protocols/exchange.h"
 #include "proxy/tls/identity.h"
 
 namespace dragoman {
@@ -41,12 +48,46 @@ void check(const std::optional<config::ClusterTls>& tls, const config::Complain&
   if (!made) complain_of(*tls, tls->certificate ? &*tls->certificate : nullptr, &tls, made.error(), complain);
 }
 
+std::optional<DetectRule> rule_of(const std::string& name, const DeclaredProtocols& declared) {
+  if (auto rule = DetectRule::built_in(name)) return rule;
+  auto it = declared.find(name);
+  const Protocol* protocol = it != declared.end() ? it->second.get() : find_protocol(name);
+  if (!protocol || !protocol->table) return std::nullopt;
+  return DetectRule::of(*protocol->table);
+}
+
+void check_protocols(const config::Listener& listener, const DeclaredProtocols& declared,
+                     const config::Complain& complain) {
+  std::vector<std::pair<const config::ListenerProtocol*, DetectRule>> rules;
+  for (const config::ListenerProtocol& entry : listener.protocols) {
+    auto rule = rule_of(entry.protocol, declared);
+    if (!rule) {
+      complain(&entry.protocol, &entry, entry.protocol + " can't be told by its first bytes");
+      continue;
+    }
+    for (const auto& [earlier, other] : rules) {
+      if (earlier->protocol == entry.protocol) continue;
+      const auto both = find_conflict(other, *rule);
+      if (!both) continue;
+      complain(&entry.protocol, &entry,
+               fmt::format("{} can't be told from {} at line {}: both begin with {:02x}", entry.protocol,
+                           earlier->protocol, earlier->pos.line, fmt::join(*both, " ")));
+    }
+    rules.emplace_back(&entry, *rule);
+  }
+}
+
 }  // namespace
 
-void check_config(const config::Config& config, const config::Complain& complain) {
-  check(config.admin.tls, complain);
-  for (const config::Listener& listener : config.listeners) check(listener.tls, complain);
-  for (const config::Cluster& cluster : config.clusters) check(cluster.tls, complain);
+config::Check config_check(const DeclaredProtocols& declared) {
+  return [&declared](const config::Config& config, const config::Complain& complain) {
+    check(config.admin.tls, complain);
+    for (const config::Listener& listener : config.listeners) {
+      check(listener.tls, complain);
+      check_protocols(listener, declared, complain);
+    }
+    for (const config::Cluster& cluster : config.clusters) check(cluster.tls, complain);
+  };
 }
 
 }  // namespace dragoman

@@ -50,8 +50,8 @@ Server::Loaded Server::load() {
   Loaded loaded;
   auto loader = codecs_.loader(loaded.declared);
   auto env = config::process_environment();
-  loaded.result = options_.config_text.empty() ? config::load_file(options_.config_path, env, loader, check_config)
-                                               : config::load_string(options_.config_text, "<built in>", env, loader, check_config);
+  loaded.result = options_.config_text.empty() ? config::load_file(options_.config_path, env, loader, config_check(loaded.declared))
+                                               : config::load_string(options_.config_text, "<built in>", env, loader, config_check(loaded.declared));
   return loaded;
 }
 
@@ -59,7 +59,7 @@ Server::Loaded Server::load_text(std::string_view text) {
   Loaded loaded;
   const std::string name = options_.config_text.empty() ? options_.config_path : "<built in>";
   loaded.result = config::load_string(text, name, config::process_environment(), codecs_.loader(loaded.declared),
-                                       check_config);
+                                       config_check(loaded.declared));
   return loaded;
 }
 
@@ -303,8 +303,12 @@ AdminAnswer Server::unload_codec(std::string_view name) {
   if (std::none_of(codecs.begin(), codecs.end(), [&](const config::Codec& c) { return c.name == name; }))
     return {404, kText, "no codec of that name was loaded; see GET /codecs\n"};
   std::string users;
+  const auto speaks = [&](const config::Listener& l) {
+    return l.protocol == name || std::any_of(l.protocols.begin(), l.protocols.end(),
+                                             [&](const config::ListenerProtocol& p) { return p.protocol == name; });
+  };
   for (const config::Listener& l : snapshot_->config.listeners)
-    if (l.protocol == name) users += "in use by listener " + l.name + "\n";
+    if (speaks(l)) users += "in use by listener " + l.name + "\n";
   for (const config::Cluster& c : snapshot_->config.clusters)
     if (c.protocol == name) users += "in use by cluster " + c.name + "\n";
   if (!users.empty()) return {409, kText, users};

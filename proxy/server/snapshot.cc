@@ -48,6 +48,13 @@ bool same_use(const Protocol* a, const Protocol* b) {
          a->has_heartbeat == b->has_heartbeat && a->only_bound == b->only_bound;
 }
 
+std::vector<std::string> lower_case(std::vector<std::string> names) {
+  for (std::string& name : names)
+    for (char& c : name)
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return names;
+}
+
 std::string tls_error(std::string_view kind, const std::string& name, const TlsFault& fault) {
   return std::string(kind) + ": " + name + ": tls: " + fault.text;
 }
@@ -59,10 +66,87 @@ Result<std::shared_ptr<TlsIdentity>, TlsFault> listener_identity(const config::L
   if (previous) {
     for (const auto& old : previous->listeners)
       if (old->settings.name == settings.name && old->settings.tls == settings.tls &&
-          old->settings.protocol == settings.protocol)
+          old->settings.protocol == settings.protocol && old->settings.protocols == settings.protocols)
         return old->tls;
   }
-  return TlsIdentity::server(*settings.tls, alpn_of(settings.protocol, settings.tls->alpn), settings.name, workers);
+  std::vector<std::string> alpn = alpn_of(settings.protocol, settings.tls->alpn);
+  if (settings.tls->alpn.empty())
+    for (const config::ListenerProtocol& entry : settings.protocols)
+      for (std::string& name : alpn_of(entry.protocol, {})) alpn.push_back(std::move(name));
+  return TlsIdentity::server(*settings.tls, std::move(alpn), settings.name, workers);
+}
+
+using MadeSpec = Result<std::shared_ptr<ListenerSpec>, std::string>;
+
+/// A listener, or one protocol of a listener: everything but TLS and what outlives reloads.
+MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
+  const std::string where = "listeners: " + settings.name + ": ";
+  auto spec = std::make_shared<ListenerSpec>();
+  spec->settings = settings;
+  spec->protocol = next.protocol(settings.protocol);
+  if (!spec->protocol && settings.protocol != "tcp")
+    return unexpected(where + "protocol " + settings.protocol + " is not built in");
+  spec->drain = next.config.drain;
+  spec->access_log = next.access_log;
+  if (!settings.cluster.empty()) {
+    spec->routes = RouteTable::single_cluster(settings.cluster);
+  } else {
+    const auto& tables = next.config.routes;
+    auto it = std::find_if(tables.begin(), tables.end(),
+                           [&](const config::RouteTable& t) { return t.name == settings.routes; });
+    if (it == tables.end()) return unexpected(where + "no route table called " + settings.routes);
+    auto table = RouteTable::compile(*it);
+    if (!table) return unexpected("routes: " + it->name + ": " + table.error());
+    spec->routes = *table;
+  }
+  auto filters = make_filters(settings);
+  if (!filters) return unexpected(where + filters.error());
+  spec->filters = std::move(*filters);
+  Want want = spec->routes->want();
+  for (const auto& f : spec->filters) want |= f->wants();
+  if (next.access_log) want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
+  spec->codec = codec_options(settings, want);
+  return spec;
+}
+
+/// The same listener, speaking one of its protocols only.
+MadeSpec protocol_spec(config::Listener settings, std::string protocol, std::string cluster, std::string routes,
+                       const Snapshot& next) {
+  settings.protocol = std::move(protocol);
+  settings.cluster = std::move(cluster);
+  settings.routes = std::move(routes);
+  settings.protocols.clear();
+  if (settings.protocol == "tcp") settings.filters.clear();
+  return plain_spec(settings, next);
+}
+
+MadeSpec auto_spec(const config::Listener& settings, const Snapshot& next) {
+  auto spec = std::make_shared<ListenerSpec>();
+  spec->settings = settings;
+  spec->drain = next.config.drain;
+  auto detect = std::make_shared<DetectSpec>();
+  for (const config::ListenerProtocol& entry : settings.protocols) {
+    auto part = protocol_spec(settings, entry.protocol == "tls" ? "tcp" : entry.protocol, entry.cluster, entry.routes,
+                              next);
+    if (!part) return part;
+    auto rule = DetectRule::built_in(entry.protocol);
+    const Protocol* protocol = (*part)->protocol.get();
+    if (!rule && protocol && protocol->table) rule = DetectRule::of(*protocol->table);
+    if (!rule)
+      return unexpected("listeners: " + settings.name + ": " + entry.protocol + " can't be told by its first bytes");
+    detect->rules.push_back(*rule);
+    detect->names.push_back(entry.protocol);
+    detect->server_names.push_back(lower_case(entry.sni));
+    detect->alpn.push_back(alpn_of(entry.protocol, {}));
+    detect->specs.push_back(*part);
+  }
+  if (settings.on_unknown == config::OnUnknown::kTcp) {
+    auto part = protocol_spec(settings, "tcp", settings.cluster, "", next);
+    if (!part) return part;
+    detect->unknown = *part;
+  }
+  spec->detect = std::move(detect);
+  return spec;
 }
 
 }  // namespace
@@ -127,53 +211,25 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
   }
 
   for (const config::Listener& settings : config.listeners) {
-    auto spec = std::make_shared<ListenerSpec>();
-    spec->settings = settings;
-    spec->protocol = next->protocol(settings.protocol);
-    if (!spec->protocol && settings.protocol != "tcp") {
-      errors.push_back("listeners: " + settings.name + ": protocol " + settings.protocol + " is not built in");
+    auto spec = settings.protocol == config::kAutoProtocol ? auto_spec(settings, *next)
+                                                           : plain_spec(settings, *next);
+    if (!spec) {
+      errors.push_back(spec.error());
       continue;
     }
-    spec->drain = config.drain;
-    spec->access_log = next->access_log;
-    if (!settings.cluster.empty()) {
-      spec->routes = RouteTable::single_cluster(settings.cluster);
-    } else {
-      auto it = std::find_if(config.routes.begin(), config.routes.end(),
-                             [&](const config::RouteTable& t) { return t.name == settings.routes; });
-      if (it == config.routes.end()) {
-        errors.push_back("listeners: " + settings.name + ": no route table called " + settings.routes);
-        continue;
-      }
-      auto table = RouteTable::compile(*it);
-      if (!table) {
-        errors.push_back("routes: " + it->name + ": " + table.error());
-        continue;
-      }
-      spec->routes = *table;
-    }
+    ListenerSpec& made = **spec;
     auto tls = listener_identity(settings, previous, workers);
     if (!tls) {
       errors.push_back(tls_error("listeners", settings.name, tls.error()));
       continue;
     }
-    spec->tls = *tls;
-    auto filters = make_filters(settings);
-    if (!filters) {
-      errors.push_back("listeners: " + settings.name + ": " + filters.error());
-      continue;
-    }
-    spec->filters = std::move(*filters);
-    Want want = spec->routes->want();
-    for (const auto& f : spec->filters) want |= f->wants();
-    if (next->access_log) want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
-    spec->codec = codec_options(settings, want);
+    made.tls = *tls;
     if (previous)
       for (const auto& old : previous->listeners)
         if (old->settings.name == settings.name && old->settings.address == settings.address)
-          spec->shared = old->shared;
-    if (!spec->shared) spec->shared = std::make_shared<ListenerShared>();
-    next->listeners.push_back(std::move(spec));
+          made.shared = old->shared;
+    if (!made.shared) made.shared = std::make_shared<ListenerShared>();
+    next->listeners.push_back(std::move(*spec));
   }
   if (!errors.empty()) return unexpected(std::move(errors));
   return std::shared_ptr<const Snapshot>(std::move(next));

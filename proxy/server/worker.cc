@@ -66,9 +66,19 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
   const std::string& listener = spec->settings.name;
   const std::string& protocol = spec->settings.protocol;
   runtime->metrics = runtime->binding.listener(listener);
-  if (spec->tls) runtime->tls = runtime->binding.tls("listener", listener);
+  if (spec->settings.tls) runtime->tls = runtime->binding.tls("listener", listener);
   runtime->unrouted.metrics = runtime->binding.request(listener, "-", "-", protocol);
   if (spec->access_log) runtime->access_log = &spec->access_log->shard(index_);
+  if (spec->detect) {
+    for (size_t i = 0; i < spec->detect->specs.size(); ++i) {
+      runtime->detected.push_back(make_runtime(spec->detect->specs[i]));
+      runtime->detect_metrics.push_back(runtime->binding.detect(listener, spec->detect->names[i]));
+    }
+    if (spec->detect->unknown) runtime->unknown = make_runtime(spec->detect->unknown);
+    runtime->unknown_metrics = runtime->binding.detect(listener, "unknown");
+    runtime->silent_metrics = runtime->binding.detect(listener, "silent");
+    return runtime;
+  }
   for (const Route& route : spec->routes->routes()) {
     RouteRuntime r;
     for (const auto& target : route.clusters)

@@ -45,13 +45,21 @@ void DownstreamConnection::start(ListenerSlot& slot, int fd, const Address& peer
 }
 
 DownstreamConnection& DownstreamConnection::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
-                                                      AcceptedConnection& before) {
+                                                      AcceptedConnection& before, Ref<ListenerRuntime> part) {
   auto* c = new DownstreamConnection(slot, transport->peer().host());
+  c->part_ = std::move(part);
+  c->part_of_ = slot.reloads();
   c->transport_ = std::move(transport);
   c->transport_->set_events(*c);
   c->start_codec();
   slot.replace(before, *c);
   return *c;
+}
+
+// A configuration that no longer has the protocol leaves the connection with the part it has.
+void DownstreamConnection::follow_reload() const {
+  part_of_ = slot_->reloads();
+  if (ListenerRuntime* part = slot_->runtime()->part(part_->spec->settings.protocol)) part_ = Ref<ListenerRuntime>(part);
 }
 
 DownstreamConnection::DownstreamConnection(ListenerSlot& slot, std::string peer_host)
@@ -124,7 +132,7 @@ MessageSink* DownstreamConnection::on_exchange(Exchange& exchange) {
   ++exchanges_started_;
   ++streams_;
   // While it was idle it had a long deadline; an answer that nobody reads has a shorter one.
-  auto stall = static_cast<uint64_t>(slot_->runtime()->spec->settings.buffer.write_stall_timeout_ms);
+  auto stall = static_cast<uint64_t>(runtime().spec->settings.buffer.write_stall_timeout_ms);
   if (stall > 0 && (!timer_.active() || timer_.expires_ms() > now_ms() + stall)) timer_.start(stall);
   auto* stream = new Stream(*this, exchange);
   return &stream->request_sink();
@@ -142,7 +150,7 @@ void DownstreamConnection::on_broken(Reason reason, std::string_view detail) {
 void DownstreamConnection::on_finished() {
   // HTTP has told the client that this was the last answer. A framed client has not been told (or not reliably): what it
   // sends within the grace is still served, and silence ends the connection.
-  const Protocol& protocol = *slot_->runtime()->spec->protocol;
+  const Protocol& protocol = *runtime().spec->protocol;
   if (draining_ && protocol.multiplexed && !protocol.is_http && !eof_) return arm_timer();
   close(Reason::kNone, true);
 }
@@ -204,7 +212,7 @@ void DownstreamConnection::drain() {
   draining_ = true;
   codec_->drain();
   if (closed_) return;
-  timer_.start(static_cast<uint64_t>(slot_->runtime()->spec->drain.idle_grace_ms));
+  timer_.start(static_cast<uint64_t>(runtime().spec->drain.idle_grace_ms));
 }
 
 void DownstreamConnection::abort() { close(Reason::kDraining, false); }
@@ -212,7 +220,7 @@ void DownstreamConnection::abort() { close(Reason::kDraining, false); }
 // --- deadlines ----------------------------------------------------------------------------------------------------
 
 int64_t DownstreamConnection::nearest_deadline(Reason& due) const {
-  const ListenerSpec& spec = *slot_->runtime()->spec;
+  const ListenerSpec& spec = *runtime().spec;
   uint64_t now = now_ms();
   int64_t nearest = -1;
   auto consider = [&](int64_t limit_ms, uint64_t since_ms, Reason reason) {
@@ -256,7 +264,7 @@ void DownstreamConnection::arm_timer() {
   }
   if (deadline < 0) {
     // Busy without a deadline: look again after the idle timeout's time, it is the coarsest of all.
-    const ListenerSpec& spec = *slot_->runtime()->spec;
+    const ListenerSpec& spec = *runtime().spec;
     int64_t stall = spec.settings.buffer.write_stall_timeout_ms;
     deadline = draining_ ? std::max<int64_t>(spec.drain.idle_grace_ms, 10) : stall > 0 ? stall : 60'000;
   }

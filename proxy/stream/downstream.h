@@ -18,10 +18,13 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
  public:
   /// Takes over `fd`. The connection lives until it closes; `slot` lists it meanwhile.
   static void start(ListenerSlot& slot, int fd, const Address& peer);
-  /// Takes over a transport and the place of `before` in the slot. Bytes already read go to feed().
+  /// Takes over a transport and the place of `before` in the slot. Bytes already read go to feed(). `part` is the detected
+  /// protocol's part of the listener, null when it has only one.
   static DownstreamConnection& take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
-                                         AcceptedConnection& before);
+                                         AcceptedConnection& before, Ref<ListenerRuntime> part);
   void feed(uint8_t* data, size_t n) { on_data(data, n); }
+  /// The client had stopped sending before.
+  void feed_eof() { on_eof(); }
   ~DownstreamConnection() override;
 
   void drain() override;
@@ -29,7 +32,10 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
 
   ListenerSlot& slot() { return *slot_; }
   /// The current configuration's view of the listener (new exchanges use it).
-  ListenerRuntime& runtime() { return *slot_->runtime(); }
+  ListenerRuntime& runtime() const {
+    if (part_ && part_of_ != slot_->reloads()) follow_reload();
+    return part_ ? *part_ : *slot_->runtime();
+  }
   Loop& loop() { return slot_->worker().loop; }
   std::string_view peer_host() const { return peer_host_; }
   const Address& peer() const { return transport_->peer(); }
@@ -51,6 +57,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
  private:
   DownstreamConnection(ListenerSlot& slot, std::string peer_host);
   void start_codec();
+  void follow_reload() const;
   // TransportEvents
   void on_data(uint8_t* data, size_t n) override;
   void on_eof() override;
@@ -78,6 +85,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   void arm_timer();
 
   Ref<ListenerSlot> slot_;
+  mutable Ref<ListenerRuntime> part_;  // the detected protocol's; of the configuration that part_of_ counts
+  mutable uint64_t part_of_ = 0;
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<ConnectionCodec> codec_;
   BoundLink* bound_ = nullptr;

@@ -1,8 +1,10 @@
 #include "proxy/stream/gate.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "proxy/base/log.h"
+#include "proxy/base/server_name.h"
 #include "proxy/stream/downstream.h"
 #include "proxy/stream/tcp_relay.h"
 
@@ -19,80 +21,227 @@ Gate::Gate(ListenerSlot& slot, int fd) : slot_(&slot), runtime_(slot.runtime()),
   Loop& loop = slot.worker().loop;
   transport_ = Transport::adopt(loop, fd, *this, slot.transport_options());
   timer_.bind<&Gate::on_timer>(loop.timers(), this);
-  const config::Listener& settings = runtime_->spec->settings;
-  // In permissive mode a quiet client may be an idle one without TLS.
-  const bool strict = settings.tls->mode == config::TlsMode::kStrict;
-  const int64_t limit = strict ? settings.tls->handshake_timeout_ms : settings.idle_timeout_ms;
-  if (limit > 0) timer_.start(static_cast<uint64_t>(limit));
+  if (settings().tls && !permissive()) {
+    start_timer(settings().tls->handshake_timeout_ms);
+    return;
+  }
+  if (!settings().tls) stage_ = Stage::kDetect;
+  // Without TLS a quiet client may be an idle one, or, where bytes are only relayed, one that waits for the server.
+  const bool looks = runtime_->spec->detect || !runtime_->spec->protocol;
+  start_timer(looks ? settings().detect.timeout_ms : settings().idle_timeout_ms);
 }
 
 Gate::~Gate() = default;
 
+void Gate::start_timer(int64_t limit_ms) {
+  timer_.stop();
+  if (limit_ms > 0) timer_.start(static_cast<uint64_t>(limit_ms));
+}
+
+// --- bytes ------------------------------------------------------------------------------------------------------------
+
 void Gate::on_data(uint8_t* data, size_t n) {
-  if (data[0] == kTlsHandshakeRecord) {
-    start_tls();
-    return tls_->feed(data, n);
+  if (stage_ == Stage::kIdle) start_detection();
+  if (stage_ == Stage::kFirst) {
+    if (data[0] == kTlsHandshakeRecord) {
+      start_tls();
+      return tls_->feed(data, n);
+    }
+    if (!permissive()) return end(Reason::kTlsNotTls);
+    runtime_->tls.plaintext.inc();
+    start_detection();
   }
-  if (runtime_->spec->settings.tls->mode == config::TlsMode::kStrict) return end(Reason::kTlsNotTls);
-  runtime_->tls.plaintext.inc();
-  hand_over(data, n);
+  // What came before goes in front: every transport leaves room for that.
+  std::memcpy(data - prefix_.size(), prefix_.data(), prefix_.size());
+  const std::span<uint8_t> bytes(data - prefix_.size(), prefix_.size() + n);
+  if (decide(bytes, false)) return;
+  if (bytes.size() >= settings().detect.bytes_max) {
+    if (!decide(bytes, true)) unknown(bytes);
+    return;
+  }
+  prefix_.assign(bytes.begin(), bytes.end());
+}
+
+void Gate::on_eof() {
+  // Nothing more will come: what is there decides. Without a byte there is nothing to do.
+  if (stage_ != Stage::kDetect || prefix_.empty()) return end(Reason::kNone);
+  eof_ = true;
+  const std::span<uint8_t> bytes = prefix_in_scratch();
+  if (!decide(bytes, true)) unknown(bytes);
 }
 
 void Gate::start_tls() {
+  stage_ = Stage::kHandshake;
   WorkerContext& worker = slot_->worker();
   auto tls = TlsTransport::accept(worker.loop, std::move(transport_), *this,
                                   runtime_->spec->tls->current(worker.index));
   tls_ = tls.get();
   transport_ = std::move(tls);
-  if (runtime_->spec->settings.tls->mode == config::TlsMode::kPermissive)
-    timer_.start(static_cast<uint64_t>(runtime_->spec->settings.tls->handshake_timeout_ms));
+  if (permissive()) start_timer(settings().tls->handshake_timeout_ms);
 }
 
 void Gate::on_ready() {
+  const TlsInfo& tls = *tls_->tls();
   runtime_->tls.handshakes.inc();
-  if (tls_->tls()->resumed) runtime_->tls.resumptions.inc();
+  if (tls.resumed) runtime_->tls.resumptions.inc();
   runtime_->tls.duration.observe_us((Loop::now_ns() - start_ns_) / 1000);
-  hand_over(nullptr, 0);
+  if (!runtime_->spec->detect) return hand_over(*runtime_, {});
+  start_ns_ = Loop::now_ns();
+  const auto& alpn = runtime_->spec->detect->alpn;
+  for (size_t i = 0; i < alpn.size(); ++i)
+    if (!tls.alpn.empty() && std::find(alpn[i].begin(), alpn[i].end(), tls.alpn) != alpn[i].end()) return found(i, {});
+  start_detection();
 }
 
-void Gate::hand_over(uint8_t* data, size_t n) {
-  over_ = true;
-  timer_.stop();
-  std::unique_ptr<Transport> transport = std::move(transport_);
-  if (runtime_->spec->protocol) {
-    DownstreamConnection& c = DownstreamConnection::take_over(*slot_, std::move(transport), *this);
-    if (n && !c.closed()) c.feed(data, n);
-  } else {
-    ByteChain early;
-    early.append(data, n);
-    TcpRelay::take_over(*slot_, std::move(transport), early, *this);
+void Gate::start_detection() {
+  stage_ = Stage::kDetect;
+  start_timer(settings().detect.timeout_ms);
+}
+
+// --- deciding ---------------------------------------------------------------------------------------------------------
+
+bool Gate::decide(std::span<uint8_t> bytes, bool now) {
+  const DetectSpec* spec = runtime_->spec->detect.get();
+  if (!spec) {
+    hand_over(*runtime_, bytes);
+    return true;
   }
-  slot_->worker().loop.retire(this);
+  const Detection result = detect(spec->rules, bytes, now);
+  if (result.verdict == Verdict::kMore) return false;
+  if (result.verdict == Verdict::kNo) {
+    unknown(bytes);
+    return true;
+  }
+  if (spec->names[result.index] != "tls") {
+    found(result.index, bytes);
+    return true;
+  }
+  bool more = false;
+  ListenerRuntime* part = pass_on(bytes, more);
+  if (!part && more && !now) return false;
+  if (!part) {
+    unknown(bytes);
+    return true;
+  }
+  for (size_t i = 0; i < runtime_->detected.size(); ++i)
+    if (runtime_->detected[i].get() == part) found(i, bytes);
+  return true;
+}
+
+ListenerRuntime* Gate::pass_on(std::span<const uint8_t> bytes, bool& more) {
+  const DetectSpec& spec = *runtime_->spec->detect;
+  bool by_name = false;
+  ListenerRuntime* any = nullptr;
+  for (size_t i = 0; i < spec.names.size(); ++i) {
+    if (spec.names[i] != "tls") continue;
+    by_name = by_name || !spec.server_names[i].empty();
+    if (spec.server_names[i].empty()) any = runtime_->detected[i].get();
+  }
+  if (!by_name) return any;
+  const HelloName hello = hello_server_name(bytes);
+  more = hello.verdict == Verdict::kMore;
+  if (more) return nullptr;
+  for (size_t i = 0; hello.verdict == Verdict::kYes && i < spec.names.size(); ++i)
+    for (const std::string& name : spec.server_names[i])
+      if (!hello.name.empty() && server_name_covers(name, hello.name)) return runtime_->detected[i].get();
+  return any;
+}
+
+void Gate::found(size_t index, std::span<uint8_t> bytes) {
+  runtime_->detect_metrics[index].connections.inc();
+  runtime_->detect_metrics[index].duration.observe_us((Loop::now_ns() - start_ns_) / 1000);
+  hand_over(*runtime_->detected[index], bytes);
+}
+
+void Gate::unknown(std::span<uint8_t> bytes) {
+  const DetectMetrics& metrics = bytes.empty() ? runtime_->silent_metrics : runtime_->unknown_metrics;
+  metrics.connections.inc();
+  metrics.duration.observe_us((Loop::now_ns() - start_ns_) / 1000);
+  if (runtime_->unknown) return hand_over(*runtime_->unknown, bytes);
+  runtime_->metrics.protocol_errors.inc(Reason::kUnknownProtocol);
+  end(Reason::kUnknownProtocol);
+}
+
+std::span<uint8_t> Gate::prefix_in_scratch() {
+  uint8_t* scratch = slot_->worker().loop.scratch();
+  std::memcpy(scratch, prefix_.data(), prefix_.size());
+  return {scratch, prefix_.size()};
 }
 
 void Gate::on_timer() {
-  if (!tls_ && draining_) return end(Reason::kDraining);
-  // Without a byte in permissive mode: an idle client, like any other.
-  const bool quiet = !tls_ && runtime_->spec->settings.tls->mode == config::TlsMode::kPermissive;
-  end(quiet ? Reason::kIdleTimeout : Reason::kTlsHandshakeTimeout);
+  if (draining_ && prefix_.empty() && !tls_) return end(Reason::kDraining);
+  switch (stage_) {
+    case Stage::kHandshake:
+      return end(Reason::kTlsHandshakeTimeout);
+    case Stage::kIdle:
+      return end(Reason::kIdleTimeout);
+    case Stage::kFirst:
+      if (!permissive()) return end(Reason::kTlsHandshakeTimeout);
+      if (waited_ || runtime_->spec->protocol) return end(Reason::kIdleTimeout);
+      [[fallthrough]];
+    case Stage::kDetect:
+      break;
+  }
+  if (prefix_.empty()) return on_silence();
+  const std::span<uint8_t> bytes = prefix_in_scratch();
+  if (!decide(bytes, true)) unknown(bytes);
+}
+
+void Gate::on_silence() {
+  const DetectSpec* spec = runtime_->spec->detect.get();
+  if (!spec) {
+    runtime_->tls.plaintext.inc();
+    return hand_over(*runtime_, {});
+  }
+  const std::string& silence = settings().detect.silence;
+  if (silence == "wait") {
+    if (stage_ == Stage::kDetect) stage_ = Stage::kIdle;
+    waited_ = true;
+    return start_timer(settings().idle_timeout_ms);
+  }
+  for (size_t i = 0; i < spec->names.size(); ++i) {
+    if (spec->names[i] != silence) continue;
+    runtime_->silent_metrics.connections.inc();
+    runtime_->silent_metrics.duration.observe_us((Loop::now_ns() - start_ns_) / 1000);
+    return hand_over(*runtime_->detected[i], {});
+  }
+  unknown({});
+}
+
+// --- the end ----------------------------------------------------------------------------------------------------------
+
+void Gate::hand_over(ListenerRuntime& part, std::span<uint8_t> bytes) {
+  over_ = true;
+  timer_.stop();
+  std::unique_ptr<Transport> transport = std::move(transport_);
+  Ref<ListenerRuntime> runtime(&part);
+  if (part.spec->protocol) {
+    DownstreamConnection& c = DownstreamConnection::take_over(
+        *slot_, std::move(transport), *this, &part == runtime_.get() ? Ref<ListenerRuntime>() : std::move(runtime));
+    if (!bytes.empty()) c.feed(bytes.data(), bytes.size());
+    if (eof_ && !c.closed()) c.feed_eof();
+    if (slot_->draining() && !c.closed()) c.drain();
+  } else {
+    ByteChain early;
+    early.append(bytes);
+    TcpRelay::take_over(*slot_, std::move(transport), early, eof_, *this, std::move(runtime));
+  }
+  slot_->worker().loop.retire(this);
 }
 
 void Gate::drain() {
   draining_ = true;
   // A connection that the kernel had queued may carry a request: it gets the time an idle one gets.
-  if (!tls_) timer_.start(static_cast<uint64_t>(std::max<int64_t>(runtime_->spec->drain.idle_grace_ms, 1)));
+  if (prefix_.empty() && !tls_) start_timer(std::max<int64_t>(runtime_->spec->drain.idle_grace_ms, 1));
 }
-
-void Gate::on_closed(Reason reason) { end(reason); }
 
 void Gate::end(Reason reason) {
   if (over_) return;
   over_ = true;
   timer_.stop();
-  if (is_tls_reason(reason)) {
-    runtime_->tls.failures.inc(reason);
-    DRAGOMAN_LOG(kDebug, "gate", "{}: TLS failed: {}", transport_->peer().host(), reason_row(reason).label);
-  }
+  if (is_tls_reason(reason)) runtime_->tls.failures.inc(reason);
+  if (is_tls_reason(reason) || reason == Reason::kUnknownProtocol)
+    DRAGOMAN_LOG(kDebug, "gate", "{}: refused: {}", transport_->peer().host(), reason_row(reason).label);
   runtime_->metrics.received_bytes.inc(transport_->bytes_read());
   runtime_->metrics.sent_bytes.inc(transport_->bytes_written());
   transport_->close();

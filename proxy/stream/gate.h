@@ -1,8 +1,10 @@
-// What stands between accept and codec where the first bytes decide: TLS or not. Reads them, does the handshake, and
-// hands the transport over to a connection or a relay.
+// What stands between accept and codec where the first bytes decide: TLS or not, which protocol. Reads them, does the
+// handshake, and hands the transport over to a connection or a relay.
 #pragma once
 
 #include <memory>
+#include <span>
+#include <string>
 
 #include "proxy/net/transport.h"
 #include "proxy/stream/connection.h"
@@ -20,18 +22,37 @@ class Gate final : public AcceptedConnection, private TransportEvents {
   void abort() override { end(Reason::kDraining); }
 
  private:
+  enum class Stage : uint8_t {
+    kFirst,      // TLS or not (and then kDetect at once)
+    kHandshake,  // TLS
+    kDetect,     // which protocol
+    kIdle,       // silence: wait
+  };
   Gate(ListenerSlot& slot, int fd);
   // TransportEvents
   void on_data(uint8_t* data, size_t n) override;
-  void on_eof() override { end(Reason::kNone); }
-  void on_closed(Reason reason) override;
+  void on_eof() override;
+  void on_closed(Reason reason) override { end(reason); }
   void on_write_blocked(bool) override {}
   void on_ready() override;
 
+  const config::Listener& settings() const { return runtime_->spec->settings; }
+  bool permissive() const { return settings().tls && settings().tls->mode == config::TlsMode::kPermissive; }
   void start_tls();
+  void start_detection();
+  void start_timer(int64_t limit_ms);
+  /// Decides by `bytes`, which are all there are so far and, when `now`, all there will be. False: more are needed.
+  bool decide(std::span<uint8_t> bytes, bool now);
+  /// The part for TLS that is passed on, by its server name. Null: none of ours. `more`: it is not all there.
+  ListenerRuntime* pass_on(std::span<const uint8_t> bytes, bool& more);
+  void found(size_t index, std::span<uint8_t> bytes);
+  void unknown(std::span<uint8_t> bytes);
   void on_timer();
-  /// Gives the transport away; `data` are bytes read and not used here. The gate is over.
-  void hand_over(uint8_t* data, size_t n);
+  void on_silence();
+  /// prefix_ where codecs want their bytes: writable, with headroom.
+  std::span<uint8_t> prefix_in_scratch();
+  /// Gives the transport away; `bytes` were read and are not used here. The gate is over.
+  void hand_over(ListenerRuntime& part, std::span<uint8_t> bytes);
   /// Closes. A reason that says why is counted.
   void end(Reason reason);
 
@@ -39,9 +60,13 @@ class Gate final : public AcceptedConnection, private TransportEvents {
   Ref<ListenerRuntime> runtime_;
   std::unique_ptr<Transport> transport_;
   TlsTransport* tls_ = nullptr;  // transport_, from the client's hello on
+  std::string prefix_;           // what was read and did not tell
   Timer timer_;
   uint64_t start_ns_;
+  Stage stage_ = Stage::kFirst;
+  bool eof_ = false;  // the client stopped sending
   bool draining_ = false;
+  bool waited_ = false;  // detect.silence is wait, and the client was silent
   bool over_ = false;
 };
 

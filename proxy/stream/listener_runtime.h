@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "filters/filter.h"
+#include "protocols/detect.h"
 #include "protocols/exchange.h"
 #include "proxy/base/ref.h"
 #include "proxy/observe/access_log.h"
@@ -23,6 +24,18 @@ struct ListenerShared {
   std::atomic<uint32_t> connections{0};
 };
 
+struct ListenerSpec;
+
+/// What a listener with protocol auto tells apart; the vectors go together.
+struct DetectSpec {
+  std::vector<DetectRule> rules;
+  std::vector<std::string> names;                      // as configured
+  std::vector<std::vector<std::string>> server_names;  // protocol tls: lower case; empty = any
+  std::vector<std::vector<std::string>> alpn;
+  std::vector<std::shared_ptr<const ListenerSpec>> specs;
+  std::shared_ptr<const ListenerSpec> unknown;         // null: rejected
+};
+
 /// Immutable, built by the control thread from one configuration, shared by all workers.
 struct ListenerSpec {
   config::Listener settings;
@@ -33,7 +46,8 @@ struct ListenerSpec {
   config::Drain drain;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   std::shared_ptr<ListenerShared> shared;
-  std::shared_ptr<TlsIdentity> tls;  // null = off
+  std::shared_ptr<TlsIdentity> tls;           // null = off
+  std::shared_ptr<const DetectSpec> detect;   // protocol auto; the specs in it have no TLS and no `shared` of their own
 };
 
 /// One cluster that a route leads to, and the counters of that pair.
@@ -57,6 +71,19 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
   MetricsBinding binding;  // owns the series of all handles here
   ListenerMetrics metrics;
   TlsMetrics tls;  // counts nowhere without TLS
+  // Protocol auto: by the order of DetectSpec, then the ways it can end otherwise.
+  std::vector<Ref<ListenerRuntime>> detected;
+  Ref<ListenerRuntime> unknown;  // null: rejected
+  std::vector<DetectMetrics> detect_metrics;
+  DetectMetrics unknown_metrics;
+  DetectMetrics silent_metrics;
+
+  /// The part for a protocol; null when it has none (any more).
+  ListenerRuntime* part(std::string_view protocol) const {
+    for (const Ref<ListenerRuntime>& part : detected)
+      if (part->spec->settings.protocol == protocol) return part.get();
+    return nullptr;
+  }
   std::vector<RouteRuntime> routes;  // by Route::index
   RouteTarget unrouted;              // requests that no route took
   AccessLogShard* access_log = nullptr;

@@ -24,7 +24,6 @@ void ListenerSlot::add(AcceptedConnection& connection) {
 void ListenerSlot::replace(AcceptedConnection& before, AcceptedConnection& after) {
   before.unlink();
   connections_.push_back(after);
-  if (draining_) after.drain();
 }
 
 TransportOptions ListenerSlot::transport_options() const {
@@ -55,7 +54,7 @@ void ListenerSlot::on_accept(int fd, const Address& peer) {
   }
   runtime_->metrics.connections.inc();
   AcceptedConnection* before = connections_.back();
-  if (runtime_->spec->tls)
+  if (runtime_->spec->tls || runtime_->spec->detect)
     Gate::start(*this, fd);
   else if (runtime_->spec->protocol)
     DownstreamConnection::start(*this, fd, peer);

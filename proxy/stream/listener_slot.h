@@ -19,7 +19,12 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   WorkerContext& worker() { return worker_; }
   const WorkerContext& worker() const { return worker_; }
   ListenerRuntime* runtime() const { return runtime_.get(); }
-  void set_runtime(Ref<ListenerRuntime> runtime) { runtime_ = std::move(runtime); }
+  void set_runtime(Ref<ListenerRuntime> runtime) {
+    runtime_ = std::move(runtime);
+    ++reloads_;
+  }
+  /// How often the runtime was replaced.
+  uint64_t reloads() const { return reloads_; }
 
   /// Stops accepting (what the kernel queued is still taken) and drains every connection.
   void drain();
@@ -29,7 +34,7 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   size_t connections() const { return count_; }
 
   void add(AcceptedConnection& connection);
-  /// `after` takes the place of `before`, which lets go of its socket. Drains it when the slot drains.
+  /// `after` takes the place of `before`, which lets go of its socket.
   void replace(AcceptedConnection& before, AcceptedConnection& after);
   /// For client connections.
   TransportOptions transport_options() const;
@@ -45,6 +50,7 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   std::unique_ptr<Acceptor> acceptor_;
   IntrusiveList<AcceptedConnection, AcceptedConnection> connections_;
   size_t count_ = 0;
+  uint64_t reloads_ = 0;
   bool draining_ = false;
 };
 

@@ -21,25 +21,26 @@ TransportOptions transport_options(const config::Buffer& buffer) {
 }  // namespace
 
 void TcpRelay::start(ListenerSlot& slot, int fd, const Address& peer) {
-  auto* relay = new TcpRelay(slot, peer.host());
+  auto* relay = new TcpRelay(slot, Ref<ListenerRuntime>(slot.runtime()), peer.host());
   relay->start(Transport::adopt(slot.worker().loop, fd, relay->down_, slot.transport_options()));
   slot.add(*relay);
   relay->connect();
 }
 
-void TcpRelay::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early,
-                         AcceptedConnection& before) {
-  auto* relay = new TcpRelay(slot, transport->peer().host());
+void TcpRelay::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early, bool ended,
+                         AcceptedConnection& before, Ref<ListenerRuntime> runtime) {
+  auto* relay = new TcpRelay(slot, std::move(runtime), transport->peer().host());
   relay->early_.swap(early);
+  relay->down_.ended = ended;
   transport->set_events(relay->down_);
   relay->start(std::move(transport));
   slot.replace(before, *relay);
   relay->connect();
 }
 
-TcpRelay::TcpRelay(ListenerSlot& slot, std::string peer_host)
+TcpRelay::TcpRelay(ListenerSlot& slot, Ref<ListenerRuntime> runtime, std::string peer_host)
     : slot_(&slot),
-      runtime_(slot.runtime()),
+      runtime_(std::move(runtime)),
       cluster_(runtime_->routes[0].targets[0].cluster),
       peer_host_(std::move(peer_host)),
       start_ns_(Loop::now_ns()) {
@@ -102,6 +103,7 @@ void TcpRelay::on_upstream_ready() {
     up_.transport->out.splice(early_);
     up_.transport->wrote();
   }
+  if (down_.ended) up_.transport->finish();
   down_.transport->resume_read(kPauseEngine);
   on_timer();
 }

@@ -12,9 +12,9 @@ namespace dragoman {
 class TcpRelay final : public AcceptedConnection, private ConnectEvents {
  public:
   static void start(ListenerSlot& slot, int fd, const Address& peer);
-  /// Takes over a transport, the bytes already read from it, and the place of `before` in the slot.
-  static void take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early,
-                        AcceptedConnection& before);
+  /// Takes over a transport, the bytes already read from it (`ended`: all there will be), and the place of `before` in the slot.
+  static void take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early, bool ended,
+                        AcceptedConnection& before, Ref<ListenerRuntime> runtime);
   ~TcpRelay() override;
   void drain() override;
   void abort() override { close(Reason::kDraining); }
@@ -33,7 +33,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
     std::unique_ptr<Transport> transport;
   };
 
-  TcpRelay(ListenerSlot& slot, std::string peer_host);
+  TcpRelay(ListenerSlot& slot, Ref<ListenerRuntime> runtime, std::string peer_host);
   void start(std::unique_ptr<Transport> transport);
   void connect();
   void on_connected(int fd) override;

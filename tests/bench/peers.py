@@ -10,7 +10,8 @@ import subprocess
 import time
 
 PR_SET_PDEATHSIG = 1
-PROTOCOLS = ('http', 'bolt', 'tcp')
+PROTOCOLS = ('http', 'bolt', 'tcp', 'https')
+PLAIN = ('http', 'bolt', 'tcp')
 
 
 def free_ports(count):
@@ -63,6 +64,12 @@ listeners:
   - {{name: web, address: "127.0.0.1:{http}", protocol: http1, routes: web, idle_timeout: 10m}}
   - {{name: rpc, address: "127.0.0.1:{bolt}", protocol: bolt, routes: rpc, idle_timeout: 10m}}
   - {{name: raw, address: "127.0.0.1:{tcp}", protocol: tcp, cluster: tcp, idle_timeout: 10m}}
+  - name: tls
+    address: "127.0.0.1:{https}"
+    protocol: http1
+    routes: web
+    idle_timeout: 10m
+    tls: {{certificates: [{{chain: "{dir}/certificate.pem", key: "{dir}/key.pem"}}]}}
 routes:
   - name: web
     virtual_hosts:
@@ -108,6 +115,12 @@ listen http
   option forwardfor
   http-reuse always
   server s 127.0.0.1:{backend[http]}
+listen https
+  mode http
+  bind 127.0.0.1:{https} ssl crt {dir}/both.pem alpn http/1.1 ssl-min-ver TLSv1.2
+  option forwardfor
+  http-reuse always
+  server s 127.0.0.1:{backend[http]}
 listen bolt
   mode tcp
   bind 127.0.0.1:{bolt}
@@ -146,11 +159,25 @@ stream {{
 '''
 
 
+def make_certificate(directory):
+    """certificate.pem and key.pem (P-256), and both.pem with the two, for HAProxy."""
+    certificate, key, both = (os.path.join(directory, name) for name in ('certificate.pem', 'key.pem', 'both.pem'))
+    subprocess.run(
+        ['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days',
+         '2', '-subj', '/CN=bench', '-addext', 'subjectAltName=DNS:bench', '-keyout', key, '-out', certificate],
+        check=True, capture_output=True,
+    )
+    with open(both, 'w', encoding='ascii') as out:
+        for path in (certificate, key):
+            with open(path, encoding='ascii') as file:
+                out.write(file.read())
+
+
 class Peer:
     """One proxy. `ports` is {protocol: port}, `pid` the process to account to, once started."""
 
     note = ''
-    protocols = PROTOCOLS
+    protocols = PLAIN
 
     def __init__(self, name, directory, backend_ports, cpu):
         self.name, self.backend, self.cpu = name, backend_ports, cpu
@@ -222,11 +249,13 @@ class Peer:
 
 class Dragoman(Peer):
     binary = None
+    protocols = PROTOCOLS
 
     def missing(self):
         return None if os.access(self.binary, os.X_OK) else 'no executable %s' % self.binary
 
     def command(self):
+        make_certificate(self.dir)
         return [
             self.binary,
             'run',
@@ -241,11 +270,13 @@ class Dragoman(Peer):
 
 class Haproxy(Peer):
     bufsize = ''
+    protocols = PROTOCOLS
 
     def missing(self):
         return None if shutil.which('haproxy') else 'haproxy is not installed'
 
     def command(self):
+        make_certificate(self.dir)
         return ['haproxy', '-db', '-f', self.write('haproxy.cfg', self.fill(HAPROXY, bufsize=self.bufsize))]
 
     def version(self):
@@ -315,7 +346,8 @@ class Direct(Peer):
     note = 'no proxy; the backend\'s own CPU'
 
     def __init__(self, name, backend_ports, backend_process):
-        self.name, self.ports, self.process = name, backend_ports, backend_process
+        self.name, self.process = name, backend_process
+        self.ports = {**backend_ports, 'https': backend_ports['http']}  # without TLS: only to see that the machine is steady
 
     def missing(self):
         return None

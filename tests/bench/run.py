@@ -38,11 +38,17 @@ CLOSED = (
     Workload('bolt_64x16', 'bolt', 64, 16, 0, 'Bolt, 64 connections, depth 16'),
     Workload('bolt_8x64', 'bolt', 8, 64, 0, 'Bolt, 8 connections, depth 64'),
 )
+# TLS needs wrk; it never takes up a session again, so each connection is a full handshake (P-256).
+TLS = (
+    Workload('https_64', 'https', 64, 1, 0, 'HTTPS, 64 connections'),
+    Workload('https_upload', 'https', 16, 1, 0, 'HTTPS, 16 connections, 64 KiB bodies to the backend'),
+    Workload('tls_handshakes', 'https', 16, 1, 0, 'TLS handshakes: HTTPS, a connection for each request'),
+)
 OPEN = (
     Workload('rate_http', 'http', 64, 1, 4000, 'HTTP/1.1, 4,000 requests/s'),
     Workload('rate_bolt', 'bolt', 64, 1, 4000, 'Bolt, 4,000 calls/s'),
 )
-PARTS = ('closed', 'open', 'syscalls', 'memory', 'start', 'callgrind')
+PARTS = ('closed', 'tls', 'open', 'syscalls', 'memory', 'start', 'callgrind')
 LOAD_FIELDS = ('total_requests', 'errors', 'rps', 'p50_us', 'p90_us', 'p99_us', 'p999_us', 'max_us')
 WAITED_MAX = 0.10  # ... nor one in which a proxy waited for its CPU longer than this part of the time
 TCP_BYTES = 1340  # about a Bolt call with 1 KB of content
@@ -111,7 +117,13 @@ class Bench:
     def load(self, peer, workload, seconds, wrk_allowed=True):
         """Runs the load against one peer; its result as a dict. Errors are said, and fail the whole run."""
         target = '127.0.0.1:%d' % peer.ports[workload.protocol]
-        if workload.protocol == 'http' and self.use_wrk and wrk_allowed and not workload.rate:
+        environment = None
+        if workload.protocol == 'https' or (
+            workload.protocol == 'http' and self.use_wrk and wrk_allowed and not workload.rate
+        ):
+            scheme = 'https' if workload.protocol == 'https' and peer is not self.direct else 'http'
+            if workload.name == 'https_upload':
+                environment = {**os.environ, 'WRK_POST_BYTES': '65536'}
             command = [
                 'wrk',
                 '-t1',
@@ -120,7 +132,8 @@ class Bench:
                 '--latency',
                 '-s',
                 os.path.join(HERE, 'wrk_report.lua'),
-                'http://%s/bench' % target,
+                *(['-H', 'Connection: close'] if workload.name == 'tls_handshakes' else []),
+                '%s://%s/bench' % (scheme, target),
             ]
         else:
             command = [
@@ -141,7 +154,7 @@ class Bench:
             if workload.rate:
                 command += ['--rate', str(workload.rate), '--warmup', '0.3']
         process = peers.start(
-            command, self.load_cpu, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, self.load_cpu, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
         )
         text = process.communicate(timeout=seconds + 60)[0]
         try:
@@ -279,6 +292,8 @@ class Bench:
                 continue
             table[peer.name] = {}
             for protocol in peer.protocols:
+                if protocol == 'https':
+                    continue  # bench_load has no TLS
                 if protocol == 'bolt' and not isinstance(peer, peers.Dragoman):
                     continue  # the same as their tcp
                 peer.stop()
@@ -420,7 +435,14 @@ class Bench:
                 self.peers.remove(peer)
                 self.missing[peer.name] = 'did not start'
                 self.warn('%s IS NOT MEASURED: %s' % (peer.name.upper(), error))
-        for part, key, workloads in (('closed', 'workloads', CLOSED), ('open', 'rates', OPEN)):
+        if 'tls' in only and shutil.which('wrk') is None:
+            self.warn('TLS IS NOT MEASURED: wrk is not installed')
+            only = [part for part in only if part != 'tls']
+        for part, key, workloads in (
+            ('closed', 'workloads', CLOSED),
+            ('tls', 'workloads', TLS),
+            ('open', 'rates', OPEN),
+        ):
             for workload in self.wanted(workloads) if part in only else ():
                 results[key][workload.name] = self.run_workload(workload)
         for part, key, method in (

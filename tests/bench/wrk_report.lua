@@ -1,3 +1,10 @@
+-- WRK_POST_BYTES: send a body of that size.
+local bytes = tonumber(os.getenv('WRK_POST_BYTES') or '0')
+if bytes > 0 then
+  wrk.method = 'POST'
+  wrk.body = string.rep('x', bytes)
+end
+
 -- Makes wrk end with one line of JSON in the fields of bench_load.
 function done(summary, latency, requests)
   local failed = summary.errors

@@ -200,6 +200,8 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   const TlsMetrics t = b.tls("listener", "l");
   t.handshakes.inc(), t.resumptions.inc(), t.failures.inc(Reason::kNone), t.duration.observe_us(1);
   t.plaintext.inc(), t.reloads.inc(CheckResult::kSuccess), t.expiry_seconds.set(1);
+  const DetectMetrics d = b.detect("l", "p");
+  d.connections.inc(), d.duration.observe_us(1);
   const WorkerMetrics w = b.worker();
   w.connections_active.add(), w.loop_lag.observe_us(1);
   const ServerMetrics s = b.server();

@@ -23,6 +23,7 @@ struct Populated {
     binding.listener("web").connections.inc(3);
     binding.cluster("api").connections.inc(2);
     binding.tls("listener", "web").handshakes.inc();
+    binding.detect("web", "http1").connections.inc();
     binding.worker().loop_lag.observe_us(700);
     binding.server().config_reloads.inc(CheckResult::kSuccess);
     binding.build_info("0.1.0");

@@ -92,7 +92,7 @@ class Sidecar:
     def admin(self, path, method="GET"):
         return http(f"http://127.0.0.1:{self.admin_port}{path}", method=method)
 
-    def metric(self, name, **labels):
+    def metric(self, name, /, **labels):
         """The sum of a family's series that carry these labels."""
         wanted = [f'{k}="{v}"' for k, v in labels.items()]
         total = 0.0

@@ -11,13 +11,15 @@ namespace {
 using testing::PemFolder;
 using testing::TestCa;
 
+const DeclaredProtocols none;
+
 class TlsFiles : public ::testing::Test {
  protected:
   config::LoadResult load(const std::string& tls) {
     return config::load_string("listeners:\n  - name: in\n    address: 127.0.0.1:0\n    protocol: http1\n"
                                "    cluster: c\n    tls:\n" +
                                    tls + "clusters: [{name: c, endpoints: ['127.0.0.1:1']}]\n",
-                               "t.yaml", config::process_environment(), {}, check_config);
+                               "t.yaml", config::process_environment(), {}, config_check(none));
   }
   /// "line:column path: message" of the only fault.
   std::string fault(const std::string& tls) {
@@ -26,8 +28,8 @@ class TlsFiles : public ::testing::Test {
     const config::Diagnostic& d = result.diagnostics[0];
     return std::to_string(d.line) + ":" + std::to_string(d.column) + " " + d.path + ": " + d.message;
   }
-  std::string pair(const std::string& chain, const std::string& key) {
-    return "      certificates:\n        - chain: " + chain + "\n          key: " + key + "\n";
+  std::string pair(const std::string& chain_file, const std::string& key_file) {
+    return "      certificates:\n        - chain: " + chain_file + "\n          key: " + key_file + "\n";
   }
 
   TestCa ca;
@@ -69,7 +71,7 @@ TEST_F(TlsFiles, ClustersAndTheAdminPortAreCheckedToo) {
       "admin: {tls: {certificates: [{chain: /x, key: /y}]}}\n"
       "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
       "clusters: [{name: c, endpoints: ['127.0.0.1:1'], tls: {ca: /z}}]\n",
-      "t.yaml", config::process_environment(), {}, check_config);
+      "t.yaml", config::process_environment(), {}, config_check(none));
   ASSERT_EQ(result.diagnostics.size(), 2u);
   EXPECT_EQ(result.diagnostics[0].path, "admin.tls.certificates[0].chain");
   EXPECT_EQ(result.diagnostics[1].path, "clusters[0].tls.ca");
