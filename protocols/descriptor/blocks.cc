@@ -24,7 +24,7 @@ struct Finder {
     r.found[block] |= 1u << index;
   }
   /// The last of several wins, as in the peers that put pairs into a map.
-  void named(const Pair& pair, const Term& key, bool value_is_text, uint32_t section, bool headers) {
+  [[gnu::always_inline]] void named(const Pair& pair, const Term& key, bool value_is_text, uint32_t section, bool headers) {
     if (pair.null) return;
     if (key.text || plan.kind != Block::kPairs) {
       if (headers && sink && !pair.name.empty()) sink(ctx, to_bytes(pair.name), to_bytes(pair.value));
@@ -34,7 +34,10 @@ struct Finder {
     for (size_t i = 0; i < plan.lookups.size(); ++i) {
       const Lookup& l = plan.lookups[i];
       if (l.section != section) continue;
-      if (key.text ? l.name == pair.name : l.number == pair.number)
+      bool same = key.text ? l.name.size() == pair.name.size() &&
+                                 std::memcmp(l.name.data(), pair.name.data(), pair.name.size()) == 0
+                           : l.number == pair.number;
+      if (same)
         keep(i, pair.value, value_is_text ? 0 : pair.value_number);
     }
   }
@@ -102,8 +105,13 @@ bool walk(Finder& f, std::span<const uint8_t> bytes) {
     case Block::kNone:
       return true;
     case Block::kPairs: {
-      Cursor c(bytes);
       auto each = [&](const Pair& pair) { f.named(pair, plan.key, plan.value.text, 0, true); };
+      const Number &k = plan.key.number, &v = plan.value.number;
+      bool plain = plan.key.text && plan.value.text && !plan.counted && k.coding == Coding::kFixed &&
+                   v.coding == Coding::kFixed && k.width == v.width && k.is_signed == v.is_signed && k.big && v.big;
+      if (plain && k.width == 4) return each_plain_pair<uint32_t>(bytes, k.is_signed, pairs_max, each);
+      if (plain && k.width == 2) return each_plain_pair<uint16_t>(bytes, k.is_signed, pairs_max, each);
+      Cursor c(bytes);
       return each_pair(c, plan.key, plan.value, plan.counted ? &plan.count : nullptr, pairs_max, each);
     }
     case Block::kTextPairs:

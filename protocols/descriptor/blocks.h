@@ -34,6 +34,13 @@ struct Cursor {
   explicit Cursor(std::span<const uint8_t> bytes) : p(bytes.data()), end(bytes.size()) {}
   size_t left() const { return end - at; }
   bool number(const Number& n, uint64_t& out) {
+    if (n.coding == Coding::kFixed) {
+      if (left() < n.width) return false;
+      out = load_fixed(p + at, n.width, n.big);
+      if (n.is_signed) out = sign_extended(out, n.width);
+      at += n.width;
+      return true;
+    }
     size_t need = 0;
     int used = load_number(n, p + at, left(), out, need);
     if (used <= 0) return false;
@@ -73,6 +80,32 @@ bool each_pair(Cursor& c, const Term& key, const Term& value, const Number* coun
         !c.term(value, pair.value, pair.value_number, pair.null))
       return false;
     pair.whole = {c.p + from, c.at - from};
+    f(pair);
+  }
+  return true;
+}
+
+/// each_pair() of texts behind lengths of one width, without a count: the most common kind.
+template <class T, class F>
+bool each_plain_pair(std::span<const uint8_t> bytes, bool null_allowed, uint32_t pairs_max, F&& f) {
+  const uint8_t *p = bytes.data(), *end = p + bytes.size();
+  for (uint32_t n = 0; p < end;) {
+    if (n++ == pairs_max) return false;
+    Pair pair;
+    const uint8_t* from = p;
+    for (std::string_view* text : {&pair.name, &pair.value}) {
+      if (static_cast<size_t>(end - p) < sizeof(T)) return false;
+      T length = load_be<T>(p);
+      p += sizeof(T);
+      if (null_allowed && length == static_cast<T>(-1)) {
+        pair.null = true;
+        continue;
+      }
+      if (length > static_cast<size_t>(end - p)) return false;
+      *text = {reinterpret_cast<const char*>(p), length};
+      p += length;
+    }
+    pair.whole = {from, p};
     f(pair);
   }
   return true;

@@ -48,6 +48,7 @@ class Compiler {
   std::vector<Piece> read_pieces(const Node& node, const Place& place, const Layout& layout);
   void read_block_setting(const Layout& layout, BlockPlan& plan, const Node& node, const Place& place, Setting& out);
   void finish();
+  void finish_quick(Layout& layout);
   void prove(const Node* make, const Place& place);
 
   // Names.

@@ -71,6 +71,47 @@ struct Test {
 
 using Tests = std::vector<Test>;  // all must hold
 
+/// A test on a number that is surely there, in a form that is quick to ask.
+struct QuickTest {
+  uint16_t at = 0;    // of an absolute number
+  uint8_t width = 1;
+  bool big = true;
+  uint8_t slot = 0;   // of a number of the fixed part
+  uint8_t shift = 0;
+  Op op = Op::kEqual;
+  uint64_t mask = UINT64_MAX;
+  int64_t low = 0, high = 0;
+  uint64_t small = 0;
+
+  bool holds(int64_t v) const {
+    switch (op) {
+      case Op::kEqual:
+        return v == low;
+      case Op::kIn:
+        return static_cast<uint64_t>(v) < 64 && (small >> v & 1);
+      case Op::kNotEqual:
+        return v != low;
+      case Op::kLess:
+        return v < low;
+      case Op::kAtMost:
+        return v <= low;
+      case Op::kMore:
+        return v > low;
+      case Op::kAtLeast:
+        return v >= low;
+      case Op::kRange:
+        return v >= low && v <= high;
+      default:
+        return false;
+    }
+  }
+};
+/// Quick forms of some tests; `all` = false: there is none, ask the tests themselves.
+struct QuickTests {
+  bool all = false;
+  std::vector<QuickTest> list{};
+};
+
 // ---------------------------------------------------------------- text taken apart
 
 enum class Cut : uint8_t { kBefore, kAfter, kBeforeLast, kAfterLast, kSegment };
@@ -209,14 +250,27 @@ struct OutcomeRule {
   Tests when{};
 };
 
+/// One item of a layout in which lengths of the fixed part follow each other.
+struct Step {
+  uint64_t max;
+  uint8_t item;
+  uint8_t slot;  // its length
+};
+
 struct Layout {
   std::string name{};
   Tests when{};
+  QuickTests quick_when{};
   std::vector<Item> items{};
   std::vector<Bits> bits{};
-  std::vector<Load> loads{};      // of the fixed part
+  std::vector<Load> loads{};       // of the fixed part: all numbers,
+  std::vector<Load> probe_loads{};  // those that probe() wants,
+  std::vector<Load> head_loads{};   // and those that view() and outcome() want
+  bool simple = false;              // `steps` are all there is behind the fixed part
+  std::vector<Step> steps{};
   std::vector<BlockPlan> blocks{};
   std::vector<Check> checks{};       // on the fixed part
+  QuickTests quick_checks{};
   std::vector<Check> late_checks{};  // on what comes behind it
   uint32_t fixed_items = 0;       // items before the first of variable size
   uint32_t fixed_bytes = 0;
@@ -230,6 +284,7 @@ struct Layout {
   bool until = false;             // the length is known only when a mark is found
 
   std::vector<Kind> kinds{};
+  std::vector<QuickTests> quick_kinds{};
   bool fixed_kinds = false;       // the kind follows from the fixed part
   bool whole_head = false;        // kind, id, status or deadline need the whole head
   Source id{};
@@ -291,6 +346,8 @@ struct Program {
   uint32_t head_bytes_max = 64u << 10;
   uint32_t pairs_max = 1024;
   Tests match{};
+  QuickTests quick_match{};
+  bool any_rules = false;
   uint32_t match_bytes = 0;  // with so many bytes no test of `match` needs a bounds check
   std::vector<Layout> layouts{};
   uint32_t when_bytes = 0;   // the same for the layouts' tests

@@ -228,9 +228,51 @@ int place_rest(Reading& r) {
   return DRAGOMAN_FRAME;
 }
 
-void load_fixed_part(Reading& r) {
+/// Behind a fixed part that has every length.
+int place_steps(Reading& r, bool with_body) {
   const Layout& l = *r.layout;
-  for (const Load& load : l.loads) {
+  uint64_t pos = l.fixed_bytes;
+  r.read = static_cast<uint8_t>(l.items.size());
+  for (const Step& step : l.steps) {
+    auto length = static_cast<int64_t>(r.slot[step.slot]);
+    if (step.item == l.body_item) {
+      r.at[step.item] = r.head_len = static_cast<uint32_t>(pos);
+      r.size[step.item] = 0;
+      if (!with_body) return DRAGOMAN_FRAME;
+      r.body_bytes = static_cast<uint64_t>(length);
+    } else {
+      r.at[step.item] = static_cast<uint32_t>(pos);
+      r.size[step.item] = static_cast<uint32_t>(length);
+    }
+    if (length < 0) return refuse(r, DRAGOMAN_MALFORMED, "length out of range");
+    if (static_cast<uint64_t>(length) > step.max)
+      return refuse(r, DRAGOMAN_TOO_BIG, "an item over the descriptor's limit");
+    pos += static_cast<uint64_t>(length);
+  }
+  if (l.body_item == kNowhere) r.head_len = static_cast<uint32_t>(std::min<uint64_t>(pos, UINT32_MAX));
+  if (r.head_len > r.program->head_bytes_max)
+    return refuse(r, DRAGOMAN_TOO_BIG, "head over the descriptor's limit");
+  if (pos > r.program->frame_bytes_max) return refuse(r, DRAGOMAN_TOO_BIG, "frame over the descriptor's limit");
+  r.total = pos;
+  return DRAGOMAN_FRAME;
+}
+
+bool quick_at(const QuickTest& t, const uint8_t* p) {
+  uint64_t v = t.width == 1 ? p[t.at] : load_fixed(p + t.at, t.width, t.big);
+  return t.holds(static_cast<int64_t>((v & t.mask) >> t.shift));
+}
+
+/// What ask() answers, quickly where all bytes are there.
+int ask_quickly(const QuickTests& quick, uint32_t bytes, const Tests& tests, Reading& r) {
+  if (!quick.all || r.n < bytes) return ask(tests, r);
+  for (const QuickTest& t : quick.list)
+    if (!quick_at(t, r.p)) return DRAGOMAN_NOT_MINE;
+  return DRAGOMAN_FRAME;
+}
+
+void load_fixed_part(Reading& r, const std::vector<Load>& loads) {
+  const Layout& l = *r.layout;
+  for (const Load& load : loads) {
     uint64_t v = load_fixed(r.p + load.at, load.width, load.big);
     r.slot[load.slot] = load.is_signed ? sign_extended(v, load.width) : v;
   }
@@ -242,7 +284,7 @@ void load_fixed_part(Reading& r) {
 
 int choose_layout(Reading& r) {
   for (const Layout& layout : r.program->layouts) {
-    int v = ask(layout.when, r);
+    int v = ask_quickly(layout.quick_when, r.program->when_bytes, layout.when, r);
     if (v == DRAGOMAN_NOT_MINE) continue;
     if (v == DRAGOMAN_FRAME) r.layout = &layout;
     return v;
@@ -298,17 +340,20 @@ std::span<const uint8_t> Reading::content(uint8_t item) const {
 
 int locate(Reading& r) {
   const Program& g = *r.program;
-  if (int v = ask(g.match, r); v != DRAGOMAN_FRAME) return v == DRAGOMAN_NEED ? need(r, r.need) : v;
+  if (int v = ask_quickly(g.quick_match, g.match_bytes, g.match, r); v != DRAGOMAN_FRAME) return v == DRAGOMAN_NEED ? need(r, r.need) : v;
   if (int v = choose_layout(r); v != DRAGOMAN_FRAME) return v == DRAGOMAN_NEED ? need(r, r.need) : v;
   const Layout& l = *r.layout;
   if (r.n < l.fixed_bytes) {
     r.layout = nullptr;
     return need(r, l.fixed_bytes);
   }
-  load_fixed_part(r);
-  if (int v = check(l.checks, r); v != DRAGOMAN_FRAME && v != DRAGOMAN_UNSUPPORTED) return v;
+  load_fixed_part(r, l.probe_loads);
+  bool all_right = l.quick_checks.all;
+  for (const QuickTest& t : l.quick_checks.list) all_right = all_right && t.holds(static_cast<int64_t>(r.slot[t.slot]));
+  if (!all_right)
+    if (int v = check(l.checks, r); v != DRAGOMAN_FRAME && v != DRAGOMAN_UNSUPPORTED) return v;
   const char* unsupported = r.reason;
-  if (int v = place_rest(r); v != DRAGOMAN_FRAME) return v;
+  if (int v = l.simple ? place_steps(r, true) : place_rest(r); v != DRAGOMAN_FRAME) return v;
   r.reason = unsupported;
   return unsupported ? DRAGOMAN_UNSUPPORTED : DRAGOMAN_FRAME;
 }
@@ -316,8 +361,37 @@ int locate(Reading& r) {
 int locate_again(Reading& r) {
   if (int v = choose_layout(r); v != DRAGOMAN_FRAME) return v;
   if (r.n < r.layout->fixed_bytes) return DRAGOMAN_MALFORMED;
-  load_fixed_part(r);
-  return place_rest(r);
+  load_fixed_part(r, r.layout->loads);
+  return r.layout->simple ? place_steps(r, true) : place_rest(r);
+}
+
+int locate_head(Reading& r) {
+  if (int v = choose_layout(r); v != DRAGOMAN_FRAME) return v;
+  if (r.n < r.layout->fixed_bytes) return DRAGOMAN_MALFORMED;
+  if (!r.layout->simple) {
+    load_fixed_part(r, r.layout->loads);
+    return place_rest(r);
+  }
+  load_fixed_part(r, r.layout->head_loads);
+  return place_steps(r, false);
+}
+
+const Kind* kind_of(Reading& r) {
+  const Layout& l = *r.layout;
+  for (size_t i = 0; i < l.kinds.size(); ++i) {
+    const QuickTests& quick = l.quick_kinds[i];
+    bool all = true;
+    if (quick.all) {
+      for (const QuickTest& t : quick.list) {
+        all = t.holds(static_cast<int64_t>(r.slot[t.slot]));
+        if (!all) break;
+      }
+    } else {
+      all = all_hold(l.kinds[i].when, r);
+    }
+    if (all) return &l.kinds[i];
+  }
+  return nullptr;
 }
 
 int load_number(const Number& number, const uint8_t* p, size_t n, uint64_t& out, size_t& need) {

@@ -60,6 +60,10 @@ struct Reading {
 int locate(Reading& r);
 /// The same for a head that locate() has accepted before: leaves out what can't fail any more.
 int locate_again(Reading& r);
+/// locate_again() as far as view() and outcome() want it: other numbers are not read.
+int locate_head(Reading& r);
+/// The first kind whose tests hold, or null.
+const Kind* kind_of(Reading& r);
 
 /// False when it is absent or is no number.
 bool number_of(const Source& source, Reading& r, int64_t& out);

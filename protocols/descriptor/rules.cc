@@ -586,7 +586,85 @@ void Compiler::read_template(const char* name, const Node& node, const Place& pl
 
 // ---------------------------------------------------------------- the end
 
+namespace {
+
+/// The quick forms of `tests`: absolute ones, or those on the fixed part.
+QuickTests quick_of(const Tests& tests, const Layout* l) {
+  QuickTests quick{.all = true};
+  for (const Test& t : tests) {
+    const Source& s = t.source;
+    bool right = l ? s.from == From::kSlot && s.offset < l->fixed_items : s.from == From::kAbsolute;
+    bool in = t.op == Op::kIn && !t.only_small;
+    if (!right || t.text || in || t.op == Op::kPresent || t.op == Op::kAbsent) return {};
+    bool masked = s.mask != 0;
+    if (!l && !masked && s.number.is_signed) return {};
+    quick.list.push_back({.at = static_cast<uint16_t>(s.offset),
+                          .width = s.number.width,
+                          .big = s.number.big,
+                          .slot = s.index,
+                          .shift = s.shift,
+                          .op = t.op,
+                          .mask = masked ? s.mask : UINT64_MAX,
+                          .low = t.low,
+                          .high = t.high,
+                          .small = t.small});
+  }
+  return quick;
+}
+
+}  // namespace
+
+void Compiler::finish_quick(Layout& l) {
+  l.quick_when = quick_of(l.when, nullptr);
+  Tests checks;
+  for (const Check& c : l.checks) checks.push_back(c.test);
+  l.quick_checks = quick_of(checks, &l);
+  for (const Kind& k : l.kinds) l.quick_kinds.push_back(quick_of(k.when, &l));
+  // One length of the fixed part after the other, and nothing else?
+  l.simple = !l.has_frame && l.derived.empty() && l.checksum_item == kNowhere;
+  for (size_t i = l.fixed_items; i < l.items.size(); ++i) {
+    const Item& item = l.items[i];
+    const auto& parts = item.length.parts;
+    l.simple = l.simple && item.kind == ItemKind::kLength && item.when.empty() && parts.size() == 1 && !parts[0].end &&
+               parts[0].factor == 1 && item.length.constant == 0 &&
+               (parts[0].index >= kItemsMax || parts[0].index < l.fixed_items);
+    if (!l.simple) break;
+    uint64_t max = i == l.body_item ? item.max : std::min<uint64_t>(item.max, g_.head_bytes_max);
+    l.steps.push_back({.max = max, .item = static_cast<uint8_t>(i), .slot = parts[0].index});
+  }
+  // Which numbers are wanted by whom.
+  uint64_t probe = 0, head = 0;
+  auto want = [](uint64_t& set, const Source& s) {
+    if (s.from == From::kSlot) set |= uint64_t{1} << s.offset;
+  };
+  auto want_all = [&](uint64_t& set, const Tests& tests) {
+    for (const Test& t : tests) want(set, t.source);
+  };
+  for (const Check& c : l.checks) want(probe, c.test.source);
+  for (const Check& c : l.late_checks) want(probe, c.test.source);
+  for (const Kind& k : l.kinds) want_all(probe, k.when);
+  for (const Source* s : {&l.id, &l.status, &l.timeout}) want(probe, *s);
+  want_all(head, l.headers_when);
+  for (const OutcomeRule& rule : l.outcome_rules) want_all(head, rule.when);
+  for (const Step& step : l.steps) {
+    uint64_t item = step.slot >= kItemsMax ? l.bits[step.slot - kItemsMax].of : step.slot;
+    probe |= uint64_t{1} << item;
+    if (step.item != l.body_item) head |= uint64_t{1} << item;
+  }
+  for (const Load& load : l.loads) {
+    // A number with bit fields is wanted as a whole: they are taken from it.
+    bool bits = l.items[load.slot].bits > 0;
+    if (!l.simple || bits || probe >> load.slot & 1) l.probe_loads.push_back(load);
+    if (!l.simple || bits || head >> load.slot & 1) l.head_loads.push_back(load);
+  }
+}
+
 void Compiler::finish() {
+  g_.quick_match = quick_of(g_.match, nullptr);
+  for (Layout& l : g_.layouts) {
+    finish_quick(l);
+    g_.any_rules = g_.any_rules || !l.outcome_rules.empty();
+  }
   bool editable = true, headers = false, custom = false, coded = false;
   for (Layout& l : g_.layouts) {
     l.fixed_kinds = std::all_of(l.kinds.begin(), l.kinds.end(), [&](const Kind& k) { return all<fixed>(k.when, l); });

@@ -15,13 +15,6 @@ bool is_request(uint32_t kind) {
   return kind == DRAGOMAN_REQUEST || kind == DRAGOMAN_ONEWAY || kind == DRAGOMAN_HEARTBEAT;
 }
 
-/// The first kind whose tests hold, or null.
-const Kind* kind_of(Reading& r) {
-  for (const Kind& k : r.layout->kinds)
-    if (all_hold(k.when, r)) return &k;
-  return nullptr;
-}
-
 /// Integer ids, and where any id is. False when a frame that must have one has none.
 bool describe_id(Reading& r, dragoman_frame& f) {
   const Layout& l = *r.layout;
@@ -152,7 +145,7 @@ int probe(const void* context, void*, const uint8_t* data, uint64_t len, dragoma
 int view(const void* context, void*, const uint8_t* head, const dragoman_frame* frame, uint32_t want,
          dragoman_view* out) {
   Reading r(program_of(context), head, frame->head_len);
-  if (locate_again(r) != DRAGOMAN_FRAME) return -1;
+  if (locate_head(r) != DRAGOMAN_FRAME) return -1;
   const Layout& l = *r.layout;
   bool opaque = true;
   if (l.headers_block != kNowhere && r.has(l.headers_item) && all_hold(l.headers_when, r)) {
@@ -199,10 +192,8 @@ uint32_t outcome(const void* context, void*, const uint8_t* head, const dragoman
       if (row.number == status) return row.outcome;
     return g.other_outcome;
   };
-  bool any_rules = std::any_of(g.layouts.begin(), g.layouts.end(),
-                               [](const Layout& l) { return !l.outcome_rules.empty(); });
-  if (!any_rules) return table(frame->status);
-  if (locate_again(r) != DRAGOMAN_FRAME) return DRAGOMAN_OUTCOME_UNKNOWN;
+  if (!g.any_rules) return table(frame->status);
+  if (locate_head(r) != DRAGOMAN_FRAME) return DRAGOMAN_OUTCOME_UNKNOWN;
   for (const OutcomeRule& rule : r.layout->outcome_rules)
     if (all_hold(rule.when, r)) return rule.outcome;
   return table(frame->status);
