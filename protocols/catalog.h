@@ -21,8 +21,8 @@ config::Protocol protocol_facts(const dragoman_codec& table);
 
 class CodecCatalog {
  public:
-  /// Loads the file of `codec`; when it is the same as at an earlier call, gives the same object. What it
-  /// made is also put into `into`.
+  /// Loads the file of `codec` (with an empty codec.codec, whatever it calls itself); when it is the same as
+  /// at an earlier call, gives the same object. What it made is also put into `into`.
   config::DeclaredCodec load(const config::Codec& codec, const std::string& file, DeclaredProtocols& into);
   /// load() as configuration wants it. `into` must outlive the loader.
   config::CodecLoader loader(DeclaredProtocols& into) {

@@ -27,7 +27,7 @@ LoadedDescriptor load_descriptor(const std::string& path, const std::string& nam
   }
   if (!loaded.descriptor) return result;
   std::string calls_itself = loaded.descriptor->table().name;
-  if (calls_itself != name) {
+  if (!name.empty() && calls_itself != name) {
     result.faults.push_back({.message = path + ": calls itself \"" + calls_itself + "\", not \"" + name +
                                         "\"; say codec: " + calls_itself + " if that is meant"});
     return result;

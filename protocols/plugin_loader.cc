@@ -199,7 +199,7 @@ class Plugin final : public CodecModule {
     std::memcpy(&table_, given, sizeof table_);
     table_.size = sizeof table_;
     if (auto checked = check_codec(table_); !checked) return unexpected("is refused: " + checked.error());
-    if (name != table_.name)
+    if (!name.empty() && name != table_.name)
       return unexpected("holds the codec \"" + std::string(table_.name) +
                         "\", the configuration wants \"" + name +
                         "\"");

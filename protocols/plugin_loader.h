@@ -19,8 +19,8 @@ namespace dragoman {
 inline constexpr uint64_t kPluginBytesMax = 64 << 20;
 inline constexpr int kPluginTrialMs = 10'000;
 
-/// `name` is what the codec must call itself. The error is a sentence that begins with the path and names
-/// both sides. Takes a few milliseconds, in which the calling thread waits.
+/// `name` is what the codec must call itself; empty: anything. The error is a sentence that begins with the
+/// path and names both sides. Takes a few milliseconds, in which the calling thread waits.
 Result<std::shared_ptr<const CodecModule>> load_plugin(const std::string& path, const std::string& name);
 
 }  // namespace dragoman

@@ -6,6 +6,7 @@
 
 #include "config/load.h"
 #include "proxy/base/suggest.h"
+#include "proxy/cli/codec_command.h"
 #include "proxy/server/checks.h"
 #include "proxy/server/server.h"
 
@@ -86,13 +87,41 @@ int cli_main(int argc, char** argv) {
   call->add_option("--timeout-ms", call_options.timeout_ms, "How long to wait")->capture_default_str();
   call->add_option("--count", call_options.count, "How many calls")->capture_default_str();
 
+  CodecCommand codec;
+  auto* codecs = app.add_subcommand("codec", "For those who write codecs: list, new, check, decode, bench");
+  codecs->require_subcommand(1);
+  auto* list = codecs->add_subcommand("list", "What each protocol can do.\nExample: dragoman codec list");
+  list->add_flag("--markdown", codec.markdown, "As a page");
+  auto* make = codecs->add_subcommand("new", "Write a new codec that builds and passes the kit.\n"
+                                             "Example: dragoman codec new acme");
+  make->add_option("name", codec.name, "Of the protocol")->required();
+  make->add_option("--dir", codec.folder, "Where its folder goes")->capture_default_str();
+  auto* checks = codecs->add_subcommand("check", "Run the conformance kit.\n"
+                                                 "Example: dragoman codec check ./libacme.so --vectors vectors");
+  checks->add_option("codec", codec.codec, "A library, a descriptor, or the name of a built-in codec")->required();
+  checks->add_option("--vectors", codec.vectors, "Folder of *.hex files")->required();
+  checks->add_option("--others", codec.others, "Folders of *.hex files of other protocols");
+  checks->add_option("--seconds", codec.seconds, "How long to try random changes")->capture_default_str();
+  checks->add_option("--seed", codec.seed, "Of the random changes")->capture_default_str();
+  checks->add_flag("--only-failed", codec.only_failed, "Show broken rules only");
+  auto* decode = codecs->add_subcommand("decode", "Show frames field by field.\n"
+                                                  "Example: dragoman codec decode request.hex --codec ./libacme.so");
+  decode->add_option("file", codec.file, "A *.hex file")->required();
+  decode->add_option("--codec", codec.codec, "Left out, the first built-in codec that takes it");
+  auto* bench = codecs->add_subcommand("bench", "What frames cost.\n"
+                                                "Example: dragoman codec bench ./libacme.so bolt --vectors vectors");
+  bench->add_option("codecs", codec.codecs, "Libraries, descriptors, names of built-in codecs")->required();
+  bench->add_option("--vectors", codec.vectors, "Folder of *.hex files")->required();
+  bench->add_option("--seconds", codec.seconds, "How long to measure each")->capture_default_str();
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     int code = app.exit(e);
     if (code == 0) return 0;  // --help
     if (argc > 1 && argv[1][0] != '-') {
-      static constexpr std::string_view kCommands[] = {"run", "validate", "schema", "reference", "version", "call"};
+      static constexpr std::string_view kCommands[] = {"run", "validate", "schema", "reference", "version", "call",
+                                                       "codec"};
       std::string_view given = argv[1];
       bool known = false;
       for (std::string_view c : kCommands) known = known || c == given;
@@ -116,6 +145,11 @@ int cli_main(int argc, char** argv) {
     options.watch_file = !no_watch;
     return Server(std::move(options)).run();
   }
+  if (*list) return codec_list(codec);
+  if (*make) return codec_new(codec);
+  if (*checks) return codec_check(codec);
+  if (*decode) return codec_decode(codec);
+  if (*bench) return codec_bench(codec);
   if (*check) return validate(files, format == "json");
   if (*schema) {
     std::fputs(config::schema_json().c_str(), stdout);

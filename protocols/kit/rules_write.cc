@@ -1,0 +1,324 @@
+// Rules of the functions that write: reply(), edit(), heartbeat() ..., set_id(), checksum().
+#include <algorithm>
+
+#include "protocols/checksum.h"
+#include "protocols/kit/run.h"
+#include "proxy/base/cursor.h"
+
+namespace dragoman::kit {
+namespace {
+
+dragoman_bytes bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+/// The one frame that `bytes` must be; reports under `rule` when they are not.
+std::optional<Frame> one_frame(Run& run, std::string_view rule, const std::string& what, const std::string&
+                               bytes) {
+  State state(run.t);
+  dragoman_frame f;
+  int verdict = bytes.empty() ? DRAGOMAN_NEED : probe(run.t, state, bytes, f);
+  std::string rest;
+  std::vector<Frame> frames = all_frames(run.t, bytes, &rest);
+  if (frames.size() == 1 && rest.empty()) return frames[0];
+  run.fail(rule, what + " is not one whole frame: " + std::to_string(frames.size()) + " frames, " +
+                     std::to_string(rest.size()) + " bytes more" +
+                     (verdict == DRAGOMAN_FRAME ? "" : std::string(" (") + verdict_name(verdict) + ")"),
+           bytes);
+  return std::nullopt;
+}
+
+bool same_id(const Frame& a, const Frame& b) {
+  if (a.f.id_type != b.f.id_type) return false;
+  if (a.f.id_type != DRAGOMAN_ID_BYTES) return a.f.id == b.f.id;
+  return a.bytes.substr(a.f.id_offset, a.f.id_len) == b.bytes.substr(b.f.id_offset, b.f.id_len);
+}
+
+bool good_checksum(Run& run, const Frame& frame) {
+  const dragoman_frame& f = frame.f;
+  if (f.checksum == DRAGOMAN_CHECKSUM_CRC32)
+    return f.checksum_offset + 4 == frame.bytes.size() &&
+           crc32_of(bytes_at(frame.bytes), static_cast<size_t>(f.checksum_offset)) ==
+               load_be<uint32_t>(bytes_at(frame.bytes, static_cast<size_t>(f.checksum_offset)));
+  if (f.checksum != DRAGOMAN_CHECKSUM_CUSTOM || !run.t.checksum) return true;
+  State state(run.t);
+  std::string copy = frame.bytes;
+  return run.t.checksum(run.t.context, state.get(), reinterpret_cast<uint8_t*>(copy.data()), &f, 0) == 1;
+}
+
+void replies(Run& run) {
+  static const std::string kLong(10000, 'x');
+  bool any = false;
+  for (const Frame& request : run.frames) {
+    if (!request.is_request()) continue;
+    any = true;
+    for (uint32_t outcome = DRAGOMAN_OUTCOME_CLIENT_ERROR; outcome <= DRAGOMAN_OUTCOME_RATE_LIMITED; ++outcome) {
+      for (const std::string& text : {std::string(), std::string("no endpoint is healthy"),
+                                      std::string("two\r\nlines=\x01\xff"), kLong}) {
+        State state(run.t);
+        dragoman_frame f;
+        probe(run.t, state, request.bytes, f);
+        auto made = written([&](uint8_t* out, uint64_t cap) {
+          return run.t.reply(run.t.context, state.get(), bytes_at(request.bytes), &f, outcome,
+                             bytes_of(text), out, cap);
+        });
+        if (!run.settle(request.bytes)) continue;
+        const std::string name = std::string("the reply for ") + outcome_name(outcome);
+        if (!made) {
+          run.fail("reply", name + " can't be made", request.bytes);
+          continue;
+        }
+        if (made->empty()) continue;  // the protocol has no words for it
+        auto reply = one_frame(run, "reply", name, *made);
+        if (!reply) continue;
+        if (reply->f.kind != DRAGOMAN_RESPONSE)
+          run.fail("reply", name + " is a " + kind_name(reply->f.kind), *made);
+        if (!same_id(request, *reply)) run.fail("reply-id", name + " has another id than its request", *made);
+        State other(run.t);
+        uint32_t meant = run.t.outcome(run.t.context, other.get(), bytes_at(*made), &reply->f);
+        if (meant == DRAGOMAN_OUTCOME_OK) run.fail("reply-outcome", name + " counts as a success", *made);
+        if (!good_checksum(run, *reply)) run.fail("reply", name + " has a wrong checksum", *made);
+        if (!view(run.t, other, *reply).ok) run.fail("reply", name + " has a head that view() refuses",
+                                                     *made);
+        run.settle(*made);
+      }
+    }
+  }
+  if (!any)
+    for (const char* rule : {"reply", "reply-id", "reply-outcome"}) run.skip(rule, "no vectors of requests");
+}
+
+struct Edit {
+  uint32_t op;
+  std::string name, value;
+};
+
+/// The frame with edits applied; nothing when edit() refused or the result was no frame (reported).
+std::optional<Frame> edited(Run& run, const Frame& frame, const std::vector<Edit>& edits, bool must) {
+  std::vector<dragoman_edit> raw;
+  for (const Edit& e : edits) raw.push_back({e.op, 0, bytes_of(e.name), bytes_of(e.value)});
+  State state(run.t);
+  dragoman_frame f;
+  probe(run.t, state, frame.bytes, f);
+  auto head = written([&](uint8_t* out, uint64_t cap) {
+    return run.t.edit(run.t.context, state.get(), bytes_at(frame.bytes), &f, raw.data(),
+                      static_cast<uint32_t>(raw.size()), out, cap);
+  });
+  if (!run.settle(frame.bytes)) return std::nullopt;
+  if (!head) {
+    if (must) run.fail("edit", "edit() refuses the head of a good frame", frame.bytes);
+    return std::nullopt;
+  }
+  std::string bytes = *head + frame.bytes.substr(frame.f.head_len);
+  // Checksums are the host's to mend.
+  State again(run.t);
+  Frame result;
+  if (probe(run.t, again, bytes, result.f) != DRAGOMAN_FRAME || result.f.total_len != bytes.size() ||
+      result.f.head_len != head->size()) {
+    run.fail("edit", "the head that edit() makes and the old body are not one frame", bytes);
+    return std::nullopt;
+  }
+  result.bytes = std::move(bytes);
+  if (result.f.kind != frame.f.kind || !same_id(result, frame))
+    run.fail("edit", "edit() changes the kind or the id of a frame", result.bytes);
+  return result;
+}
+
+void edits(Run& run) {
+  if (!run.t.edit)
+    return run.skip("edit", "the codec can't"), run.skip("edit-set", "the codec can't"),
+           run.skip("edit-remove", "the codec can't"), run.skip("edit-keeps", "the codec can't");
+  bool any = false;
+  for (const Frame& frame : run.frames) {
+    if (frame.f.kind != DRAGOMAN_REQUEST && frame.f.kind != DRAGOMAN_ONEWAY &&
+        frame.f.kind != DRAGOMAN_RESPONSE)
+      continue;
+    State state(run.t);
+    Seen before = view(run.t, state, frame);
+    if (before.opaque || !before.ok) continue;
+    const std::string name = "x-kit", value = "seven 7";
+    auto set = edited(run, frame, {{DRAGOMAN_EDIT_SET, name, "old"}, {DRAGOMAN_EDIT_SET, name, value}},
+                      false);
+    if (!set) continue;  // this head takes none (another kind of frame may)
+    any = true;
+    State s(run.t);
+    Seen after = view(run.t, s, *set);
+    size_t count = 0;
+    for (const auto& [n, v] : after.headers) count += n == name ? 1 : 0;
+    if (count != 1 || *after.find(name) != value)
+      run.fail("edit-set", "a header that was set is there " + std::to_string(count) + " times" +
+                               (count ? ", as \"" + *after.find(name) + "\"" : ""),
+               set->bytes);
+    Seen rest = after;
+    std::erase_if(rest.headers, [&](const auto& h) { return h.first == name; });
+    if (rest.headers != before.headers || rest.service != before.service || rest.method != before.method)
+      run.fail("edit-keeps", "setting one header changes others, the service or the method", set->bytes);
+    if (auto removed = edited(run, *set, {{DRAGOMAN_EDIT_REMOVE, name, ""}}, true)) {
+      State r(run.t);
+      Seen gone = view(run.t, r, *removed);
+      if (gone.find(name)) run.fail("edit-remove", "a header that was removed is still there",
+                                    removed->bytes);
+      if (gone.headers != before.headers) run.fail("edit-keeps", "removing one header changes others",
+                                                   removed->bytes);
+    }
+    edited(run, frame, {{DRAGOMAN_EDIT_REMOVE, "x-kit-none", ""}}, true);
+    edited(run, frame, {{DRAGOMAN_EDIT_SET, name, std::string(100'000, 'v')}}, false);
+    edited(run, frame, {{DRAGOMAN_EDIT_ADD, "a=b\n\r:", "c\nd\r\n: \x01"}}, false);
+    run.settle(frame.bytes);
+  }
+  if (!any) {
+    bool heads = std::any_of(run.frames.begin(), run.frames.end(), [](const Frame&
+                                                                      f) { return f.is_request(); });
+    if (heads) run.fail("edit-set", "the table says that headers can be changed, but no frame's can", "");
+    run.skip("edit-remove", "no head that can be changed");
+    run.skip("edit-keeps", "no head that can be changed");
+    if (!heads) run.skip("edit-set", "no vectors of requests");
+  }
+}
+
+void control(Run& run) {
+  if (!run.t.heartbeat) {
+    run.skip("heartbeat", "the codec can't");
+    run.skip("heartbeat-reply", "the codec can't");
+  } else {
+    std::vector<uint32_t> variants = {0};
+    for (const Frame& f : run.frames)
+      if (std::find(variants.begin(), variants.end(),
+                    f.f.variant) == variants.end()) variants.push_back(f.f.variant);
+    for (uint32_t variant : variants) {
+      for (uint64_t id : {uint64_t{1}, uint64_t{0x7ffffffe}}) {
+        if (run.t.id_len == 1 || run.t.id_len == 2) id &= 0x7f;
+        State state(run.t);
+        auto made = written([&](uint8_t* out, uint64_t cap) {
+          return run.t.heartbeat(run.t.context, state.get(), variant, id, out, cap);
+        });
+        run.settle("");
+        if (!made || made->empty()) {
+          run.fail("heartbeat", "none can be made", "");
+          continue;
+        }
+        auto beat = one_frame(run, "heartbeat", "heartbeat()", *made);
+        if (!beat) continue;
+        if (beat->f.kind != DRAGOMAN_HEARTBEAT)
+          run.fail("heartbeat", std::string("heartbeat() makes a ") + kind_name(beat->f.kind), *made);
+        if (beat->f.id_type != DRAGOMAN_ID_NONE && beat->f.id_type != DRAGOMAN_ID_BYTES && beat->f.id != id)
+          run.fail("heartbeat", "the heartbeat has another id than it should", *made);
+        auto answer = written([&](uint8_t* out, uint64_t cap) {
+          return run.t.heartbeat_reply(run.t.context, state.get(), bytes_at(*made), &beat->f, out, cap);
+        });
+        run.settle(*made);
+        if (!answer || answer->empty()) {
+          run.fail("heartbeat-reply", "none can be made", *made);
+          continue;
+        }
+        auto ack = one_frame(run, "heartbeat-reply", "heartbeat_reply()", *answer);
+        if (!ack) continue;
+        if (ack->f.kind != DRAGOMAN_HEARTBEAT_ACK)
+          run.fail("heartbeat-reply", std::string("heartbeat_reply() makes a ") + kind_name(ack->f.kind),
+                   *answer);
+        if (!same_id(*beat, *ack)) run.fail("heartbeat-reply",
+                                            "the answer has another id than the heartbeat", *answer);
+      }
+    }
+    for (const Frame& f : run.frames) {  // those of real peers
+      if (f.f.kind != DRAGOMAN_HEARTBEAT) continue;
+      State state(run.t);
+      dragoman_frame described;
+      probe(run.t, state, f.bytes, described);
+      auto answer = written([&](uint8_t* out, uint64_t cap) {
+        return run.t.heartbeat_reply(run.t.context, state.get(), bytes_at(f.bytes), &described, out, cap);
+      });
+      run.settle(f.bytes);
+      auto ack = answer ? one_frame(run, "heartbeat-reply", "heartbeat_reply()", *answer) : std::nullopt;
+      if (!ack || ack->f.kind != DRAGOMAN_HEARTBEAT_ACK || !same_id(f, *ack))
+        run.fail("heartbeat-reply", "the answer to a peer's heartbeat is none, or has another id", f.bytes);
+    }
+  }
+  if (!run.t.goaway) return run.skip("goaway", "the codec can't");
+  State state(run.t);
+  auto made = written(
+      [&](uint8_t* out, uint64_t cap) { return run.t.goaway(run.t.context, state.get(), 0, out, cap); });
+  run.settle("");
+  if (!made || made->empty()) return run.fail("goaway", "none can be made", "");
+  auto bye = one_frame(run, "goaway", "goaway()", *made);
+  if (bye && bye->f.kind != DRAGOMAN_GOAWAY)
+    run.fail("goaway", std::string("goaway() makes a ") + kind_name(bye->f.kind), *made);
+}
+
+void rewrite(Run& run) {
+  const bool shared = run.t.abilities & DRAGOMAN_CAN_MULTIPLEX;
+  if (!shared) return run.skip("id-rewrite", "connections are not shared");
+  for (const Frame& frame : run.frames) {
+    if (frame.f.kind != DRAGOMAN_REQUEST && frame.f.kind != DRAGOMAN_RESPONSE) continue;
+    State state(run.t);
+    Seen before = view(run.t, state, frame);
+    for (uint64_t id : {uint64_t{0}, uint64_t{0x01020304}, uint64_t{0x7fffffff}}) {
+      const std::string text = "00000000" + std::string(hex_text(std::string(1, static_cast<char>(id)))) +
+          "5a5a5a";
+      if (run.t.id_len == 1) id &= 0xff;
+      if (run.t.id_len == 2) id &= 0xffff;
+      auto changed = with_id(run.t, frame, id, text);
+      if (!run.settle(frame.bytes)) break;
+      if (!changed) {
+        run.fail("id-rewrite", "a frame whose id is changed is no frame any more", frame.bytes);
+        break;
+      }
+      const dragoman_frame& f = changed->f;
+      bool right = f.id_type == DRAGOMAN_ID_BYTES
+                       ? changed->bytes.substr(f.id_offset, f.id_len).starts_with(text)
+                       : f.id_type == DRAGOMAN_ID_NONE || f.id == id;
+      if (!right) run.fail("id-rewrite", "the new id is not the one that was asked for", changed->bytes);
+      State again(run.t);
+      Seen after = view(run.t, again, *changed);
+      bool kept = after.service == before.service && after.method == before.method &&
+                  after.headers == before.headers && f.kind == frame.f.kind && f.status == frame.f.status &&
+                  f.timeout_ms == frame.f.timeout_ms &&
+                  changed->bytes.size() - f.head_len == frame.bytes.size() - frame.f.head_len;
+      if (!kept) run.fail("id-rewrite", "changing the id changes something else", changed->bytes);
+      if (!good_checksum(run, *changed)) run.fail("id-rewrite", "the checksum is wrong after it",
+                                                  changed->bytes);
+      run.settle(changed->bytes);
+    }
+  }
+}
+
+void checksums(Run& run) {
+  bool any = false;
+  for (const Frame& frame : run.frames) {
+    if (frame.f.checksum == DRAGOMAN_CHECKSUM_NONE) continue;
+    any = true;
+    if (!good_checksum(run, frame)) {
+      run.fail("checksum", "the checksum of a good frame is said to be wrong", frame.bytes);
+      continue;
+    }
+    if (frame.f.checksum != DRAGOMAN_CHECKSUM_CUSTOM || !run.t.checksum) continue;
+    // A changed body must show. The host only asks about frames whose layout it knows, so others don't count.
+    size_t at = frame.f.id_type == DRAGOMAN_ID_NONE ? frame.bytes.size() / 2 : frame.f.id_offset;
+    std::string broken = frame.bytes;
+    broken[at] = static_cast<char>(broken[at] ^ 1);
+    State state(run.t);
+    Frame changed{broken, {}};
+    if (probe(run.t, state, broken, changed.f) != DRAGOMAN_FRAME ||
+        changed.f.total_len != broken.size()) continue;
+    auto* p = reinterpret_cast<uint8_t*>(broken.data());
+    if (run.t.checksum(run.t.context, state.get(), p, &changed.f, 0) != 0)
+      run.fail("checksum", "a changed frame still has a right checksum", broken);
+    if (run.t.checksum(run.t.context, state.get(), p, &changed.f, 1) != 1 ||
+        run.t.checksum(run.t.context, state.get(), p, &changed.f, 0) != 1)
+      run.fail("checksum", "the checksum is wrong after it was mended", broken);
+    run.settle(broken);
+  }
+  if (!any) run.skip("checksum", "no vectors with checksums");
+}
+
+}  // namespace
+
+void write_rules(Run& run) {
+  replies(run);
+  edits(run);
+  control(run);
+  rewrite(run);
+  checksums(run);
+}
+
+}  // namespace dragoman::kit

@@ -1,0 +1,31 @@
+// dragoman codec ...: for those who write codecs. Exit codes as in cli.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace dragoman {
+
+struct CodecCommand {
+  std::string codec;                // a built-in one's name, or the path of a library or a descriptor
+  std::vector<std::string> codecs;  // bench: any number
+  std::string vectors;              // folder of *.hex files
+  std::vector<std::string> others;  // check: such folders of other protocols
+  std::string file;                 // decode: one *.hex file
+  std::string name;                 // new
+  std::string folder = ".";         // new: where the new folder goes
+  double seconds = 2;
+  uint64_t seed = 1;
+  bool markdown = false;
+  bool only_failed = false;
+};
+
+int codec_list(const CodecCommand& command);
+/// 0 when every rule holds.
+int codec_check(const CodecCommand& command);
+int codec_decode(const CodecCommand& command);
+int codec_bench(const CodecCommand& command);
+int codec_new(const CodecCommand& command);
+
+}  // namespace dragoman
