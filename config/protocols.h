@@ -33,6 +33,10 @@ inline constexpr Protocol kProtocols[] = {
     {"bolt", false, true, true, true, true},
     {"dubbo", false, true, true, true, true},
     {"tars", false, true, true, true, true},
+    {"thrift", false, true, false, false, true},
+    {.name = "dubbo_thrift", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .edits = false},
+    {.name = "seata", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .shared = false,
+     .only_bound = true},
     {"tcp", false, false, false, false, false},
 };
 

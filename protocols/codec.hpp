@@ -60,7 +60,8 @@ struct Message {
   const Frame& frame;
 };
 
-/// Where view() puts what it found. All text must be spans into the head, only attributes may be others.
+/// Where view() puts what it found. All text must be spans into the head; service and method may also be the
+/// codec's own members, and attributes anything.
 class View {
  public:
   explicit View(dragoman_view& raw) : raw_(raw) {}

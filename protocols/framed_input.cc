@@ -22,6 +22,15 @@ struct ViewCollector {
     honest = false;
     return false;
   }
+  /// Service and method may also stand in the connection's memory.
+  std::string_view copied(dragoman_bytes b, const uint8_t* memory) {
+    auto begin = reinterpret_cast<uintptr_t>(memory);
+    auto at = reinterpret_cast<uintptr_t>(b.data);
+    bool remembered = memory && b.len <= table.conn_state_size && at >= begin &&
+                      at - begin <= table.conn_state_size - b.len;
+    if (remembered) return head.arena.copy(text_of(b));
+    return inside(b) ? text_of(b) : std::string_view();
+  }
   static void on_header(void* ctx, dragoman_bytes name, dragoman_bytes value) {
     auto& self = *static_cast<ViewCollector*>(ctx);
     if (!self.inside(name) || !self.inside(value)) return;
@@ -125,7 +134,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
         lie("codec: need out of range");
         return 0;
       }
-      if (!is_unsized(f) && f.total_len > options_.frame_bytes_max) {  // known already
+      if (f.kind != 0 && !is_unsized(f) && f.total_len > options_.frame_bytes_max) {  // known already
         f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, n));
         refuse(Reason::kFrameTooLarge, "frame over the limit", p, n, f);
         return 0;
@@ -347,7 +356,13 @@ void FramedCodec::turn_away(const uint8_t* p, const dragoman_frame& f, Reason re
 }
 
 void FramedCodec::on_response(const uint8_t* p, size_t here, const dragoman_frame& f) {
-  FramedExchange* x = find_answered(p, f, true);
+  const bool passes_on = table_.abilities & DRAGOMAN_ONLY_BOUND;
+  FramedExchange* x = find_answered(p, f, !passes_on);
+  if (!x && passes_on) {
+    dragoman_frame message = f;
+    message.kind = DRAGOMAN_ONEWAY;
+    return on_request(p, here, message, true);
+  }
   if (!x) return;
   bool honest = true;
   if (const char* fault = fill_head(*x, p, f, honest)) {
@@ -404,8 +419,8 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   v.attribute = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_attribute : nullptr;
   v.ctx = &collector;
   if (table_.view(table_.context, conn(), copy, &f, options_.want, &v) != 0) return "head not understood";
-  if (collector.inside(v.service)) h.service = text_of(v.service);
-  if (collector.inside(v.method)) h.method = text_of(v.method);
+  h.service = collector.copied(v.service, conn_.get());
+  h.method = collector.copied(v.method, conn_.get());
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
   if (h.opaque) h.headers.clear();
   collector.add_attributes();

@@ -147,7 +147,7 @@ enum {
 typedef struct dragoman_view {
   uint32_t size;
   uint32_t flags;         /* DRAGOMAN_VIEW_* */
-  dragoman_bytes service; /* spans into the head; empty when absent */
+  dragoman_bytes service; /* spans into the head, or into `conn` (copied); empty when absent */
   dragoman_bytes method;
   /* Called once per header when DRAGOMAN_WANT_HEADERS is set; spans into the head. */
   void (*header)(void* ctx, dragoman_bytes name, dragoman_bytes value);
@@ -175,7 +175,8 @@ enum {
   DRAGOMAN_CAN_MULTIPLEX = 8, /* ids tell answers apart */
   DRAGOMAN_CAN_CHECKSUM = 16, /* custom checksums */
   DRAGOMAN_ONLY_BOUND = 32    /* clients need a connection of their own to one backend: such a protocol is not
-                                 multiplexed even where it has ids */
+                                 multiplexed even where it has ids, and answers nobody waits for are passed on
+                                 like one-way requests */
 };
 
 #define DRAGOMAN_CONN_STATE_MAX 1024

@@ -336,6 +336,27 @@ TEST(FramedAttributes, AreHeadersWithoutBeingOnTheWire) {
   }
 }
 
+TEST(FramedConnectionMemory, MayHoldServiceAndMethod) {
+  for (size_t behind : {0, 1}) {
+    static size_t past;
+    past = behind;
+    dragoman_codec t = *codec_table<Summed>();
+    t.conn_state_size = 8;
+    t.view = [](const void*, void* conn, const uint8_t*, const dragoman_frame*, uint32_t, dragoman_view* v) {
+      std::memcpy(conn, "methname", 8);
+      v->method = {static_cast<uint8_t*>(conn) + 4, 4 + past};
+      return 0;
+    };
+    FramedConnection c(&t, Role::kServer);
+    c.feed(Summed::frame(DRAGOMAN_REQUEST, 1, "a"));
+    EXPECT_EQ(c.events.broken_reason, past ? Reason::kInternal : Reason::kNone);
+    if (!past) {
+      c.feed(Summed::frame(DRAGOMAN_REQUEST, 2, "b"));
+      EXPECT_EQ(c.at(0).head->method, "name");
+    }
+  }
+}
+
 TEST(FramedAttributes, StayWithAnOpaqueHeadAndMayBeEmpty) {
   FramedConnection down(codec_table<Tagged>(), Role::kServer);
   down.feed(Tagged::frame(DRAGOMAN_REQUEST, 9, "deep", "no pair"));

@@ -25,6 +25,9 @@ TEST(Registry, ConfigurationKnowsThem) {
     EXPECT_EQ(known->heartbeats, p.has_heartbeat) << p.name;
     if (p.table) {
       EXPECT_EQ(known->goaway, p.has_goaway) << p.name;
+      EXPECT_EQ(known->shared, p.multiplexed) << p.name;
+      EXPECT_EQ(known->only_bound, p.only_bound) << p.name;
+      EXPECT_EQ(known->edits, (p.table->abilities & DRAGOMAN_CAN_EDIT) != 0) << p.name;
     }
     EXPECT_TRUE(known->routes) << p.name;
   }
