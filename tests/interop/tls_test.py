@@ -184,6 +184,31 @@ clusters:
         self.assertEqual(self.run_tool("curl", "-sS", *own[:2], *own[6:], f"https://server.example:{self.port}/",
                                        check=False).returncode, 56)  # no certificate: told after the handshake
 
+    def test_alpn_and_first_bytes_choose_the_version_of_http(self):
+        both = self.sidecar(f"""
+listeners:
+  - name: in
+    address: 127.0.0.1:0
+    protocol: auto
+    protocols:
+      - {{protocol: http2, cluster: web}}
+      - {{protocol: http1, cluster: web}}
+    tls: {{mode: permissive, certificates: [{self.pki.pair("server")}]}}
+clusters:
+  - {{name: web, protocol: http1, endpoints: ['127.0.0.1:{self.backend.server_address[1]}']}}
+""")
+        port = both.ports["in"]
+        trust = ("--cacert", self.pki.path("ca.pem"), "--resolve", f"server.example:{port}:127.0.0.1", "-o", "/dev/null", "-w",
+                 "%{http_version} %{http_code}")
+        sealed, plain = f"https://server.example:{port}/", f"http://127.0.0.1:{port}/"
+        self.assertEqual(self.curl(*trust, "--http2", sealed), b"2 200")
+        self.assertEqual(self.curl(*trust, "--http1.1", sealed), b"1.1 200")
+        self.assertEqual(self.curl(*trust, "--no-alpn", sealed), b"1.1 200")
+        self.assertEqual(self.curl(*trust, "--http2-prior-knowledge", plain), b"2 200")
+        self.assertEqual(self.curl(*trust, "--http1.1", plain), b"1.1 200")
+        for protocol, times in (("http2", 2), ("http1", 3)):
+            self.assertEqual(both.metric("dragoman_detect_connections_total", protocol=protocol), times)
+
     def s_client(self, *args, said=""):
         done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}", "-CAfile",
                                self.pki.path("ca.pem"), *args], input=said.encode(), capture_output=True, timeout=30,
