@@ -34,7 +34,7 @@ TEST_P(DubboThriftVectors, PassesAtEverySplit) {
     return;
   }
   if (v.kind() == "rewrite") {
-    const auto all = vectors("dubbothrift");
+    const auto all = vectors("dubbo_thrift");
     std::string of = v.text("rewrite_of");
     EXPECT_EQ(Asker(dubbo_thrift_codec()).with_id(vector_named(all, of.substr(0, of.size() - 4)).bytes, v.number("id")), v.bytes);
     return;
@@ -50,7 +50,7 @@ TEST_P(DubboThriftVectors, PassesAtEverySplit) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DubboThriftVectors, ::testing::ValuesIn(vectors("dubbothrift")), test_name);
+INSTANTIATE_TEST_SUITE_P(All, DubboThriftVectors, ::testing::ValuesIn(vectors("dubbo_thrift")), test_name);
 
 TEST(DubboThrift, OneWayIsNoAnswer) {
   FramedConnection c(dubbo_thrift_codec(), Role::kServer);
@@ -61,7 +61,7 @@ TEST(DubboThrift, OneWayIsNoAnswer) {
 }
 
 TEST(DubboThrift, LocalRepliesEqualTheVectors) {
-  auto all = vectors("dubbothrift");
+  auto all = vectors("dubbo_thrift");
   std::string request = vector_named(all, "dubbothrift-call-add-v27-path").bytes;
   for (auto [name, outcome] : {std::pair{"dubbothrift-hijack-no-route", Outcome::kNoRoute},
                                std::pair{"dubbothrift-hijack-timeout", Outcome::kTimeout}}) {
@@ -77,7 +77,7 @@ TEST(DubboThrift, Outcomes) {
   EXPECT_EQ(asker.outcome(frame(2, 1, "m")), Outcome::kOk);
   EXPECT_EQ(asker.outcome(frame(3, 1, "m", {}, "\x08" + be(2, 2) + be(1, 4) + be(0, 1))), Outcome::kNoRoute);
   EXPECT_EQ(asker.outcome(frame(3, 1, "m")), Outcome::kServerError);
-  EXPECT_EQ(asker.outcome(vector_named(vectors("dubbothrift"), "dubbothrift-reply-appexception").bytes),
+  EXPECT_EQ(asker.outcome(vector_named(vectors("dubbo_thrift"), "dubbothrift-reply-appexception").bytes),
             Outcome::kServerError);
 }
 
