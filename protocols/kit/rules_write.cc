@@ -105,6 +105,7 @@ std::optional<Frame> edited(Run& run, const Frame& frame, const std::vector<Edit
                       static_cast<uint32_t>(raw.size()), out, cap);
   });
   if (!run.settle(frame.bytes)) return std::nullopt;
+  if (head && head->size() > run.t.head_bytes_max) head.reset();  // the host takes that for a refusal, too
   if (!head) {
     if (must) run.fail("edit", "edit() refuses the head of a good frame", frame.bytes);
     return std::nullopt;
