@@ -30,7 +30,9 @@ struct Cursor {
 };
 struct Pieces {
   ByteChain& out;
-  void put(std::string_view text) { out.append(text); }
+  void put(std::string_view text) {
+    if (!text.empty()) out.append(text);  // one that was never set has no memory to copy from
+  }
 };
 
 constexpr size_t kContiguous = 8192;
