@@ -442,7 +442,7 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
-enum class HealthCheckType : uint8_t { kTcp, kHttp, kHeartbeat };
+enum class HealthCheckType : uint8_t { kTcp, kHttp, kHeartbeat, kGrpc };
 
 /// Both ends included.
 struct StatusRange {
@@ -460,8 +460,9 @@ struct HealthCheck {
   uint32_t healthy_threshold = 2;
   uint32_t unhealthy_threshold = 3;
   std::string path = "/";                          // type http
-  std::string host;                                // type http; empty = the endpoint's address
+  std::string host;                                // types http and grpc; empty = the endpoint's address
   std::vector<StatusRange> expect{StatusRange{}};  // type http
+  std::string service;                             // type grpc; empty = the server as a whole
   uint32_t jitter_percent = 10;
 
   bool operator==(const HealthCheck&) const = default;

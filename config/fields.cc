@@ -124,6 +124,8 @@ bool is_http_cluster(const Cluster& cluster) {
 }
 bool is_framed_cluster(const Cluster& cluster) { return is_framed(cluster.protocol); }
 bool is_http_check(const HealthCheck& check) { return check.type == HealthCheckType::kHttp; }
+bool is_grpc_check(const HealthCheck& check) { return check.type == HealthCheckType::kGrpc; }
+bool is_request_check(const HealthCheck& check) { return is_http_check(check) || is_grpc_check(check); }
 
 // ---------------------------------------------------------------------------------------------------------
 // blocks
@@ -668,8 +670,9 @@ In<HealthCheck> health_check_block() {
       "health_check",
       "Probes of every endpoint. Left out, endpoints count as healthy until outlier ejects them.",
       {
-          field<&HealthCheck::type>("type", choice<HealthCheckType>({"tcp", "http", "heartbeat"}),
-                                    "Connect only, a GET, or the protocol's own heartbeat."),
+          field<&HealthCheck::type>("type", choice<HealthCheckType>({"tcp", "http", "heartbeat", "grpc"}),
+                                    "Connect only, a GET, the protocol's own heartbeat, or a call of "
+                                    "grpc.health.v1.Health/Check."),
           field<&HealthCheck::interval_ms>("interval", duration(100, kHour),
                                            "Between the start of two probes of an endpoint. Shorter notices "
                                            "failures sooner and costs each endpoint more."),
@@ -683,11 +686,14 @@ In<HealthCheck> health_check_block() {
           field<&HealthCheck::path>("path", text(kRedirectPath), "What to GET; type http only.")
               .where<HealthCheck, is_http_check>(),
           field<&HealthCheck::host>("host", text(kHost),
-                                    "The host header; type http only; left out, the endpoint's address.")
-              .where<HealthCheck, is_http_check>(),
+                                    "The host header; types http and grpc only; left out, the endpoint's address.")
+              .where<HealthCheck, is_request_check>(),
           field<&HealthCheck::expect>("expect", list(status_range(), 1),
                                       "Statuses of a good answer; type http only.")
               .where<HealthCheck, is_http_check>(),
+          field<&HealthCheck::service>("service", text(kWord),
+                                       "The service to ask about; type grpc only; left out, the server as a whole.")
+              .where<HealthCheck, is_grpc_check>(),
           field<&HealthCheck::jitter_percent>("jitter", whole(0, 100),
                                               "Percent by which intervals vary at random, so that probes of "
                                               "many proxies do not come at once."),

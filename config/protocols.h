@@ -21,7 +21,7 @@ struct Protocol {
   bool routes;             // carries requests that a route table can tell apart
   bool shared = framed;    // many requests at once on one connection
   bool edits = routes;     // headers can be changed
-  bool service = framed;   // requests name a service
+  bool service = framed;   // requests name a service (HTTP/2: those of gRPC)
   bool method = routes;    // requests name a method
   bool headers = routes;   // requests have headers
   bool only_bound = false; // each client needs a connection of its own to one backend
@@ -29,7 +29,8 @@ struct Protocol {
 
 inline constexpr Protocol kProtocols[] = {
     {"http1", true, false, false, false, true},
-    {.name = "http2", .http = true, .framed = false, .heartbeats = true, .goaway = true, .routes = true, .shared = true},
+    {.name = "http2", .http = true, .framed = false, .heartbeats = true, .goaway = true, .routes = true, .shared = true,
+     .service = true},
     {"bolt", false, true, true, true, true},
     {"dubbo", false, true, true, true, true},
     {"tars", false, true, true, true, true},

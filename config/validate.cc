@@ -331,13 +331,19 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
 void check_health_check(const HealthCheck& check, const Protocol* protocol, const Cluster& cluster,
                         Context& context) {
   const bool http = check.type == HealthCheckType::kHttp;
-  const auto only_http = [&](const void* field, std::string_view key) {
-    if (!http && context.find(field))
-      fail_at(context, field, &check, in_quotes(key) + " is only for type http");
+  const bool grpc = check.type == HealthCheckType::kGrpc;
+  const auto only = [&](bool fits, const void* field, std::string_view key, std::string_view types) {
+    if (!fits && context.find(field))
+      fail_at(context, field, &check, in_quotes(key) + " is only for " + std::string(types));
   };
-  only_http(&check.path, "path");
-  only_http(&check.host, "host");
-  only_http(&check.expect, "expect");
+  only(http, &check.path, "path", "type http");
+  only(http || grpc, &check.host, "host", "types http and grpc");
+  only(http, &check.expect, "expect", "type http");
+  only(grpc, &check.service, "service", "type grpc");
+  if (protocol && grpc && !(protocol->http && protocol->service)) {
+    fail_at(context, &check.type, &cluster.health_check,
+            "protocol " + std::string(protocol->name) + " does not carry gRPC; type grpc needs a cluster of http2");
+  }
   if (protocol && check.type == HealthCheckType::kHeartbeat && !protocol->heartbeats) {
     fail_at(context, &check.type, &cluster.health_check,
             std::string(protocol->name) + " has no heartbeats; use type tcp" +

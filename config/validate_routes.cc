@@ -98,8 +98,8 @@ void check_times(const Route& route, Context& context) {
 /// Conditions on what requests of the table's listeners don't have.
 void warn_never_matches(const Route& route, TableUsers users, Context& context) {
   const Match& match = route.match;
-  if (users.http && !users.rpc && !match.service.empty()) {
-    warn_at(context, &match.service, &route, "never matches: HTTP requests have no service");
+  if (users.http && !users.services && !match.service.empty()) {
+    warn_at(context, &match.service, &route, "never matches: HTTP/1 requests have no service");
   }
   if (!users.rpc || users.http) return;
   for (const std::string* condition : {&match.path, &match.prefix, &match.regex}) {

@@ -50,6 +50,13 @@ struct LocalReply {
   std::string_view content_type;       // HTTP only; default text/plain
   std::span<const Header> headers;     // HTTP only: extra fields (location ...)
   bool close = false;                  // the connection can't go on after it
+
+  uint32_t status() const { return http_status != 0 ? http_status : reason_row(reason).http_status; }
+  /// The reason's, unless the maker of the reply chose another HTTP status: then what that means.
+  uint32_t grpc_status() const {
+    const ReasonRow& row = reason_row(reason);
+    return status() == row.http_status ? row.grpc_status : grpc_status_of_http(status());
+  }
 };
 
 /// The codec's handle for one exchange on one connection. Created by the codec, given back by release(). Calls after

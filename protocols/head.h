@@ -39,6 +39,7 @@ enum class HeaderId : uint8_t {
   kHttp2Settings,
   kGrpcTimeout,
   kGrpcStatus,
+  kTriServiceTimeout,
 };
 
 /// Id of `name` in any letter case.
@@ -126,18 +127,21 @@ struct Head {
   std::string_view authority;   // HTTP: host[:port] (never in `headers`)
   std::string_view scheme;      // HTTP: "http", "https"
   std::string_view service;     // RPC service name
+  std::string_view rpc_method;  // gRPC: the method of `service`; `method` is HTTP's
   std::string_view sni;         // server name of the client's TLS hello, lower case; set by the engine
 
   // Response attributes.
   uint32_t status = 0;          // native status: HTTP code, Bolt status
   Outcome outcome = Outcome::kOk;
   std::string_view status_text; // HTTP reason phrase
+  int32_t rpc_status = -1;      // gRPC: grpc-status, known at the answer's end at the latest; -1 = none
 
   int64_t content_length = -1;  // body bytes when known, else -1; with end=true on the head there is no body
   int64_t timeout_ms = -1;      // the caller's own deadline carried on the wire; -1 = none
   bool is_request = true;
   bool one_way = false;         // no answer will come
   bool is_http = false;
+  bool grpc = false;            // HTTP: part of a gRPC call
   bool upgrade = false;         // request: wants to leave HTTP for `upgrade_token`; response: status 101
   bool expect_continue = false; // request carried Expect: 100-continue (not in `headers`)
   bool te_trailers = false;     // the sender announced that it takes trailers

@@ -1,6 +1,7 @@
 // The side that faces a backend: writes requests, reads answers.
 #include <algorithm>
 
+#include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
 #include "protocols/http2/codec.h"
 #include "protocols/http2/session.h"
@@ -24,6 +25,7 @@ class ClientCodec final : public Http2Codec {
  private:
   void on_block_begin(const nghttp2_frame& frame) override;
   void on_message_head(Http2Exchange& x, bool end) override;
+  void on_message_end(Http2Exchange& x) override;
   void on_body_too_large(Http2Exchange& x) override;
   Reason reason_of_code(const Http2Exchange& x, uint32_t code) const override;
   void on_settings() override;
@@ -115,7 +117,13 @@ void ClientCodec::on_message_head(Http2Exchange& x, bool end) {
   }
   x.head_done = true;
   x.remote_ended = end;
+  head.grpc = x.grpc;
+  if (end) on_message_end(x);
   if (x.sink) x.sink->on_head(head, end);
+}
+
+void ClientCodec::on_message_end(Http2Exchange& x) {
+  if (x.grpc) grpc::read_result(x.head, x.trailers);
 }
 
 void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge); }
@@ -143,6 +151,7 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
     return Reason::kUnsupported;
   if (!clean_token(message.path) || !clean_name(message.method) || (!message.authority.empty() && !clean_token(message.authority)))
     return Reason::kEditFailed;
+  grpc::write_deadline(message);
   Block block;
   block.add(":method", tunnel ? "CONNECT" : message.method);
   block.add(":scheme", message.scheme.empty() ? "http" : message.scheme);
@@ -165,6 +174,7 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   x.head_sent = true;
   x.local_ended = end;
   x.to_head = message.method == "HEAD";
+  x.grpc = message.grpc;
   x.connect = tunnel;
   x.left = tunnel || end ? -1 : message.content_length;
   if (static_cast<uint32_t>(id) >= kLastStreamId && !goaway_) on_peer_goaway();

@@ -390,11 +390,13 @@ void Http2Codec::on_head_end(Http2Exchange& x, bool end) {
   }
   if (x.trailers.empty() || x.connect) return deliver_end(x);
   x.remote_ended = true;
+  on_message_end(x);
   if (x.sink) x.sink->on_trailers(x.trailers);
 }
 
 void Http2Codec::deliver_end(Http2Exchange& x) {
   x.remote_ended = true;
+  on_message_end(x);
   if (x.sink) x.sink->on_body({}, true);
 }
 

@@ -69,6 +69,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool stream_closed = false;   // nghttp2 has forgotten it
   bool to_head = false;         // the request's method is HEAD
   bool connect = false;         // extended CONNECT
+  bool grpc = false;            // the request's content type says so
 
   ByteChain pending;                // to be sent
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only
@@ -128,6 +129,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   virtual void on_block_begin(const nghttp2_frame& frame) = 0;
   /// A head is complete and well-formed for nghttp2.
   virtual void on_message_head(Http2Exchange& x, bool end) = 0;
+  /// Everything from the peer is there, and its sink is about to hear so.
+  virtual void on_message_end(Http2Exchange& x) {}
   /// The reason for the sink of an exchange whose stream ended with `code`.
   virtual Reason reason_of_code(const Http2Exchange& x, uint32_t code) const = 0;
   /// The request's body stands still and nothing was answered.

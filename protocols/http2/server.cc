@@ -1,7 +1,9 @@
 // The side that faces a client: reads requests, writes answers.
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
+#include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
 #include "protocols/http2/codec.h"
 #include "protocols/http2/session.h"
@@ -34,6 +36,7 @@ class ServerCodec final : public Http2Codec {
   void refuse(Http2Exchange& x, const Refusal& refusal);
   void give_up_request(Http2Exchange& x, Reason reason);
   bool submit(Http2Exchange& x, const Block& block, bool end);
+  void send_grpc_reply(Http2Exchange& x, const LocalReply& reply);
 
   bool last_said_ = false;  // the second GOAWAY was queued
 };
@@ -79,6 +82,8 @@ void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
   x.remote_ended = end;
   x.received_ms = events_.now_ms();
   x.to_head = x.head.method == "HEAD";
+  grpc::read_request(x.head);
+  x.grpc = x.head.grpc;
   if (x.too_large) {
     bool many = block_fields_ > options_.http1.headers_max;
     return refuse(x, {many ? Reason::kTooManyHeaders : Reason::kHeadTooLarge, 0, "header fields too large"});
@@ -167,10 +172,36 @@ bool ServerCodec::submit(Http2Exchange& x, const Block& block, bool end) {
   return error == 0;
 }
 
+// Trailers alone, or after what was already sent of the answer.
+void ServerCodec::send_grpc_reply(Http2Exchange& x, const LocalReply& reply) {
+  if (x.local_ended || x.drop_body || x.connect || x.left > 0) return reset(x, reply.reason);
+  Scope scope(*this);
+  Block block;
+  if (!x.head_sent) {
+    block.add_number(":status", 200);
+    block.add("content-type", grpc::kContentType);
+  }
+  char digits[4];
+  char* end = std::to_chars(digits, digits + sizeof digits, reply.grpc_status()).ptr;
+  std::string_view status(digits, static_cast<size_t>(end - digits));
+  std::string_view text = grpc::encode_message(reply.text, x.head.arena);
+  if (x.head_sent) {
+    x.out_trailers.add("grpc-status", status);
+    if (!text.empty()) x.out_trailers.add("grpc-message", text);
+    x.has_trailers = true;
+    return send_body(x, {}, true);
+  }
+  block.add("grpc-status", status);
+  if (!text.empty()) block.add("grpc-message", text);
+  submit(x, block, true);
+  x.local_ended = true;
+}
+
 void ServerCodec::send_reply(Http2Exchange& x, const LocalReply& reply) {
+  if (x.grpc) return send_grpc_reply(x, reply);
   if (x.head_sent) return reset(x, reply.reason);
   Scope scope(*this);
-  uint32_t status = reply.http_status ? reply.http_status : reason_row(reply.reason).http_status;
+  uint32_t status = reply.status();
   bool no_content = status == 204 || status == 304;
   Block block;
   block.add_number(":status", status);

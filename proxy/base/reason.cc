@@ -14,11 +14,26 @@ std::string_view outcome_name(Outcome outcome) {
 
 const ReasonRow& reason_row(Reason reason) {
   static constexpr std::array<ReasonRow, kReasonCount> kRows = {{
-#define DRAGOMAN_X(e, label, flag, outcome, status) ReasonRow{label, flag, Outcome::outcome, status},
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc) ReasonRow{label, flag, Outcome::outcome, status, grpc},
       DRAGOMAN_REASONS(DRAGOMAN_X)
 #undef DRAGOMAN_X
   }};
   return kRows[static_cast<size_t>(reason)];
+}
+
+uint8_t grpc_status_of_http(uint32_t http_status) {
+  switch (http_status) {
+    case 400:
+    case 431: return 13;  // INTERNAL
+    case 401: return 16;  // UNAUTHENTICATED
+    case 403: return 7;   // PERMISSION_DENIED
+    case 404: return 12;  // UNIMPLEMENTED
+    case 429:
+    case 502:
+    case 503:
+    case 504: return 14;  // UNAVAILABLE
+    default: return 2;    // UNKNOWN
+  }
 }
 
 }  // namespace dragoman

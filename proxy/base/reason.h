@@ -1,5 +1,5 @@
 // Every way an exchange or a connection can end, one row each. The row drives the access-log flag, the metric
-// label, the HTTP status of a local reply, and the outcome a codec turns into its native status.
+// label, the HTTP and gRPC status of a local reply, and the outcome a codec turns into its native status.
 #pragma once
 
 #include <cstdint>
@@ -30,79 +30,79 @@ inline constexpr int kOutcomeCount = 13;
 std::string_view outcome_name(Outcome outcome);
 
 // clang-format off
-// X(enumerator, metric label, access-log flag, outcome, http status)
+// X(enumerator, metric label, access-log flag, outcome, http status, grpc status)
 #define DRAGOMAN_REASONS(X)                                                                   \
-  X(kNone,                    "none",                      "-",     kOk,          200)        \
-  X(kUpstreamStatus,          "upstream_status",           "-",     kServerError, 500)        \
-  X(kNoRoute,                 "no_route",                  "NR",    kNoRoute,     404)        \
-  X(kNoCluster,               "no_cluster",                "NC",    kUnavailable, 503)        \
-  X(kNoHealthyUpstream,       "no_healthy_upstream",       "UH",    kUnavailable, 503)        \
-  X(kConnectFailure,          "connect_failure",           "UF",    kUnavailable, 503)        \
-  X(kConnectTimeout,          "connect_timeout",           "UFT",   kUnavailable, 503)        \
-  X(kUpstreamReset,           "upstream_reset",            "UC",    kReset,       502)        \
-  X(kUpstreamTruncated,       "upstream_truncated",        "UCT",   kReset,       502)        \
-  X(kUpstreamRefused,         "upstream_refused",          "UR",    kOverloaded,  503)        \
-  X(kUpstreamProtocolError,   "upstream_protocol_error",   "UPE",   kReset,       502)        \
-  X(kUpstreamTooLarge,        "upstream_too_large",        "UTL",   kReset,       502)        \
-  X(kUpstreamIdleTimeout,     "upstream_idle_timeout",     "UI",    kTimeout,     504)        \
-  X(kUpstreamTimeout,         "upstream_timeout",          "UT",    kTimeout,     504)        \
-  X(kTryTimeout,              "per_try_timeout",           "UTT",   kTimeout,     504)        \
-  X(kStreamIdleTimeout,       "stream_idle_timeout",       "SI",    kTimeout,     504)        \
-  X(kPendingOverflow,         "pending_overflow",          "UO",    kOverloaded,  503)        \
-  X(kRequestOverflow,         "request_overflow",          "UORQ",  kOverloaded,  503)        \
-  X(kConnectionOverflow,      "connection_overflow",       "UOCX",  kOverloaded,  503)        \
-  X(kRetryOverflow,           "retry_overflow",            "URX",   kOverloaded,  503)        \
-  X(kStreamsOverflow,         "streams_overflow",          "DO",    kOverloaded,  503)        \
-  X(kDownstreamReset,         "downstream_reset",          "DC",    kClientError, 499)        \
-  X(kDownstreamTruncated,     "truncated",                 "DT",    kClientError, 400)        \
-  X(kMalformed,               "malformed",                 "DPE",   kCodecError,  400)        \
-  X(kUnsupported,             "unsupported",               "DU",    kCodecError,  501)        \
-  X(kVersionUnsupported,      "version_unsupported",       "DV",    kCodecError,  505)        \
-  X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,  400)        \
-  X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,  400)        \
-  X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,    431)        \
-  X(kTooManyHeaders,          "too_many_headers",          "DHC",   kTooLarge,    431)        \
-  X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,    414)        \
-  X(kBodyTooLarge,            "body_too_large",            "DBL",   kTooLarge,    413)        \
-  X(kFrameTooLarge,           "frame_too_large",           "DFL",   kTooLarge,    413)        \
-  X(kHeadTimeout,             "head_timeout",              "DHT",   kTimeout,     408)        \
-  X(kBodyTimeout,             "body_timeout",              "DBT",   kTimeout,     408)        \
-  X(kFrameTimeout,            "frame_timeout",             "DFT",   kTimeout,     408)        \
-  X(kIdleTimeout,             "idle_timeout",              "DI",    kOk,          408)        \
-  X(kWriteStall,              "write_stall",               "DW",    kTimeout,     408)        \
-  X(kHeartbeatFlood,          "heartbeat_flood",           "DHF",   kOverloaded,  429)        \
-  X(kAbuse,                   "abuse",                     "DAB",   kOverloaded,  429)        \
-  X(kHeartbeatLost,           "heartbeat_lost",            "UHB",   kReset,       502)        \
-  X(kTlsNotTls,               "tls_not_tls",               "TNT",   kUnavailable, 503)        \
-  X(kTlsHandshakeTimeout,     "tls_handshake_timeout",     "THT",   kUnavailable, 503)        \
-  X(kTlsHandshakeClosed,      "tls_handshake_closed",      "THC",   kUnavailable, 503)        \
-  X(kTlsPeerAlert,            "tls_peer_alert",            "TPA",   kUnavailable, 503)        \
-  X(kTlsNoPeerCertificate,    "tls_no_peer_certificate",   "TNC",   kUnavailable, 503)        \
-  X(kTlsPeerExpired,          "tls_peer_expired",          "TPX",   kUnavailable, 503)        \
-  X(kTlsPeerUntrusted,        "tls_peer_untrusted",        "TPU",   kUnavailable, 503)        \
-  X(kTlsPeerName,             "tls_peer_name",             "TPN",   kUnavailable, 503)        \
-  X(kTlsVersion,              "tls_version",               "TV",    kUnavailable, 503)        \
-  X(kTlsCipher,               "tls_cipher",                "TC",    kUnavailable, 503)        \
-  X(kTlsAlpn,                 "tls_alpn",                  "TA",    kUnavailable, 503)        \
-  X(kTlsRenegotiation,        "tls_renegotiation",         "TR",    kUnavailable, 503)        \
-  X(kTlsMalformed,            "tls_malformed",             "TM",    kUnavailable, 503)        \
-  X(kDenied,                  "denied",                    "DN",    kDenied,      403)        \
-  X(kRateLimited,             "rate_limited",              "RL",    kRateLimited, 429)        \
-  X(kFaultInjected,           "fault_injected",            "FI",    kServerError, 503)        \
-  X(kDirectResponse,          "direct_response",           "LR",    kOk,          200)        \
-  X(kRedirect,                "redirect",                  "RD",    kOk,          301)        \
-  X(kDraining,                "draining",                  "DR",    kUnavailable, 503)        \
-  X(kEditFailed,              "edit_failed",               "EE",    kServerError, 500)        \
-  X(kInternal,                "internal",                  "IE",    kServerError, 500)
+  X(kNone,                    "none",                      "-",     kOk,          200,  0)        \
+  X(kUpstreamStatus,          "upstream_status",           "-",     kServerError, 500,  2)        \
+  X(kNoRoute,                 "no_route",                  "NR",    kNoRoute,     404, 12)        \
+  X(kNoCluster,               "no_cluster",                "NC",    kUnavailable, 503, 14)        \
+  X(kNoHealthyUpstream,       "no_healthy_upstream",       "UH",    kUnavailable, 503, 14)        \
+  X(kConnectFailure,          "connect_failure",           "UF",    kUnavailable, 503, 14)        \
+  X(kConnectTimeout,          "connect_timeout",           "UFT",   kUnavailable, 503, 14)        \
+  X(kUpstreamReset,           "upstream_reset",            "UC",    kReset,       502, 14)        \
+  X(kUpstreamTruncated,       "upstream_truncated",        "UCT",   kReset,       502, 14)        \
+  X(kUpstreamRefused,         "upstream_refused",          "UR",    kOverloaded,  503, 14)        \
+  X(kUpstreamProtocolError,   "upstream_protocol_error",   "UPE",   kReset,       502, 13)        \
+  X(kUpstreamTooLarge,        "upstream_too_large",        "UTL",   kReset,       502,  8)        \
+  X(kUpstreamIdleTimeout,     "upstream_idle_timeout",     "UI",    kTimeout,     504,  4)        \
+  X(kUpstreamTimeout,         "upstream_timeout",          "UT",    kTimeout,     504,  4)        \
+  X(kTryTimeout,              "per_try_timeout",           "UTT",   kTimeout,     504,  4)        \
+  X(kStreamIdleTimeout,       "stream_idle_timeout",       "SI",    kTimeout,     504,  4)        \
+  X(kPendingOverflow,         "pending_overflow",          "UO",    kOverloaded,  503, 14)        \
+  X(kRequestOverflow,         "request_overflow",          "UORQ",  kOverloaded,  503, 14)        \
+  X(kConnectionOverflow,      "connection_overflow",       "UOCX",  kOverloaded,  503, 14)        \
+  X(kRetryOverflow,           "retry_overflow",            "URX",   kOverloaded,  503, 14)        \
+  X(kStreamsOverflow,         "streams_overflow",          "DO",    kOverloaded,  503, 14)        \
+  X(kDownstreamReset,         "downstream_reset",          "DC",    kClientError, 499,  1)        \
+  X(kDownstreamTruncated,     "truncated",                 "DT",    kClientError, 400, 13)        \
+  X(kMalformed,               "malformed",                 "DPE",   kCodecError,  400, 13)        \
+  X(kUnsupported,             "unsupported",               "DU",    kCodecError,  501, 12)        \
+  X(kVersionUnsupported,      "version_unsupported",       "DV",    kCodecError,  505, 12)        \
+  X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,  400, 13)        \
+  X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,  400, 13)        \
+  X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,    431,  8)        \
+  X(kTooManyHeaders,          "too_many_headers",          "DHC",   kTooLarge,    431,  8)        \
+  X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,    414,  8)        \
+  X(kBodyTooLarge,            "body_too_large",            "DBL",   kTooLarge,    413,  8)        \
+  X(kFrameTooLarge,           "frame_too_large",           "DFL",   kTooLarge,    413,  8)        \
+  X(kHeadTimeout,             "head_timeout",              "DHT",   kTimeout,     408,  4)        \
+  X(kBodyTimeout,             "body_timeout",              "DBT",   kTimeout,     408,  4)        \
+  X(kFrameTimeout,            "frame_timeout",             "DFT",   kTimeout,     408,  4)        \
+  X(kIdleTimeout,             "idle_timeout",              "DI",    kOk,          408, 14)        \
+  X(kWriteStall,              "write_stall",               "DW",    kTimeout,     408,  4)        \
+  X(kHeartbeatFlood,          "heartbeat_flood",           "DHF",   kOverloaded,  429,  8)        \
+  X(kAbuse,                   "abuse",                     "DAB",   kOverloaded,  429,  8)        \
+  X(kHeartbeatLost,           "heartbeat_lost",            "UHB",   kReset,       502, 14)        \
+  X(kTlsNotTls,               "tls_not_tls",               "TNT",   kUnavailable, 503, 14)        \
+  X(kTlsHandshakeTimeout,     "tls_handshake_timeout",     "THT",   kUnavailable, 503, 14)        \
+  X(kTlsHandshakeClosed,      "tls_handshake_closed",      "THC",   kUnavailable, 503, 14)        \
+  X(kTlsPeerAlert,            "tls_peer_alert",            "TPA",   kUnavailable, 503, 14)        \
+  X(kTlsNoPeerCertificate,    "tls_no_peer_certificate",   "TNC",   kUnavailable, 503, 14)        \
+  X(kTlsPeerExpired,          "tls_peer_expired",          "TPX",   kUnavailable, 503, 14)        \
+  X(kTlsPeerUntrusted,        "tls_peer_untrusted",        "TPU",   kUnavailable, 503, 14)        \
+  X(kTlsPeerName,             "tls_peer_name",             "TPN",   kUnavailable, 503, 14)        \
+  X(kTlsVersion,              "tls_version",               "TV",    kUnavailable, 503, 14)        \
+  X(kTlsCipher,               "tls_cipher",                "TC",    kUnavailable, 503, 14)        \
+  X(kTlsAlpn,                 "tls_alpn",                  "TA",    kUnavailable, 503, 14)        \
+  X(kTlsRenegotiation,        "tls_renegotiation",         "TR",    kUnavailable, 503, 14)        \
+  X(kTlsMalformed,            "tls_malformed",             "TM",    kUnavailable, 503, 14)        \
+  X(kDenied,                  "denied",                    "DN",    kDenied,      403,  7)        \
+  X(kRateLimited,             "rate_limited",              "RL",    kRateLimited, 429,  8)        \
+  X(kFaultInjected,           "fault_injected",            "FI",    kServerError, 503, 14)        \
+  X(kDirectResponse,          "direct_response",           "LR",    kOk,          200,  2)        \
+  X(kRedirect,                "redirect",                  "RD",    kOk,          301,  2)        \
+  X(kDraining,                "draining",                  "DR",    kUnavailable, 503, 14)        \
+  X(kEditFailed,              "edit_failed",               "EE",    kServerError, 500, 13)        \
+  X(kInternal,                "internal",                  "IE",    kServerError, 500, 13)
 // clang-format on
 
 enum class Reason : uint8_t {
-#define DRAGOMAN_X(e, label, flag, outcome, status) e,
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc) e,
   DRAGOMAN_REASONS(DRAGOMAN_X)
 #undef DRAGOMAN_X
 };
 
-#define DRAGOMAN_X(e, label, flag, outcome, status) +1
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc) +1
 inline constexpr int kReasonCount = 0 DRAGOMAN_REASONS(DRAGOMAN_X);
 #undef DRAGOMAN_X
 
@@ -111,6 +111,7 @@ struct ReasonRow {
   std::string_view flag;   // access-log flag
   Outcome outcome;
   uint16_t http_status;
+  uint8_t grpc_status;
 };
 
 /// A handshake failed, or TLS broke later on: a connection that carries nothing (more).
@@ -120,5 +121,8 @@ constexpr bool is_tls_reason(Reason reason) {
 
 /// The row of `reason`; never fails.
 const ReasonRow& reason_row(Reason reason);
+
+/// What an HTTP status means to gRPC when no grpc-status came with it.
+uint8_t grpc_status_of_http(uint32_t http_status);
 
 }  // namespace dragoman

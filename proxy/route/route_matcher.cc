@@ -141,7 +141,8 @@ Result<Conditions> Conditions::compile(const config::Match& match) {
 }
 
 bool Conditions::hold(const Head& head, std::string_view request_path) const {
-  if (!methods.empty() && std::find(methods.begin(), methods.end(), head.method) == methods.end()) return false;
+  auto is_method = [&](const std::string& m) { return m == head.method || (!head.rpc_method.empty() && m == head.rpc_method); };
+  if (!methods.empty() && std::none_of(methods.begin(), methods.end(), is_method)) return false;
   switch (path_match) {
     case Route::PathMatch::kAny:
       break;
@@ -231,6 +232,8 @@ uint32_t RouteMatcher::find(const Head& head, std::string_view path) const {
       if (auto it = services_.find({head.service, {}}); it != services_.end()) try_all(it->second);
       if (auto it = services_.find({head.service, head.method}); it != services_.end() && !head.method.empty())
         try_all(it->second);
+      if (!head.rpc_method.empty())
+        if (auto it = services_.find({head.service, head.rpc_method}); it != services_.end()) try_all(it->second);
     }
     service_prefixes_.search(head.service, best, holds);
   }

@@ -11,6 +11,24 @@
 namespace dragoman {
 namespace {
 
+/// HealthCheckRequest{1: service} of grpc.health.v1, as a message of gRPC.
+std::string health_question(std::string_view service) {
+  std::string field;
+  if (!service.empty()) {
+    field = '\x0a';
+    size_t n = service.size();
+    for (; n > 127; n >>= 7) field += static_cast<char>((n & 127) | 128);
+    field += static_cast<char>(n);
+    field += service;
+  }
+  std::string message(5, '\0');
+  message[3] = static_cast<char>(field.size() >> 8);
+  message[4] = static_cast<char>(field.size());
+  return message + field;
+}
+/// HealthCheckResponse{1: SERVING}.
+constexpr std::string_view kHealthAnswer("\0\0\0\0\2\x08\x01", 7);
+
 // One endpoint of one cluster: probe, count, wait, again.
 class Checker final : private ConnectEvents, private TransportEvents, private ConnectionEvents, private MessageSink {
  public:
@@ -37,6 +55,8 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     std::unique_ptr<ConnectionCodec> codec;
     Head request;
     Exchange* exchange = nullptr;
+    const Head* answer = nullptr;  // of a gRPC check
+    std::string message;           // the same: the first bytes of its body
   };
 
   void on_timer() {
@@ -107,8 +127,15 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     }
     Head& head = attempt_->request;
     head.is_http = true;
-    head.method = "GET";
-    head.path = rule_.path;
+    if (rule_.type == config::HealthCheckType::kGrpc) {
+      head.grpc = head.te_trailers = true;
+      head.method = "POST";
+      head.path = "/grpc.health.v1.Health/Check";
+      head.headers.add("content-type", "application/grpc");
+    } else {
+      head.method = "GET";
+      head.path = rule_.path;
+    }
     host_ = rule_.host.empty() ? endpoint_->name() : rule_.host;
     head.authority = host_;
     head.scheme = cluster_->tls ? "https" : "http";
@@ -117,8 +144,12 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   }
   void send_request() {
     attempt_->exchange = attempt_->codec->open(*this);
-    if (!attempt_->exchange || attempt_->exchange->send_head(attempt_->request, true) != Reason::kNone)
-      done(false, "not sent");
+    const bool grpc = rule_.type == config::HealthCheckType::kGrpc;
+    if (!attempt_->exchange || attempt_->exchange->send_head(attempt_->request, !grpc) != Reason::kNone)
+      return done(false, "not sent");
+    if (!grpc) return;
+    const std::string question = health_question(rule_.service);
+    attempt_->exchange->send_body({reinterpret_cast<const uint8_t*>(question.data()), question.size()}, true);
   }
   void on_connect_failed(Reason reason, int) override {
     connector_.reset();
@@ -153,16 +184,38 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   }
   uint64_t now_ms() const override { return loop_.now_ms(); }
 
-  // MessageSink: the answer of an HTTP check
-  void on_head(Head& head, bool) override {
+  // MessageSink: the answer of an HTTP or gRPC check
+  void on_head(Head& head, bool end) override {
     if (head.status < 200) return;
     uint32_t status = head.status;
+    if (head.grpc && status == 200) {
+      attempt_->answer = &head;
+      if (end) on_grpc_answer();
+      return;
+    }
+    if (head.grpc) return done(false, "status " + std::to_string(status));
     bool ok = std::any_of(rule_.expect.begin(), rule_.expect.end(),
                           [status](const config::StatusRange& r) { return status >= r.first && status <= r.last; });
     done(ok, "status " + std::to_string(status));
   }
-  void on_body(std::span<const uint8_t>, bool) override {}
-  void on_trailers(HeaderList&) override {}
+  void on_body(std::span<const uint8_t> chunk, bool end) override {
+    if (!attempt_ || !attempt_->answer) return;
+    std::string& message = attempt_->message;
+    size_t room = kHealthAnswer.size() - std::min(kHealthAnswer.size(), message.size());
+    message.append(reinterpret_cast<const char*>(chunk.data()), std::min(room, chunk.size()));
+    if (end) on_grpc_answer();
+  }
+  void on_trailers(HeaderList&) override {
+    if (attempt_ && attempt_->answer) on_grpc_answer();
+  }
+  void on_grpc_answer() {
+    int32_t status = attempt_->answer->rpc_status;
+    if (status != 0) return done(false, "grpc-status " + std::to_string(status));
+    // Fields that may come after it, and so the length, are of no interest.
+    const std::string& message = attempt_->message;
+    bool serving = message.size() == kHealthAnswer.size() && message[0] == 0 && message.substr(5) == kHealthAnswer.substr(5);
+    done(serving, serving ? "serving" : "not serving");
+  }
   void on_reset(Reason reason) override {
     if (attempt_ && attempt_->exchange) std::exchange(attempt_->exchange, nullptr)->release();
     done(false, reason_row(reason).label);

@@ -55,6 +55,7 @@ void Stream::on_request_head(Head& head, bool end) {
   request_ = &head;
   request_ended_ = end;
   request_bytes_ = head.wire.size();
+  if (head.timeout_ms > 0) caller_deadline_ms_ = connection_->loop().now_ms() + static_cast<uint64_t>(head.timeout_ms);
   if (const TlsInfo* tls = connection_->tls()) {
     head.sni = tls->sni;
     if (head.is_http) head.scheme = "https";
@@ -156,15 +157,23 @@ void Stream::route() {
   apply_request(*route_, *request_);
   // The body is kept from its first byte only where a repeat after sending could be safe.
   keep_body_ = route_->retry.attempts > 0 && (route_->retry.idempotent || is_idempotent(*request_));
+  start_caller_deadline();
   if (request_ended_ || request_->upgrade) request_complete();  // an upgrade has nothing to send before its answer
   start_try();
 }
 
+void Stream::start_caller_deadline() {
+  if (caller_deadline_ms_ == 0) return;
+  uint64_t now = connection_->loop().now_ms();
+  deadline_.start(caller_deadline_ms_ > now ? caller_deadline_ms_ - now : 1);
+}
+
 void Stream::request_complete() {
-  if (!route_ || deadline_.active() || response_started_) return;
-  int64_t timeout = route_->timeout_ms;
-  if (request_->timeout_ms > 0 && (timeout <= 0 || request_->timeout_ms < timeout)) timeout = request_->timeout_ms;
-  if (timeout > 0) deadline_.start(static_cast<uint64_t>(timeout));
+  if (!route_ || request_completed_ || response_started_) return;
+  request_completed_ = true;
+  if (route_->timeout_ms <= 0) return;
+  auto timeout = static_cast<uint64_t>(route_->timeout_ms);
+  if (caller_deadline_ms_ == 0 || connection_->loop().now_ms() + timeout < caller_deadline_ms_) deadline_.start(timeout);
 }
 
 void Stream::start_try() {
@@ -214,6 +223,10 @@ void Stream::on_pool_failed(Reason reason) {
 void Stream::send_request() {
   if (route_->per_try_timeout_ms > 0) try_timer_.start(static_cast<uint64_t>(route_->per_try_timeout_ms));
   bool more = !kept_.empty() || request_trailers_ || !request_ended_;
+  if (caller_deadline_ms_ != 0) {  // what is left of it
+    uint64_t now = connection_->loop().now_ms();
+    request_->timeout_ms = caller_deadline_ms_ > now ? static_cast<int64_t>(caller_deadline_ms_ - now) : 1;
+  }
   Reason reason = up_->send_head(*request_, !more);
   if (state_ != StreamState::kSending || !up_) return;
   if (reason != Reason::kNone) {
@@ -319,13 +332,13 @@ void Stream::on_response_head(Head& head, bool end) {
   }
   if (!end && (connection_->transport().write_blocked() || down_->write_blocked())) up_->pause_reading();
   response_ = &head;
-  status_ = head.status;
-  if (head.outcome != Outcome::kOk && retry_on_answer(route_->retry, head.outcome, head.is_http ? head.status : 0)) {
+  const uint32_t http_status = head.is_http && head.rpc_status < 0 ? head.status : 0;
+  if (head.outcome != Outcome::kOk && retry_on_answer(route_->retry, head.outcome, http_status)) {
     Reason reason = Reason::kUpstreamStatus;
     RetryInput input{.policy = route_->retry,
                      .reason = reason,
                      .outcome = head.outcome,
-                     .http_status = head.is_http ? head.status : 0,
+                     .http_status = http_status,
                      .method_idempotent = is_idempotent(*request_),
                      .request_sent = true,
                      .answer_received = false,  // its head says that the call was not served
@@ -354,10 +367,12 @@ void Stream::on_response_head(Head& head, bool end) {
     go(StreamState::kAnswering);
   }
   // An HTTP answer may stream for as long as it moves; a framed one is a single message and keeps its deadline.
-  if (head.is_http) deadline_.stop();
-  outcome_ = head.outcome;
-  reason_ = head.outcome == Outcome::kOk || head.outcome == Outcome::kClientError ? Reason::kNone
-                                                                                  : Reason::kUpstreamStatus;
+  // A deadline of the caller's own is for all of it.
+  if (head.is_http) {
+    deadline_.stop();
+    start_caller_deadline();
+  }
+  take_result(head);
   response_started_ = true;
   response_bytes_ += head.wire.size();
   response_ended_ = end;
@@ -394,8 +409,15 @@ void Stream::on_response_trailers(HeaderList& trailers) {
   if (state_ != StreamState::kDone) response_complete();
 }
 
+void Stream::take_result(const Head& answer) {
+  status_ = answer.rpc_status >= 0 ? static_cast<uint32_t>(answer.rpc_status) : answer.status;
+  outcome_ = answer.outcome;
+  reason_ = outcome_ == Outcome::kOk || outcome_ == Outcome::kClientError ? Reason::kNone : Reason::kUpstreamStatus;
+}
+
 void Stream::response_complete() {
   if (state_ == StreamState::kTunnel && !request_ended_) return;  // the client's half is still open
+  if (response_->rpc_status >= 0) take_result(*response_);
   end_try(reason_, outcome_);
   finish();
 }
@@ -528,9 +550,10 @@ void Stream::answer(const LocalReply& reply) {
   if (state_ == StreamState::kDone) return;
   drop_upstream(reply.reason);
   reason_ = reply.reason;
-  status_ = reply.http_status != 0 ? reply.http_status : reason_row(reply.reason).http_status;
+  status_ = reply.status();
   outcome_ = reason_row(reply.reason).outcome;
   if (outcome_ == Outcome::kOk && status_ >= 400) outcome_ = status_ >= 500 ? Outcome::kServerError : Outcome::kClientError;
+  if (request_->grpc) status_ = reply.grpc_status();
   if (request_->one_way) return finish();
   response_started_ = response_ended_ = true;
   response_bytes_ += reply.text.size();
@@ -547,6 +570,7 @@ void Stream::fail(Reason reason, std::string_view text) {
   drop_upstream(reason);
   reason_ = reason;
   outcome_ = reason_row(reason).outcome;
+  if (request_->grpc) status_ = reply.grpc_status();
   down_->send_reply(*request_, reply);  // a reset, unless the protocol has written nothing of the answer yet
   finish();
 }

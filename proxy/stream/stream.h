@@ -77,7 +77,11 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void start_try();
   void send_request();
   void request_complete();
+  /// Arms the deadline that came with the request: it bounds the whole exchange.
+  void start_caller_deadline();
   void response_complete();
+  /// Status, outcome and reason, as the answer's codec says.
+  void take_result(const Head& answer);
   void drop_upstream(Reason reason);
   /// A try ended without an answer that counts: repeat it if that is safe and allowed, else answer with `reason`.
   void try_failed(Reason reason);
@@ -116,6 +120,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   uint64_t try_start_ns_ = 0;
   uint64_t try_duration_us_ = 0;
   uint64_t last_activity_ms_ = 0;
+  uint64_t caller_deadline_ms_ = 0;  // loop time; 0 = none came
   uint64_t request_bytes_ = 0;
   uint64_t response_bytes_ = 0;
   uint32_t status_ = 0;
@@ -127,6 +132,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   Reason reason_ = Reason::kNone;
   uint8_t down_paused_ = 0;
   bool request_ended_ = false;
+  bool request_completed_ = false;  // the route's deadline runs
   bool response_started_ = false;   // the final head was sent downstream
   bool response_ended_ = false;
   bool answer_received_ = false;    // any byte of an answer of this try

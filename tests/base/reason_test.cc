@@ -15,6 +15,8 @@ TEST(Reason, EveryRowIsCompleteAndLabelsAndFlagsAreUnique) {
     EXPECT_FALSE(row.flag.empty()) << i;
     EXPECT_GE(row.http_status, 200) << row.label;
     EXPECT_LT(row.http_status, 600) << row.label;
+    EXPECT_LE(row.grpc_status, 16) << row.label;
+    EXPECT_EQ(row.grpc_status == 0, row.label == "none") << row.label;  // an answer of ours is never a success of the call
     EXPECT_LT(static_cast<int>(row.outcome), kOutcomeCount) << row.label;
     EXPECT_TRUE(labels.insert(row.label).second) << row.label;
     if (row.flag != "-") {  // nothing of ours went wrong
@@ -22,6 +24,17 @@ TEST(Reason, EveryRowIsCompleteAndLabelsAndFlagsAreUnique) {
     }
     for (char c : row.label) EXPECT_TRUE((c >= 'a' && c <= 'z') || c == '_') << row.label;
   }
+}
+
+TEST(Reason, HttpStatusesMeanSomethingToGrpc) {
+  EXPECT_EQ(grpc_status_of_http(400), 13);
+  EXPECT_EQ(grpc_status_of_http(401), 16);
+  EXPECT_EQ(grpc_status_of_http(403), 7);
+  EXPECT_EQ(grpc_status_of_http(404), 12);
+  EXPECT_EQ(grpc_status_of_http(429), 14);
+  EXPECT_EQ(grpc_status_of_http(504), 14);
+  EXPECT_EQ(grpc_status_of_http(200), 2);
+  EXPECT_EQ(grpc_status_of_http(500), 2);
 }
 
 TEST(Reason, OutcomeNamesAreUnique) {

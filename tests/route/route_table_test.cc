@@ -125,6 +125,30 @@ TEST(RouteMatch, Service) {
                  c.service + " on " + std::string(c.asked_service) + "." + std::string(c.asked_method));
 }
 
+TEST(RouteTable, CallsOverHttpAreKnownByServiceAndByBothTheirMethods) {
+  // Few routes are tried in order, many are found by an index.
+  for (int others : {0, 20}) {
+    std::vector<config::Route> routes;
+    for (int i = 0; i < others; ++i) routes.push_back(to("other" + std::to_string(i), service("x" + std::to_string(i))));
+    routes.push_back(to("say", service("a.Echo", {"Say"})));
+    routes.push_back(to("post", service("a.Echo", {"POST"})));
+    auto table = compiled(table_of(std::move(routes)));
+    Head head;
+    head.is_http = true;
+    head.method = "POST";
+    head.path = "/a.Echo/Say";
+    head.service = "a.Echo";
+    head.rpc_method = "Say";
+    ASSERT_TRUE(table->match(head));
+    EXPECT_EQ(table->match(head)->name, "say");
+    head.rpc_method = "Sing";
+    ASSERT_TRUE(table->match(head));
+    EXPECT_EQ(table->match(head)->name, "post");
+    head.service = "a.Other";
+    EXPECT_FALSE(table->match(head));
+  }
+}
+
 TEST(RouteMatch, PathConditionsFailWhereThereIsNoPath) {
   for (const config::Match& match : {path("/a"), prefix("/"), regex(".*")})
     expect_match(match, *rpc_request("s", "m"), false, match.path + match.prefix + match.regex);

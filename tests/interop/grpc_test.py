@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""gRPC: the C core's client and server (python3-grpcio) with sidecars between them."""
+import json
+import os
+
+from harness import HERE, InteropTest, free_port, main, wait_for
+
+
+class Grpc(InteropTest):
+    def python(self, script, **config):
+        return self.peer("/usr/bin/python3", os.path.join(HERE, "peers", script), json.dumps(config))
+
+    def server(self):
+        peer = self.python("grpc_server.py")
+        return peer, peer.expect("port")["port"]
+
+    def between(self, port):
+        """Two sidecars; the outer one routes by service and method."""
+        inner = self.sidecar(
+            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, cluster: out}\n"
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{port}']}}\n")
+        outer = self.sidecar(
+            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
+            "routes:\n  - name: r\n    routes:\n"
+            "      - {name: says, match: {service: acme.Test, method: [Echo]}, cluster: out}\n"
+            "      - {name: rest, match: {service: 'acme.T*'}, cluster: out}\n"
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{inner.ports['in']}']}}\n")
+        return outer, inner
+
+    def test_all_kinds_of_calls(self):
+        _, port = self.server()
+        outer, _ = self.between(port)
+        client = self.python("grpc_client.py", port=outer.ports["in"], run="kinds")
+        unary = client.expect("call", "unary")
+        self.assertTrue(unary["same"] and unary["binary"], unary)
+        self.assertTrue(0 < unary["left"] <= 30, unary)
+        self.assertTrue(client.expect("call", "big")["same"])
+        self.assertEqual(client.expect("call", "server_stream")["got"], ["0", "1", "2", "3", "4"])
+        self.assertEqual(client.expect("call", "client_stream")["got"], "a,b,c")
+        self.assertEqual(client.expect("call", "chat")["got"], ["re: 0", "re: 1", "re: 2"])
+        client.wait()
+        self.assertEqual(outer.metric("dragoman_requests_total", outcome="ok"), 5)
+        self.assertEqual(outer.metric("dragoman_requests_total", route="says"), 2)
+
+    def test_errors_deadlines_and_cancels(self):
+        peer, port = self.server()
+        outer, inner = self.between(port)
+        client = self.python("grpc_client.py", port=outer.ports["in"], run="errors")
+        failed = client.expect("call", "fail")
+        self.assertEqual((failed["code"], failed["details"]), ("NOT_FOUND", "50% schön"))
+        unknown = client.expect("call", "unimplemented")
+        self.assertEqual((unknown["code"], unknown["details"]), ("UNIMPLEMENTED", "no_route"))
+        for call in ("deadline", "drip"):
+            late = client.expect("call", call)
+            self.assertEqual(late["code"], "DEADLINE_EXCEEDED")
+            self.assertLess(late["seconds"], 10)
+        self.assertEqual(client.expect("call", "cancel")["code"], "CANCELLED")
+        peer.expect("cancelled")
+        client.wait()
+        wait_for("the end of all calls", lambda: inner.metric("dragoman_requests_active") == 0)
+        self.assertGreaterEqual(inner.metric("dragoman_requests_total", outcome="client_error"), 1)
+
+    def test_deadlines_end_calls_whose_clients_do_not(self):
+        _, port = self.server()
+        outer, _ = self.between(port)
+        for method, body in (("Never", b""), ("Drip", b"drop")):
+            out = os.path.join(self.directory(), "out")
+            call = self.run_tool("curl", "-sS", "--http2-prior-knowledge", "-D", "-", "-o", out, "--max-time", 20,
+                                 "-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "grpc-timeout: 700m",
+                                 "--data-binary", "@-", f"http://127.0.0.1:{outer.ports['in']}/acme.Test/{method}", input=bytes(5))
+            fields = call.stdout.decode()
+            self.assertRegex(fields, r"(?s)^HTTP/2 200.*grpc-status: 4\b", method)
+            if body:
+                with open(out, "rb") as f:
+                    self.assertIn(body, f.read())
+        wait_for("both deadlines", lambda: outer.metric("dragoman_requests_total", outcome="timeout") == 2)
+
+    def test_nobody_there_is_unavailable(self):
+        outer, _ = self.between(free_port())
+        client = self.python("grpc_client.py", port=outer.ports["in"], run="once")
+        once = client.expect("call", "once")
+        self.assertEqual((once["code"], once["details"]), ("UNAVAILABLE", "connect_failure"))
+
+    def test_health_checks(self):
+        _, port = self.server()
+        for service, healthy in (("", 1), ("acme.Test", 1), ("acme.Down", 0), ("acme.Unknown", 0)):
+            sidecar = self.sidecar(
+                "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, cluster: out}\n"
+                f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{port}'], health_check: {{type: grpc, "
+                f"{f'service: {service}, ' if service else ''}interval: 200ms, timeout: 190ms, unhealthy_threshold: 1}}}}\n")
+            result = "success" if healthy else "failure"
+            wait_for(f"a check of '{service}'", lambda s=sidecar, r=result: s.metric(
+                "dragoman_cluster_health_checks_total", result=r) > 0)
+            wait_for(f"the verdict on '{service}'", lambda s=sidecar, h=healthy: s.metric(
+                "dragoman_cluster_endpoints_healthy") == h)
+
+
+main()
