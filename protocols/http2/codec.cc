@@ -318,7 +318,9 @@ int Http2Codec::on_header(const nghttp2_frame&, nghttp2_rcbuf* name_buffer, nght
   const char* bad = nullptr;
   if (x->head_done) {
     HeaderId id = header_id(name);
-    if (!forbidden_trailer(name, id)) x->trailers.push(name, value, id);
+    // What gRPC calls metadata are fields by any name; only our own clients of gRPC get such an answer.
+    const bool metadata = x->grpc && role_ == Role::kClient;
+    if (metadata ? !connection_field(id) : !forbidden_trailer(name, id)) x->trailers.push(name, value, id);
   } else if (!name.empty() && name[0] == ':') {
     bad = take_pseudo(name, value, x->head, x->protocol);
   } else {

@@ -487,14 +487,15 @@ void Stream::try_failed(Reason reason) {
                    .http_status = 0,
                    .method_idempotent = is_idempotent(*request_),
                    .request_sent = sent,
-                   .answer_received = answer_received_ && reason != Reason::kUpstreamStatus,
+                   .answer_received = answer_received_,
                    .replayable = replayable};
   // A connection may be closed by the backend, or closed to new requests, just while the request travels: repeat once when that
   // is safe, even without a retry policy.
   bool lost = reused_ && reason == Reason::kUpstreamReset && (input.method_idempotent || route_->retry.idempotent);
   bool untouched = reason == Reason::kUpstreamRefused;
   bool race = sent && (lost || untouched) && !answer_received_ && replayable && !race_retried_;
-  bool policy = attempts_ <= route_->retry.attempts && may_retry(input);
+  // An answer that asks for a repeat was judged when its status was still there.
+  bool policy = reason == Reason::kUpstreamStatus || (attempts_ <= route_->retry.attempts && may_retry(input));
   if (bound || (!race && !policy)) return fail(reason);
   if (race) {
     race_retried_ = true;

@@ -180,6 +180,22 @@ TEST(GrpcTest, TheResultStandsInTrailersOrIsUnknown) {
   }
 }
 
+TEST(GrpcTest, TrailingMetadataMayHaveAnyName) {
+  for (bool grpc : {true, false}) {
+    Http2Pair pair;
+    GrpcCall call;
+    call.head.grpc = grpc;
+    ASSERT_EQ(pair.start(call, true), Reason::kNone);
+    Head head;
+    pair.answer(0, 200, false, head);
+    Head end;
+    for (const char* name : {"grpc-status", "x-request-id", "traceparent", "retry-after"}) end.headers.add(name, "0");
+    pair.server.at(0).exchange->send_trailers(end.headers);
+    pair.pump();
+    EXPECT_EQ(call.answer.trailers.size(), grpc ? 4u : 1u);
+  }
+}
+
 TEST(GrpcTest, AnAnswerInHttpsWordsKeepsThem) {
   Http2Pair pair;
   GrpcCall call;

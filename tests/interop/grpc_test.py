@@ -81,6 +81,19 @@ class Grpc(InteropTest):
         once = client.expect("call", "once")
         self.assertEqual((once["code"], once["details"]), ("UNAVAILABLE", "connect_failure"))
 
+    def test_unavailable_is_repeated_where_the_route_says_so(self):
+        _, port = self.server()
+        sidecar = self.sidecar(
+            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
+            "routes:\n  - name: r\n    routes:\n"
+            "      - {match: {method: [Flaky]}, cluster: out, retry: {attempts: 1, on: [gateway_error], idempotent: true}}\n"
+            "      - {match: {prefix: /}, cluster: out}\n"
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{port}']}}\n")
+        client = self.python("grpc_client.py", port=sidecar.ports["in"], run="once", path="Flaky")
+        self.assertEqual(client.expect("call", "once")["code"], "OK")
+        self.assertEqual(sidecar.metric("dragoman_cluster_retries_total"), 1)
+        self.assertEqual(sidecar.metric("dragoman_cluster_requests_total", outcome="unavailable"), 1)
+
     def test_health_checks(self):
         _, port = self.server()
         for service, healthy in (("", 1), ("acme.Test", 1), ("acme.Down", 0), ("acme.Unknown", 0)):

@@ -58,6 +58,19 @@ TEST_F(Tries, AConnectFailureIsRepeatedElsewhereAndCounted) {
   EXPECT_TRUE(server().becomes(6, "dragoman_requests_total", {"outcome=\"ok\""}));
 }
 
+TEST_F(Tries, AnAnswerIsRepeatedForEachConditionThatNamesIt) {
+  std::atomic<int> requests{0};
+  ScriptedBackend backend(scripts::http([&](const HttpMessage&) -> std::string {
+    return ++requests % 2 ? "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n" : http_ok("second");
+  }));
+  int retries = 0;
+  for (const char* on : {"gateway_error", "5xx", "overloaded"}) {
+    serve("http1", ", retry: {attempts: 1, backoff: 1ms, on: [" + std::string(on) + "]}", "'" + backend.address() + "'");
+    EXPECT_EQ(get().body, "second") << on;
+    EXPECT_EQ(requests, retries += 2) << on;
+  }
+}
+
 TEST_F(Tries, WithoutAPolicyAConnectFailureIsAnswered) {
   RefusingPort nobody;
   serve("http1", "", "'" + nobody.address() + "'");

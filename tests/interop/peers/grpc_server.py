@@ -7,18 +7,26 @@ import time
 import grpc
 
 LIMIT = 16 << 20
+calls = []
 
 
 def echo(request, context):
     metadata = dict(context.invocation_metadata())
     context.set_trailing_metadata((("seen-bin", metadata.get("mine-bin", b"")),
-                                   ("seen-left", str(context.time_remaining() or -1)),
-                                   ("seen-attempt", metadata.get("grpc-previous-rpc-attempts", ""))))
+                                   ("seen-left", str(context.time_remaining() or -1))))
     return request
 
 
 def fail(request, context):
     context.abort(grpc.StatusCode(tuple(s.value for s in grpc.StatusCode if s.value[0] == request[0])[0]), "50% schön")
+
+
+def flaky(request, context):
+    """Every other call finds nobody."""
+    calls.append(request)
+    if len(calls) % 2:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+    return b"%d" % len(calls)
 
 
 def never(_request, context):
@@ -38,6 +46,7 @@ def drip(_request, context):
 HANDLERS = {
     "Echo": grpc.unary_unary_rpc_method_handler(echo),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
+    "Flaky": grpc.unary_unary_rpc_method_handler(flaky),
     "Never": grpc.unary_unary_rpc_method_handler(never),
     "Drip": grpc.unary_stream_rpc_method_handler(drip),
     "Count": grpc.unary_stream_rpc_method_handler(lambda request, _: (b"%d" % i for i in range(request[0]))),
