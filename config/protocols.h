@@ -38,6 +38,7 @@ inline constexpr Protocol kProtocols[] = {
     {.name = "dubbo_thrift", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .edits = false},
     {.name = "seata", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .shared = false,
      .only_bound = true},
+    {"brpc", false, true, false, false, true},
     {"tcp", false, false, false, false, false},
 };
 
