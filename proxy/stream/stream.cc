@@ -17,6 +17,8 @@ constexpr uint8_t kFilterPause = 1;     // a filter paused the head
 constexpr uint8_t kUnsentPause = 2;     // no connection yet and enough is kept
 constexpr uint8_t kUpstreamPause = 4;   // the upstream connection's output is over its watermark
 
+constexpr uint8_t kRacesLostMax = 3;
+
 // Memory of streams is recycled per worker; retire() deletes through the virtual destructor and comes back here.
 struct alignas(Stream) StreamMemory {
   unsigned char bytes[sizeof(Stream)];
@@ -196,7 +198,7 @@ void Stream::start_try() {
     reason = BoundLink::acquire(*connection_, cluster, *endpoint, request_->frame.variant, *this);
   } else {
     pool_ = &endpoint->pool(request_->frame.variant);
-    reason = pool_->acquire(*this);
+    reason = pool_->acquire(*this, races_lost_ > 0);
   }
   if (reason != Reason::kNone) {
     pool_ = nullptr;
@@ -489,16 +491,17 @@ void Stream::try_failed(Reason reason) {
                    .request_sent = sent,
                    .answer_received = answer_received_,
                    .replayable = replayable};
-  // A connection may be closed by the backend, or closed to new requests, just while the request travels: repeat once when that
-  // is safe, even without a retry policy.
+  // A connection may be closed by the backend, or closed to new requests, just while the request travels: repeat when that is
+  // safe, even without a retry policy. Other connections that are idle may be about to end as well, so the repeat asks for a new
+  // one; it may still get one that has served another request this moment.
   bool lost = reused_ && reason == Reason::kUpstreamReset && (input.method_idempotent || route_->retry.idempotent);
   bool untouched = reason == Reason::kUpstreamRefused;
-  bool race = sent && (lost || untouched) && !answer_received_ && replayable && !race_retried_;
+  bool race = sent && (lost || untouched) && !answer_received_ && replayable && races_lost_ < (lost ? kRacesLostMax : 1);
   // An answer that asks for a repeat was judged when its status was still there.
   bool policy = reason == Reason::kUpstreamStatus || (attempts_ <= route_->retry.attempts && may_retry(input));
   if (bound || (!race && !policy)) return fail(reason);
   if (race) {
-    race_retried_ = true;
+    ++races_lost_;
     --attempts_;
   } else {
     if (!take_retry()) return fail(Reason::kRetryOverflow);

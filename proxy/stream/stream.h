@@ -131,6 +131,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   Outcome outcome_ = Outcome::kUnknown;
   Reason reason_ = Reason::kNone;
   uint8_t down_paused_ = 0;
+  uint8_t races_lost_ = 0;          // tries that met a connection which its backend was closing
   bool request_ended_ = false;
   bool request_completed_ = false;  // the route's deadline runs
   bool response_started_ = false;   // the final head was sent downstream
@@ -140,7 +141,6 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   bool body_sent_ = false;
   bool keep_body_ = false;          // kept_ still holds everything from the start
   bool reused_ = false;             // this try runs on a connection that served before
-  bool race_retried_ = false;
   bool requests_taken_ = false;
   bool retry_taken_ = false;
   bool filter_paused_ = false;

@@ -46,8 +46,8 @@ bool Pool::give(PoolWaiter& waiter, UpstreamConnection& connection) {
   return true;
 }
 
-Reason Pool::acquire(PoolWaiter& waiter) {
-  while (UpstreamConnection* connection = ready_.front()) {
+Reason Pool::acquire(PoolWaiter& waiter, bool fresh) {
+  while (UpstreamConnection* connection = fresh && !multiplexed_ ? nullptr : ready_.front()) {
     // A shared pool grows to its configured number of connections only while the ones it has are in use.
     bool grow = multiplexed_ && !connection->idle() &&
                 connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections);
@@ -65,9 +65,9 @@ Reason Pool::acquire(PoolWaiter& waiter) {
                            : connecting_ <= waiting_;
   if (want) {
     Reason reason = connect();
-    if (reason != Reason::kNone && connections_ == 0) {
+    if (reason != Reason::kNone && (connections_ == 0 || !ready_.empty())) {
       cluster_.give(Limit::kPending);
-      return reason;
+      return connections_ == 0 ? reason : acquire(waiter);
     }
   }
   waiters_.push_back(waiter);

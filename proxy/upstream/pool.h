@@ -55,8 +55,9 @@ class Pool final : private UpstreamOwner {
   uint32_t variant() const { return variant_; }
   /// An exchange on a connection that is there and has room: calls waiter.on_pool_ready at once. Otherwise queues the
   /// waiter and, where that helps, opens a connection; failures are reported later through on_pool_failed, except
-  /// when a limit is hit now: then that reason is returned and nothing was queued.
-  Reason acquire(PoolWaiter& waiter);
+  /// when a limit is hit now: then that reason is returned and nothing was queued. `fresh`: connections that have been idle
+  /// are not trusted (exclusive ones only).
+  Reason acquire(PoolWaiter& waiter, bool fresh = false);
   /// The waiter no longer wants an exchange.
   void forget(PoolWaiter& waiter);
   /// The endpoint or its cluster left the configuration. Idle connections close, others when they are done. Whoever waits, or
