@@ -2,6 +2,8 @@
 // test itself don't count.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 
 #include "tests/server/server_support.h"
@@ -14,13 +16,19 @@ class Allocation : public ServerTest {
  protected:
   static constexpr int kRequests = 2000;
 
-  /// Allocations of the server per request, after `warm` of them.
+  /// Allocations of the server per request, once it is warm. The least of several rounds: what the control thread does
+  /// at its own pace falls into some of them.
   template <class Call>
   double per_request(Call&& call) {
+    constexpr int kRounds = 10;
     for (int i = 0; i < kRequests; ++i) call();
-    const size_t before = allocation_count();
-    for (int i = 0; i < kRequests; ++i) call();
-    return static_cast<double>(allocation_count() - before) / kRequests;
+    size_t least = SIZE_MAX;
+    for (int round = 0; round < kRounds; ++round) {
+      const size_t before = allocation_count();
+      for (int i = 0; i < kRequests / kRounds; ++i) call();
+      least = std::min(least, allocation_count() - before);
+    }
+    return static_cast<double>(least) * kRounds / kRequests;
   }
   void serve(const std::string& protocol, const std::string& up, const std::string& listener = "") {
     TestServer::Options options;
