@@ -20,13 +20,15 @@ class HeadersFilter final : public Filter {
 
 class HeadersFactory final : public FilterFactory {
  public:
-  explicit HeadersFactory(const config::HeadersFilter& settings) : filter_(settings) {}
+  explicit HeadersFactory(const config::HeadersFilter& settings)
+      : filter_(settings), wants_(settings.request.empty() ? 0 : DRAGOMAN_WANT_HEADERS) {}
   std::string_view name() const override { return "headers"; }
-  Want wants() const override { return 0; }  // edits are recorded, not read
+  Want wants() const override { return wants_; }  // codecs can edit what they had to read
   Filter* create(Arena&) const override { return &filter_; }
 
  private:
   mutable HeadersFilter filter_;  // has no state
+  const Want wants_;
 };
 
 }  // namespace

@@ -46,15 +46,18 @@ bool Pool::give(PoolWaiter& waiter, UpstreamConnection& connection) {
   return true;
 }
 
+bool Pool::give_and_grow(PoolWaiter& waiter, UpstreamConnection& connection) {
+  // A shared pool grows to its configured number of connections only while the ones it has are in use.
+  bool grow = multiplexed_ && !connection.idle() && !draining_ &&
+              connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections);
+  if (!give(waiter, connection)) return false;
+  if (grow && connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections)) static_cast<void>(connect());
+  return true;
+}
+
 Reason Pool::acquire(PoolWaiter& waiter, bool fresh) {
   while (UpstreamConnection* connection = fresh && !multiplexed_ ? nullptr : ready_.front()) {
-    // A shared pool grows to its configured number of connections only while the ones it has are in use.
-    bool grow = multiplexed_ && !connection->idle() &&
-                connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections);
-    if (give(waiter, *connection)) {
-      if (grow) static_cast<void>(connect());
-      return Reason::kNone;
-    }
+    if (give_and_grow(waiter, *connection)) return Reason::kNone;
     if (ready_.front() == connection) rest_.push_back(*connection);
   }
   if (!cluster_.take(Limit::kPending, static_cast<uint32_t>(cluster_.settings().limits.pending_requests))) {
@@ -144,7 +147,7 @@ void Pool::serve() {
     if (!connection) return;
     PoolWaiter* waiter = waiters_.front();
     take_out(*waiter);
-    if (!give(*waiter, *connection)) {
+    if (!give_and_grow(*waiter, *connection)) {
       if (ready_.front() == connection) rest_.push_back(*connection);
       Reason reason = acquire(*waiter);
       if (reason != Reason::kNone) waiter->on_pool_failed(reason);

@@ -79,6 +79,7 @@ class Pool final : private UpstreamOwner {
 
   Reason connect();
   bool give(PoolWaiter& waiter, UpstreamConnection& connection);
+  bool give_and_grow(PoolWaiter& waiter, UpstreamConnection& connection);
   void serve();
   void take_out(PoolWaiter& waiter);
   void drain_unneeded();

@@ -96,6 +96,20 @@ TEST_F(Pools, MultiplexSharesTheConfiguredNumberOfConnections) {
   EXPECT_TRUE(server().becomes(3, "dragoman_cluster_connections_active"));
 }
 
+TEST_F(Pools, MultiplexGrowsForRequestsThatWaitedForItsFirstConnection) {
+  Gate gate;
+  ScriptedBackend backend(gate.bolt());
+  serve("bolt", backend.address(), ", pool: {mode: multiplex, connections: 3}");
+  TestSocket c = connect();
+  std::string burst;  // all of them are there before the first connection is
+  for (uint32_t i = 0; i < 30; ++i) burst += BoltFrame::request(i).bytes();
+  c.send(burst);
+  EXPECT_TRUE(eventually([&] { return backend.connections() == 3; }));
+  gate.open();
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(read_answer(c).content, "open");
+  EXPECT_EQ(backend.connections(), 3);
+}
+
 TEST_F(Pools, PingPongHasOneExchangePerConnectionAndReusesThem) {
   Gate gate;
   ScriptedBackend backend(gate.bolt());
