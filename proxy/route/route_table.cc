@@ -85,7 +85,7 @@ Result<std::shared_ptr<const RouteTable>> RouteTable::compile(const config::Rout
       route->index = static_cast<uint32_t>(table->routes_.size());
       table->routes_.push_back(std::move(*route));
       table->want_ |= conditions->want();
-      if (!route.request_headers.empty()) table->want_ |= DRAGOMAN_WANT_HEADERS;  // codecs can edit what they had to read
+      if (!r.request_headers.empty()) table->want_ |= DRAGOMAN_WANT_HEADERS;  // codecs can edit what they had to read
       all.push_back(std::move(*conditions));
     }
     matcher->virtual_hosts.emplace_back(std::move(all), first);

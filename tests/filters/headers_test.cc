@@ -15,7 +15,10 @@ config::HeadersFilter settings() {
 TEST(HeadersFilter, EditsRequestAndResponseOfHttp) {
   auto factory = only(settings());
   EXPECT_EQ(factory->name(), "headers");
-  EXPECT_EQ(factory->wants(), 0u);
+  EXPECT_EQ(factory->wants(), static_cast<Want>(DRAGOMAN_WANT_HEADERS)) << "codecs can edit what they had to read";
+  config::HeadersFilter answers_only;
+  answers_only.response.set = {{"x-a", "b"}};
+  EXPECT_EQ(only(answers_only)->wants(), 0u);
   auto request = http_head({{"X-C", "1"}, {"X-A", "1"}, {"y", "2"}});
   FakeContext ctx(*request);
   Filter* filter = factory->create(request->arena);

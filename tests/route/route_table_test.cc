@@ -375,6 +375,12 @@ TEST(RouteTable, Want) {
                         Case{with_header(h), DRAGOMAN_WANT_HEADERS},
                         Case{service("s", {"m"}), DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD}})
     EXPECT_EQ(compiled(table_of({to("1"), to("2", c.match)}))->want(), c.want);
+  config::Route edits = to("3");
+  edits.request_headers.remove = {"x"};
+  EXPECT_EQ(compiled(table_of({to("1"), edits}))->want(), static_cast<Want>(DRAGOMAN_WANT_HEADERS));
+  edits.request_headers = {};
+  edits.response_headers.remove = {"x"};
+  EXPECT_EQ(compiled(table_of({to("1"), edits}))->want(), 0u);
 }
 
 TEST(RouteTable, Errors) {
