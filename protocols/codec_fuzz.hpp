@@ -57,8 +57,10 @@ inline void fuzz_once(const dragoman_codec& t, const uint8_t* data, size_t size)
       };
       v.attribute = [](void*, uint32_t, dragoman_bytes) {};
       bool understood = t.view(t.context, conn, head.data(), &f, f.want, &v) == 0;
+      auto* remembered = static_cast<const uint8_t*>(conn);
       for (dragoman_bytes b : {v.service, v.method})
-        require(b.len == 0 || (b.data >= head.data() && b.data + b.len <= head.data() + head.size()),
+        require(b.len == 0 || (b.data >= head.data() && b.data + b.len <= head.data() + head.size()) ||
+                    (b.data >= remembered && b.data + b.len <= remembered + t.conn_state_size),
                 "a span outside");
       if (f.kind == DRAGOMAN_RESPONSE)
         require(t.outcome(t.context, conn, head.data(), &f) <= DRAGOMAN_OUTCOME_RATE_LIMITED, "the outcome");

@@ -72,7 +72,7 @@ Verdict DetectRule::ask(std::span<const uint8_t> bytes) const {
   if (!table_) return ask_(bytes);
   // Never more than it takes to tell: what a longer prefix would say must not depend on how much came at once.
   const size_t n = std::min(bytes.size(), bytes_max_);
-  alignas(16) std::array<std::byte, 256> memory{};  // of a connection, as fresh as this one is
+  alignas(16) std::array<std::byte, DRAGOMAN_CONN_STATE_MAX> memory{};  // of a connection, as fresh as this one is
   dragoman_frame frame{};
   frame.size = sizeof(frame);
   switch (table_->probe(table_->context, memory.data(), bytes.data(), n, &frame)) {

@@ -232,6 +232,13 @@ struct ViewFence {
     auto at = reinterpret_cast<uintptr_t>(b.data), begin = reinterpret_cast<uintptr_t>(shown);
     return b.len == 0 || (at >= begin && b.len <= len && at - begin <= len - b.len);
   }
+  /// Service and method may also stand in the connection's memory.
+  dragoman_bytes moved_name(dragoman_bytes b, const char* what, const void* conn) const {
+    auto at = reinterpret_cast<uintptr_t>(b.data), begin = reinterpret_cast<uintptr_t>(conn);
+    const uint64_t size = fence.codec.conn_state_size;
+    if (conn && b.len > 0 && at >= begin && b.len <= size && at - begin <= size - b.len) return b;
+    return moved(b, what);
+  }
   dragoman_bytes moved(dragoman_bytes b, const char* what) const {
     if (b.len == 0) return {head, 0};
     if (!inside(b)) {
@@ -269,8 +276,8 @@ int watched_view(const void* context, void* conn, const uint8_t* head, const dra
                                                   &v); })) return -1;
   f.unchanged("view", shown, head, frame->head_len);
   out->flags = v.flags;
-  out->service = view_fence.moved(v.service, "service");
-  out->method = view_fence.moved(v.method, "method");
+  out->service = view_fence.moved_name(v.service, "service", conn);
+  out->method = view_fence.moved_name(v.method, "method", conn);
   return result;
 }
 

