@@ -39,6 +39,8 @@ inline constexpr Protocol kProtocols[] = {
     {.name = "seata", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .shared = false,
      .only_bound = true},
     {"brpc", false, true, false, false, true},
+    {.name = "rocketmq", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .method = false},
+    {"ttheader", false, true, false, true, true},
     {"tcp", false, false, false, false, false},
 };
 

@@ -13,10 +13,10 @@ using codec::Message;
 using codec::View;
 
 constexpr std::string_view kMagic = "PRPC", kStreamMagic = "STRM";
-constexpr size_t kPrefixBytes = 12;              // magic, body size, meta size
-constexpr uint32_t kBodyBytesMax = 64 << 20;     // brpc's own default
+constexpr size_t kPrefixBytes = 12;           // magic, body size, meta size
+constexpr uint32_t kBodyBytesMax = 64 << 20;  // brpc's own default
 constexpr uint32_t kMetaBytesMax = 64 << 10;
-constexpr uint32_t kMetaSlack = 64;              // an id or header may be added to the longest meta
+constexpr uint32_t kMetaSlack = 64;  // an id or header may be added to the longest meta
 constexpr size_t kReplyTextMax = 1000;
 constexpr uint32_t kUserFieldsMax = 1024;
 
@@ -215,15 +215,18 @@ struct Brpc {
   int probe(std::span<const uint8_t> bytes, Frame& f) {
     std::string_view magic = text_of(bytes.first(std::min(bytes.size(), kMagic.size())));
     if (!kMagic.starts_with(magic)) {
-      if (magic != kStreamMagic) return kStreamMagic.starts_with(magic) ? codec::need(f, kMagic.size()) : codec::not_mine();
+      if (magic != kStreamMagic)
+        return kStreamMagic.starts_with(magic) ? codec::need(f, kMagic.size()) : codec::not_mine();
       return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "brpc: frames of streams");
     }
-    if (bytes.size() < kPrefixBytes) return codec::need(f, bytes.size() < kMagic.size() ? kMagic.size() : kPrefixBytes);
+    if (bytes.size() < kPrefixBytes)
+      return codec::need(f, bytes.size() < kMagic.size() ? kMagic.size() : kPrefixBytes);
     uint32_t body = load_be<uint32_t>(bytes.data() + 4);
     uint32_t meta_size = load_be<uint32_t>(bytes.data() + 8);
     if (meta_size > body) return codec::refuse(f, DRAGOMAN_MALFORMED, "brpc: meta longer than the body");
     if (body > kBodyBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "brpc: body over 64 MiB");
-    if (meta_size > kMetaBytesMax + kMetaSlack) return codec::refuse(f, DRAGOMAN_TOO_BIG, "brpc: meta over 64 KiB");
+    if (meta_size > kMetaBytesMax + kMetaSlack)
+      return codec::refuse(f, DRAGOMAN_TOO_BIG, "brpc: meta over 64 KiB");
     size_t head = kPrefixBytes + meta_size;
     if (bytes.size() < head) return codec::need(f, head);
 
@@ -269,34 +272,25 @@ struct Brpc {
 
   uint32_t outcome(const Message& m) {
     switch (m.frame.status) {
-      case 0:
-        return DRAGOMAN_OUTCOME_OK;
+      case 0: return DRAGOMAN_OUTCOME_OK;
       case kENoService:
-      case kENoMethod:
-        return DRAGOMAN_OUTCOME_NO_ROUTE;
-      case kERequest:
-        return DRAGOMAN_OUTCOME_CLIENT_ERROR;
-      case kERpcAuth:
-        return DRAGOMAN_OUTCOME_DENIED;
+      case kENoMethod: return DRAGOMAN_OUTCOME_NO_ROUTE;
+      case kERequest: return DRAGOMAN_OUTCOME_CLIENT_ERROR;
+      case kERpcAuth: return DRAGOMAN_OUTCOME_DENIED;
       case kERpcTimedOut:
-      case kETimedOut:
-        return DRAGOMAN_OUTCOME_TIMEOUT;
+      case kETimedOut: return DRAGOMAN_OUTCOME_TIMEOUT;
       case kEHostDown:
       case kEConnRefused:
       case kELogOff:
-      case kEClose:
-        return DRAGOMAN_OUTCOME_UNAVAILABLE;
+      case kEClose: return DRAGOMAN_OUTCOME_UNAVAILABLE;
       case kEFailedSocket:
       case kEEof:
       case kEPipe:
-      case kEConnReset:
-        return DRAGOMAN_OUTCOME_RESET;
+      case kEConnReset: return DRAGOMAN_OUTCOME_RESET;
       case kEOverCrowded:
       case kEReject:
-      case kELimit:
-        return DRAGOMAN_OUTCOME_OVERLOADED;
-      default:
-        return DRAGOMAN_OUTCOME_SERVER_ERROR;
+      case kELimit: return DRAGOMAN_OUTCOME_OVERLOADED;
+      default: return DRAGOMAN_OUTCOME_SERVER_ERROR;
     }
   }
 
@@ -305,28 +299,14 @@ struct Brpc {
     switch (outcome) {
       case DRAGOMAN_OUTCOME_CLIENT_ERROR:
       case DRAGOMAN_OUTCOME_CODEC_ERROR:
-      case DRAGOMAN_OUTCOME_TOO_LARGE:
-        code = kERequest;
-        break;
+      case DRAGOMAN_OUTCOME_TOO_LARGE: code = kERequest; break;
       case DRAGOMAN_OUTCOME_OVERLOADED:
-      case DRAGOMAN_OUTCOME_RATE_LIMITED:
-        code = kELimit;
-        break;
-      case DRAGOMAN_OUTCOME_TIMEOUT:
-        code = kERpcTimedOut;
-        break;
-      case DRAGOMAN_OUTCOME_UNAVAILABLE:
-        code = kEHostDown;
-        break;
-      case DRAGOMAN_OUTCOME_NO_ROUTE:
-        code = kENoService;
-        break;
-      case DRAGOMAN_OUTCOME_DENIED:
-        code = kERpcAuth;
-        break;
-      case DRAGOMAN_OUTCOME_RESET:
-        code = kEFailedSocket;
-        break;
+      case DRAGOMAN_OUTCOME_RATE_LIMITED: code = kELimit; break;
+      case DRAGOMAN_OUTCOME_TIMEOUT: code = kERpcTimedOut; break;
+      case DRAGOMAN_OUTCOME_UNAVAILABLE: code = kEHostDown; break;
+      case DRAGOMAN_OUTCOME_NO_ROUTE: code = kENoService; break;
+      case DRAGOMAN_OUTCOME_DENIED: code = kERpcAuth; break;
+      case DRAGOMAN_OUTCOME_RESET: code = kEFailedSocket; break;
     }
     text = text.substr(0, kReplyTextMax);
     auto number = static_cast<uint32_t>(code);
@@ -364,7 +344,8 @@ struct Brpc {
         },
         [&](std::string_view name, std::string_view value) {
           write_varint(out, kUserFields << 3 | kBytes);
-          write_varint(out, 2 + varint_len(name.size()) + name.size() + varint_len(value.size()) + value.size());
+          write_varint(out,
+                       2 + varint_len(name.size()) + name.size() + varint_len(value.size()) + value.size());
           write_text(out, kKey, name);
           write_text(out, kValue, value);
           return true;

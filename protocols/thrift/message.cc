@@ -27,8 +27,8 @@ Parsed need(Message& out, size_t n, uint64_t limit) {
   return Parsed::kNeed;
 }
 
-Parsed parse_binary(std::span<const uint8_t> b, uint64_t limit, Message& out) {
-  if (b[0] != 0x80 || (b.size() > 1 && b[1] != 0x01)) return Parsed::kNotMine;
+Parsed parse_binary(std::span<const uint8_t> b, uint8_t first, uint64_t limit, Message& out) {
+  if (b[0] != first || (b.size() > 1 && b[1] != 0x01)) return Parsed::kNotMine;
   if (b.size() < 4) return need(out, 4, limit);
   out.type = b[3];
   if (!is_type(out.type)) return Parsed::kMalformed;
@@ -105,13 +105,18 @@ Parsed parse_message(std::span<const uint8_t> bytes, Encoding encoding, uint64_t
   if (bytes.empty()) return need(out, 1, limit);
   switch (encoding) {
     case Encoding::kBinary:
-      return parse_binary(bytes, limit, out);
+      return parse_binary(bytes, 0x80, limit, out);
     case Encoding::kOldBinary:
       return parse_old(bytes, limit, out);
     case Encoding::kCompact:
       return parse_compact(bytes, limit, out);
   }
   return Parsed::kNotMine;
+}
+
+Parsed parse_kitex_protobuf(std::span<const uint8_t> bytes, uint64_t limit, Message& out) {
+  if (bytes.empty()) return need(out, 1, limit);
+  return parse_binary(bytes, 0x90, limit, out);
 }
 
 void write_varint(uint64_t value, ByteWriter& out) {

@@ -34,6 +34,9 @@ struct Message {
 /// Reads a message that begins with `bytes`; `limit` bytes are all it can have (0 = not known).
 Parsed parse_message(std::span<const uint8_t> bytes, Encoding encoding, uint64_t limit, Message& out);
 
+/// The beginning of a Kitex Protobuf message: that of strict binary with another version.
+Parsed parse_kitex_protobuf(std::span<const uint8_t> bytes, uint64_t limit, Message& out);
+
 /// An answer of type EXCEPTION with a TApplicationException in it.
 void write_exception(std::string_view name, uint32_t sequence, std::string_view text, ErrorType type,
                      Encoding encoding, ByteWriter& out);

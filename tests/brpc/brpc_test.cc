@@ -22,8 +22,12 @@ std::string frame(const std::string& meta, const std::string& payload = "body") 
   return "PRPC" + be(meta.size() + payload.size(), 4) + be(meta.size(), 4) + meta + payload;
 }
 std::string names() { return text(1, text(1, "pkg.Echo") + text(2, "Call")); }
-std::string pair(std::string_view key, std::string_view value) { return text(9, text(1, key) + text(2, value)); }
-std::string request(uint64_t id, const std::string& more = {}) { return frame(names() + number(4, id) + more); }
+std::string pair(std::string_view key, std::string_view value) {
+  return text(9, text(1, key) + text(2, value));
+}
+std::string request(uint64_t id, const std::string& more = {}) {
+  return frame(names() + number(4, id) + more);
+}
 std::string response(uint64_t id, int64_t code = 0) {
   return frame(text(2, number(1, static_cast<uint64_t>(code))) + number(4, id), "answer");
 }
@@ -79,7 +83,8 @@ TEST(Brpc, Malformed) {
       FramedConnection c(brpc_codec(), Role::kServer);
       c.feed_in_steps(v.bytes, step);
       EXPECT_EQ(c.events.broken, 1) << v.name;
-      EXPECT_EQ(c.events.broken_reason, v.name.ends_with("2g") ? Reason::kFrameTooLarge : Reason::kMalformed) << v.name;
+      EXPECT_EQ(c.events.broken_reason, v.name.ends_with("2g") ? Reason::kFrameTooLarge : Reason::kMalformed)
+          << v.name;
       EXPECT_EQ(c.accepted(), 0u) << v.name;
     }
   }
@@ -108,10 +113,12 @@ TEST(Brpc, MetaThatIsNone) {
   EXPECT_EQ(broken_by(frame(names() + number(8, 1))), Reason::kMalformed);
   EXPECT_EQ(broken_by(frame(names() + std::string("\0\1", 2))), Reason::kMalformed) << "field 0";
   EXPECT_EQ(broken_by(frame(names() + "\x5b")), Reason::kMalformed) << "a group";
-  EXPECT_EQ(broken_by(frame(names() + "\x20" + std::string(10, '\xff') + "\x01")), Reason::kMalformed) << "11 bytes";
+  EXPECT_EQ(broken_by(frame(names() + "\x20" + std::string(10, '\xff') + "\x01")), Reason::kMalformed)
+      << "11 bytes";
   EXPECT_EQ(broken_by(frame(names() + "\x20\x80")), Reason::kMalformed) << "half a varint";
   EXPECT_EQ(broken_by(frame(names() + "\x5a" + varint(UINT64_MAX))), Reason::kMalformed);
-  EXPECT_EQ(broken_by(frame(names() + varint(uint64_t{1} << 40) + "\1")), Reason::kMalformed) << "no such tag";
+  EXPECT_EQ(broken_by(frame(names() + varint(uint64_t{1} << 40) + "\1")), Reason::kMalformed)
+      << "no such tag";
   std::string many;
   for (int i = 0; i < 1025; ++i) many += pair("k", "v");
   EXPECT_EQ(broken_by(frame(names() + many)), Reason::kMalformed);
@@ -128,12 +135,14 @@ TEST(Brpc, Limits) {
   EXPECT_EQ(broken_by("PRPC" + be((64 << 20) + 1, 4) + be(10, 4)), Reason::kFrameTooLarge);
   EXPECT_EQ(broken_by("PRPC" + be(UINT32_MAX, 4) + be(UINT32_MAX, 4)), Reason::kFrameTooLarge);
   dragoman_frame f;
-  EXPECT_EQ(Asker(brpc_codec()).probe("PRPC" + be(64 << 20, 4) + be(names().size(), 4) + names(), f), DRAGOMAN_FRAME);
+  EXPECT_EQ(Asker(brpc_codec()).probe("PRPC" + be(64 << 20, 4) + be(names().size(), 4) + names(), f),
+            DRAGOMAN_FRAME);
   EXPECT_EQ(f.total_len, (64u << 20) + 12);
 }
 
 TEST(Brpc, UnknownFieldsSurvive) {
-  std::string more = number(3, 2) + "\x59" + std::string(8, 'x') + "\xa5\x06" + "wxyz" + text(100, "hulu") + number(13, 1);
+  std::string more =
+      number(3, 2) + "\x59" + std::string(8, 'x') + "\xa5\x06" + "wxyz" + text(100, "hulu") + number(13, 1);
   FramedConnection down(brpc_codec(), Role::kServer), up(brpc_codec(), Role::kClient);
   Hop hop(down, up);
   down.feed(request(7, more));
@@ -167,12 +176,15 @@ TEST(Brpc, TheFirstBytesTell) {
   EXPECT_EQ(asker.probe("PRI * HTTP/2.0", f), DRAGOMAN_NOT_MINE);
   EXPECT_EQ(asker.probe("PROPFIND / HTTP/1.1", f), DRAGOMAN_NOT_MINE);
   EXPECT_EQ(asker.probe("STOP", f), DRAGOMAN_NOT_MINE);
-  EXPECT_EQ(asker.probe("PRPC http://a/ HTTP/1.1", f), DRAGOMAN_MALFORMED) << "not a request of HTTP either way";
+  EXPECT_EQ(asker.probe("PRPC http://a/ HTTP/1.1", f), DRAGOMAN_MALFORMED)
+      << "not a request of HTTP either way";
 }
 
 /// The request that reaches the backend when the head is edited on the way.
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
-  FramedConnection down(brpc_codec(), Role::kServer), up(brpc_codec(), Role::kClient, framed_options(PoolMode::kBound));
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
+                   Reason want = Reason::kNone) {
+  FramedConnection down(brpc_codec(), Role::kServer),
+      up(brpc_codec(), Role::kClient, framed_options(PoolMode::kBound));
   Hop hop(down, up);
   down.events.then_exchange = [&, start = down.events.then_exchange](FakeMessageSink& sink) {
     start(sink);
@@ -189,24 +201,41 @@ std::string edited(const std::string& bytes, const std::function<void(Head&)>& e
 TEST(Brpc, EditsTheUserFields) {
   std::string a = pair("a", "1"), color = pair("Color", "blue"), rest = number(11, 1);
   std::string bytes = request(9, a + color + rest);
-  EXPECT_EQ(edited(bytes, [](Head& h) { h.set_header("color", "red"); }), request(9, a + rest + pair("color", "red")));
+  EXPECT_EQ(edited(bytes, [](Head& h) { h.set_header("color", "red"); }),
+            request(9, a + rest + pair("color", "red")));
   EXPECT_EQ(edited(bytes, [](Head& h) { h.remove_header("A"); }), request(9, color + rest));
   std::string wide(300, 'x');
-  EXPECT_EQ(edited(bytes, [&](Head& h) { h.add_header("a", wide); }), request(9, a + color + rest + pair("a", wide)));
+  EXPECT_EQ(edited(bytes, [&](Head& h) { h.add_header("a", wide); }),
+            request(9, a + color + rest + pair("a", wide)));
   EXPECT_EQ(edited(request(9), [](Head& h) { h.set_header("k", ""); }), request(9, pair("k", "")));
-  edited(frame(text(1, number(3, 5)) + number(4, 1)), [](Head& h) { h.set_header("log_id", "6"); }, Reason::kEditFailed);
+  edited(
+      frame(text(1, number(3, 5)) + number(4, 1)), [](Head& h) { h.set_header("log_id", "6"); },
+      Reason::kEditFailed);
 }
 
 TEST(Brpc, Outcomes) {
   Asker asker(brpc_codec());
-  std::pair<int, Outcome> rows[] = {
-      {0, Outcome::kOk},          {32, Outcome::kReset},          {104, Outcome::kReset},
-      {110, Outcome::kTimeout},   {111, Outcome::kUnavailable},   {112, Outcome::kUnavailable},
-      {1001, Outcome::kNoRoute},  {1002, Outcome::kNoRoute},      {1003, Outcome::kClientError},
-      {1004, Outcome::kDenied},   {1008, Outcome::kTimeout},      {1009, Outcome::kReset},
-      {1011, Outcome::kOverloaded}, {1014, Outcome::kReset},      {1018, Outcome::kOverloaded},
-      {2001, Outcome::kServerError}, {2003, Outcome::kUnavailable}, {2004, Outcome::kOverloaded},
-      {2005, Outcome::kUnavailable}, {-1, Outcome::kServerError}, {7, Outcome::kServerError}};
+  std::pair<int, Outcome> rows[] = {{0, Outcome::kOk},
+                                    {32, Outcome::kReset},
+                                    {104, Outcome::kReset},
+                                    {110, Outcome::kTimeout},
+                                    {111, Outcome::kUnavailable},
+                                    {112, Outcome::kUnavailable},
+                                    {1001, Outcome::kNoRoute},
+                                    {1002, Outcome::kNoRoute},
+                                    {1003, Outcome::kClientError},
+                                    {1004, Outcome::kDenied},
+                                    {1008, Outcome::kTimeout},
+                                    {1009, Outcome::kReset},
+                                    {1011, Outcome::kOverloaded},
+                                    {1014, Outcome::kReset},
+                                    {1018, Outcome::kOverloaded},
+                                    {2001, Outcome::kServerError},
+                                    {2003, Outcome::kUnavailable},
+                                    {2004, Outcome::kOverloaded},
+                                    {2005, Outcome::kUnavailable},
+                                    {-1, Outcome::kServerError},
+                                    {7, Outcome::kServerError}};
   for (auto [code, outcome] : rows) EXPECT_EQ(asker.outcome(response(1, code)), outcome) << code;
 }
 
@@ -221,8 +250,11 @@ TEST(Brpc, LocalRepliesEqualWhatPeersAccept) {
   Asker asker(brpc_codec());
   for (auto [name, outcome] : rows) {
     const Vector& v = vector_named(all, name);
-    EXPECT_EQ(asker.reply(call, outcome, v.bytes.substr(v.bytes.find("mesh: "), v.bytes.size() - 6 - v.bytes.find("mesh: "))),
-              v.bytes) << name;
+    EXPECT_EQ(
+        asker.reply(call, outcome,
+                    v.bytes.substr(v.bytes.find("mesh: "), v.bytes.size() - 6 - v.bytes.find("mesh: "))),
+        v.bytes)
+        << name;
   }
   EXPECT_EQ(asker.reply(frame(names()), Outcome::kDenied), frame(text(2, number(1, 1004)), ""));
   EXPECT_EQ(asker.frame(asker.reply(call, Outcome::kReset, std::string(5000, 'x'))).status, 1009);
@@ -241,7 +273,8 @@ TEST(Brpc, AnswersWithoutAResponseMean0k) {
   up.feed(frame(number(4, asker.frame(first).id), "answer"));
   EXPECT_EQ(down.sink.take(), frame(number(4, 5), "answer"));
   EXPECT_EQ(up.events.broken, 0);
-  EXPECT_EQ(asker.frame(asker.with_id(frame(text(2, "") + number(4, 6)), 6)).kind, uint32_t{DRAGOMAN_RESPONSE});
+  EXPECT_EQ(asker.frame(asker.with_id(frame(text(2, "") + number(4, 6)), 6)).kind,
+            uint32_t{DRAGOMAN_RESPONSE});
 }
 
 TEST(Brpc, IdsNeverCross) {
@@ -250,7 +283,9 @@ TEST(Brpc, IdsNeverCross) {
   };
   expect_ids_never_cross(
       brpc_codec(), 1'000'000,
-      [](uint64_t id, uint64_t tag) { return frame("\x0a\x06\x0a\x01S\x12\x01m" + number(4, id), "#" + std::to_string(tag) + "."); },
+      [](uint64_t id, uint64_t tag) {
+        return frame("\x0a\x06\x0a\x01S\x12\x01m" + number(4, id), "#" + std::to_string(tag) + ".");
+      },
       [](const std::string&, uint64_t id, uint64_t tag) {
         return frame(std::string("\x12\x00", 2) + number(4, id), "#" + std::to_string(tag) + ".");
       },

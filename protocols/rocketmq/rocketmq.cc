@@ -1,0 +1,258 @@
+#include "protocols/rocketmq/rocketmq.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "protocols/codec.hpp"
+#include "protocols/rocketmq/command.h"
+
+namespace dragoman {
+namespace {
+
+using codec::Frame;
+using codec::Message;
+using codec::View;
+using rocketmq::Command;
+using rocketmq::Encoding;
+
+constexpr size_t kPrefixBytes = 8;             // length, encoding, header length
+constexpr uint32_t kFrameBytesMax = 16 << 20;  // RocketMQ's own default
+constexpr uint32_t kHeaderBytesMax = 96 << 10;
+constexpr uint32_t kHeaderSlack = 64;  // an id may take more digits in the longest header
+constexpr size_t kDetectBytes = 11;
+constexpr uint8_t kLanguages = 32;  // 14 are known
+constexpr size_t kReplyTextMax = 1000;
+
+enum RequestCode : int32_t { kSendMessageV2 = 310, kSendBatch = 320, kGetRouteInfo = 105 };
+enum ResponseCode : int32_t {
+  kSuccess = 0,
+  kSystemError = 1,
+  kSystemBusy = 2,
+  kNotSupported = 3,
+  kFlushDiskTimeout = 10,
+  kSlaveNotAvailable = 11,
+  kFlushSlaveTimeout = 12,
+  kMessageIllegal = 13,
+  kServiceNotAvailable = 14,
+  kVersionNotSupported = 15,
+  kNoPermission = 16,
+  kTopicNotExist = 17,
+  kTopicExists = 18,
+  kPullNotFound = 19,
+  kPullRetryImmediately = 20,
+  kPullOffsetMoved = 21,
+  kQueryNotFound = 22,
+  kSubscriptionParseFailed = 23,
+  kSubscriptionNotExist = 24,
+  kSubscriptionNotLatest = 25,
+  kSubscriptionGroupNotExist = 26,
+  kPollingFull = 209,
+  kPollingTimeout = 210,
+  kFlowControl = 215,
+  kGoAway = 1500,
+};
+
+enum Attribute : uint32_t { kCodeAttribute, kGroupAttribute, kBrokerAttribute };
+
+std::string_view text_of(std::span<const uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+std::string_view header_of(const Message& m) { return text_of(m.head.subspan(kPrefixBytes)); }
+Command command_of(const Message& m) { return {header_of(m), static_cast<Encoding>(m.head[4])}; }
+
+struct RocketMq {
+  static constexpr const char* kName = "rocketmq";
+  static constexpr const char* kVersion = "1";
+  static constexpr uint32_t kHeadBytesMax = kPrefixBytes + kHeaderBytesMax + kHeaderSlack;
+  static constexpr uint32_t kDetectBytesMax = kDetectBytes;
+  static constexpr uint32_t kIdLen = 4;
+  static constexpr const char* kAttributes[] = {"code", "group", "broker"};
+  static constexpr uint32_t kLacks = DRAGOMAN_WANT_METHOD;  // a code is a number
+
+  int probe(std::span<const uint8_t> bytes, Frame& f) {
+    if (bytes.size() < 5) return codec::need(f, 5);
+    uint8_t encoding = bytes[4];
+    if (encoding > rocketmq::kBinary) return codec::not_mine();
+    uint64_t length = load_be<uint32_t>(bytes.data());
+    if (4 + length > kFrameBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "rocketmq: frame over 16 MiB");
+    if (bytes.size() < kPrefixBytes) return codec::need(f, kPrefixBytes);
+    uint32_t header = load_be<uint32_t>(bytes.data() + 4) & 0xffffff;
+    if (uint64_t{4} + header > length)
+      return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header longer than the frame");
+    bool binary = encoding == rocketmq::kBinary;
+    if (header < (binary ? rocketmq::kBinaryHeaderMin : 2))
+      return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header too short");
+    if (header > kHeaderBytesMax + kHeaderSlack)
+      return codec::refuse(f, DRAGOMAN_TOO_BIG, "rocketmq: header over 96 KiB");
+    if (bytes.size() < (binary ? kDetectBytes : kPrefixBytes + 1))
+      return codec::need(f, binary ? kDetectBytes : kPrefixBytes + 1);
+    uint8_t first = bytes[kPrefixBytes];
+    if (binary ? bytes[kDetectBytes - 1] >= kLanguages
+               : first != '{' && first != ' ' && first != '\n' && first != '\r' && first != '\t')
+      return codec::not_mine();
+    size_t head = kPrefixBytes + header;
+    if (bytes.size() < head) return codec::need(f, head);
+
+    Command c(text_of(bytes.subspan(kPrefixBytes, header)), static_cast<Encoding>(encoding));
+    if (!c.ok) return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header is no command");
+    f.total_len = 4 + length;
+    f.head_len = static_cast<uint32_t>(head);
+    f.id_type = binary ? DRAGOMAN_ID_BE : DRAGOMAN_ID_CODED;
+    f.id_offset = static_cast<uint32_t>(kPrefixBytes + c.id_at);
+    f.id_len = static_cast<uint32_t>(c.id_len);
+    f.id = static_cast<uint32_t>(c.id);
+    if (c.flag & rocketmq::kAnswer) {
+      f.kind = DRAGOMAN_RESPONSE;
+      f.status = c.code;
+    } else {
+      f.kind = c.flag & rocketmq::kOneWay ? DRAGOMAN_ONEWAY : DRAGOMAN_REQUEST;
+    }
+    return codec::found(f);
+  }
+
+  bool view(const Message& m, uint32_t want, View& v) {
+    Command c = command_of(m);
+    bool short_names =
+        m.frame.kind != DRAGOMAN_RESPONSE && (c.code == kSendMessageV2 || c.code == kSendBatch);
+    std::string_view topic, group, broker;
+    bool headers = want & DRAGOMAN_WANT_HEADERS;
+    c.pairs(header_of(m), [&](std::string_view name, std::string_view value, size_t, size_t) {
+      if (headers) v.header(name, value);
+      if (name == (short_names ? "b" : "topic")) topic = value;
+      if (short_names ? name == "a" : name == "producerGroup" || name == "consumerGroup" || name == "group")
+        group = value;
+      if (name == (short_names ? "n" : "bname")) broker = value;
+    });
+    if (m.frame.kind != DRAGOMAN_RESPONSE) v.service(topic);
+    if (!headers || m.frame.kind == DRAGOMAN_RESPONSE) return true;
+    char digits[12];
+    auto end = std::to_chars(digits, digits + sizeof digits, c.code).ptr;
+    v.attribute(kCodeAttribute, {digits, static_cast<size_t>(end - digits)});
+    if (!group.empty()) v.attribute(kGroupAttribute, group);
+    if (!broker.empty()) v.attribute(kBrokerAttribute, broker);
+    return true;
+  }
+
+  uint32_t outcome(const Message& m) {
+    switch (m.frame.status) {
+      case kSuccess:
+      case kFlushDiskTimeout:  // the message was taken
+      case kSlaveNotAvailable:
+      case kFlushSlaveTimeout:
+      case kPullNotFound:  // no news
+      case kPullRetryImmediately:
+      case kPullOffsetMoved:
+      case kQueryNotFound:
+      case kPollingTimeout: return DRAGOMAN_OUTCOME_OK;
+      case kSystemBusy:
+      case kPollingFull: return DRAGOMAN_OUTCOME_OVERLOADED;
+      case kFlowControl: return DRAGOMAN_OUTCOME_RATE_LIMITED;
+      case kNotSupported:
+      case kTopicNotExist: return DRAGOMAN_OUTCOME_NO_ROUTE;
+      case kMessageIllegal:
+      case kVersionNotSupported:
+      case kTopicExists:
+      case kSubscriptionParseFailed:
+      case kSubscriptionNotExist:
+      case kSubscriptionNotLatest:
+      case kSubscriptionGroupNotExist: return DRAGOMAN_OUTCOME_CLIENT_ERROR;
+      case kServiceNotAvailable:
+      case kGoAway: return DRAGOMAN_OUTCOME_UNAVAILABLE;
+      case kNoPermission: return DRAGOMAN_OUTCOME_DENIED;
+      default: return DRAGOMAN_OUTCOME_SERVER_ERROR;
+    }
+  }
+
+  bool reply(const Message& m, uint32_t outcome, std::string_view text, ByteWriter& out) {
+    Command c = command_of(m);
+    int32_t code = kSystemError;
+    switch (outcome) {
+      case DRAGOMAN_OUTCOME_CLIENT_ERROR:
+      case DRAGOMAN_OUTCOME_TOO_LARGE: code = kMessageIllegal; break;
+      case DRAGOMAN_OUTCOME_OVERLOADED: code = kSystemBusy; break;
+      case DRAGOMAN_OUTCOME_RATE_LIMITED: code = kFlowControl; break;
+      case DRAGOMAN_OUTCOME_UNAVAILABLE: code = kServiceNotAvailable; break;
+      case DRAGOMAN_OUTCOME_NO_ROUTE: code = c.code == kGetRouteInfo ? kTopicNotExist : kNotSupported; break;
+      case DRAGOMAN_OUTCOME_DENIED: code = kNoPermission; break;
+    }
+    out.be<uint32_t>(0);
+    out.be<uint32_t>(uint32_t{c.encoding} << 24);
+    rocketmq::write_answer(out, c.encoding, code, c.id, text.substr(0, kReplyTextMax));
+    return finish_lengths(out, out.size() - 4);
+  }
+
+  /// Pairs of extFields, where no signature covers them. Names compare without regard to ASCII case.
+  bool edit(const Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
+    Command c = command_of(m);
+    if (c.is_signed) return false;
+    std::string_view header = header_of(m);
+    out.bytes(m.head.first(kPrefixBytes));
+    bool json = c.encoding == rocketmq::kJson;
+    out.text(header.substr(0, c.has_ext ? c.ext_begin : c.close_at));
+    if (json && !c.has_ext) out.text(c.empty ? "\"extFields\":" : ",\"extFields\":");
+    size_t begin = out.size();
+    if (json)
+      out.u8('{');
+    else
+      out.be<uint32_t>(0);
+    size_t first = out.size();
+    bool done = codec::apply_edits(
+        edits, out,
+        [&](auto&& keep) {
+          return c.pairs(header, [&](std::string_view name, std::string_view, size_t from, size_t to) {
+            if (json) keep(name, ",");
+            keep(name, header.substr(from, to - from));
+          });
+        },
+        [&](std::string_view name, std::string_view value) {
+          if (json) {
+            out.u8(',');
+            rocketmq::write_json_string(out, name);
+            out.u8(':');
+            rocketmq::write_json_string(out, value);
+            return true;
+          }
+          if (name.size() > INT16_MAX) return false;
+          out.be<uint16_t>(static_cast<uint16_t>(name.size()));
+          out.text(name);
+          out.be<uint32_t>(static_cast<uint32_t>(value.size()));
+          out.text(value);
+          return true;
+        });
+    if (!done) return false;
+    if (json) {
+      if (out.size() > first) out.patch_be<uint8_t>(first, ' ');  // the first comma is one too many
+      out.u8('}');
+    } else {
+      out.patch_be<uint32_t>(begin, static_cast<uint32_t>(out.size() - first));
+    }
+    out.text(header.substr(c.has_ext ? c.ext_end : c.close_at));
+    return finish_lengths(out, m.frame.total_len - 4 + out.size() - m.head.size());
+  }
+
+  /// JSON only: binary ids are rewritten by the host.
+  bool set_id(const Message& m, std::span<const uint8_t> id, ByteWriter& out) {
+    const Frame& f = m.frame;
+    out.bytes(m.head.first(f.id_offset));
+    rocketmq::write_number(out, static_cast<int32_t>(load_be<uint64_t>(id.data())));
+    out.bytes(m.head.subspan(f.id_offset + f.id_len));
+    return finish_lengths(out, f.total_len - 4 + out.size() - m.head.size());
+  }
+
+ private:
+  /// `out` is a head whose encoding byte is right.
+  static bool finish_lengths(ByteWriter& out, uint64_t length) {
+    size_t header = out.size() - kPrefixBytes;
+    if (length + 4 > kFrameBytesMax || header > kHeaderBytesMax + kHeaderSlack) return false;
+    out.patch_be<uint32_t>(0, static_cast<uint32_t>(length));
+    out.patch_be<uint8_t>(5, static_cast<uint8_t>(header >> 16));
+    out.patch_be<uint16_t>(6, static_cast<uint16_t>(header));
+    return true;
+  }
+};
+
+}  // namespace
+
+const dragoman_codec* rocketmq_codec() { return codec_table<RocketMq>(); }
+
+}  // namespace dragoman
