@@ -166,6 +166,7 @@ struct TtHeader {
   static constexpr const char* kAttributes[] = {"from", "cluster", "env", "log_id"};
 
   int probe(std::span<const uint8_t> b, Frame& f) {
+    if (b.size() > 4 && b[4] != kMagic >> 8) return codec::not_mine();
     if (b.size() < 6) return codec::need(f, 6);
     if (load_be<uint16_t>(&b[4]) != kMagic) return codec::not_mine();
     uint64_t total = uint64_t{4} + load_be<uint32_t>(b.data());
