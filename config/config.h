@@ -208,6 +208,34 @@ struct BoltOptions {
   bool operator==(const BoltOptions&) const = default;
 };
 
+/// HTTP/2 settings of a listener: what one connection may take of us.
+struct ListenerHttp2 {
+  Position pos;
+  uint32_t streams_max = 100;
+  uint64_t stream_window_bytes = 256 << 10;
+  uint64_t connection_window_bytes = 1 << 20;
+  uint32_t continuations_max = 8;
+  uint32_t acks_max = 1'000;
+  uint32_t resets_burst = 1'000;
+  uint32_t resets_per_second = 100;
+  uint32_t own_resets_burst = 200;
+  uint32_t own_resets_per_second = 20;
+  uint32_t control_burst = 10'000;
+  uint32_t control_per_second = 1'000;
+  int64_t stall_timeout_ms = 60'000;  // 0 = none
+
+  bool operator==(const ListenerHttp2&) const = default;
+};
+
+/// Odd things that a protocol tolerates, per connection.
+struct Glitches {
+  Position pos;
+  uint32_t burst = 500;
+  uint32_t per_second = 10;
+
+  bool operator==(const Glitches&) const = default;
+};
+
 /// Settings of a listener for framed RPC protocols.
 struct ListenerRpc {
   Position pos;
@@ -275,7 +303,9 @@ struct Listener {
   std::optional<ListenerTls> tls;     // absent = off
   std::vector<Filter> filters;
   ListenerHttp http;
+  ListenerHttp2 http2;
   ListenerRpc rpc;
+  Glitches glitches;
   Buffer buffer;
 
   bool operator==(const Listener&) const = default;
@@ -486,6 +516,18 @@ struct ClusterHttp {
   bool operator==(const ClusterHttp&) const = default;
 };
 
+/// HTTP/2 settings of a cluster, for each connection.
+struct ClusterHttp2 {
+  Position pos;
+  uint32_t streams_max = 1'000;
+  uint64_t stream_window_bytes = 256 << 10;
+  uint64_t connection_window_bytes = 16 << 20;
+  int64_t stall_timeout_ms = 60'000;     // 0 = none
+  int64_t settings_timeout_ms = 10'000;  // 0 = none
+
+  bool operator==(const ClusterHttp2&) const = default;
+};
+
 struct ClusterRpc {
   Position pos;
   uint64_t frame_bytes_max = 16 << 20;
@@ -509,6 +551,7 @@ struct Cluster {
   std::optional<Outlier> outlier;           // absent = off
   uint32_t panic_threshold_percent = 50;    // 0 = never
   ClusterHttp http;
+  ClusterHttp2 http2;
   ClusterRpc rpc;
   Buffer buffer;
 

@@ -118,6 +118,9 @@ bool speaks(const Listener& listener) {
 bool is_http_listener(const Listener& listener) { return speaks<is_http>(listener); }
 bool is_framed_listener(const Listener& listener) { return speaks<is_framed>(listener); }
 bool is_auto_listener(const Listener& listener) { return listener.protocol == kAutoProtocol; }
+bool is_http2(std::string_view name) { return name == "http2" || name == "http"; }
+bool is_http2_listener(const Listener& listener) { return speaks<is_http2>(listener); }
+bool is_http2_cluster(const Cluster& cluster) { return cluster.protocol == "http2"; }
 bool is_http_cluster(const Cluster& cluster) {
   const Protocol* protocol = find_protocol(cluster.protocol);
   return protocol && protocol->http;
@@ -381,6 +384,58 @@ In<ListenerHttp> listener_http_block() {
       });
 }
 
+In<ListenerHttp2> listener_http2_block() {
+  return block<ListenerHttp2>(
+      "listener_http2",
+      "HTTP/2 settings; listeners that speak it only. They bound what one connection may take; who goes over a bound that only an "
+      "attack reaches is sent away with ENHANCE_YOUR_CALM and counted in dragoman_listener_codec_events_total.",
+      {
+          field<&ListenerHttp2::streams_max>("streams_max", whole(1, 1'000'000),
+                                             "Most requests under way at once on one connection; further ones are refused."),
+          field<&ListenerHttp2::stream_window_bytes>(
+              "stream_window_bytes", size(1 * kKiB, 1 * kGiB),
+              "What a client may send ahead on one request. A request that nobody reads holds so much memory."),
+          field<&ListenerHttp2::connection_window_bytes>(
+              "connection_window_bytes", size(64 * kKiB, 1 * kGiB),
+              "The same for all requests of a connection together. Less than stream_window_bytes times the requests that "
+              "stand still makes the others wait for them."),
+          field<&ListenerHttp2::continuations_max>("continuations_max", whole(0, 1'000),
+                                                   "Most CONTINUATION frames of one head."),
+          field<&ListenerHttp2::acks_max>("acks_max", whole(1, 1'000'000),
+                                          "Most answers to SETTINGS and PING that a client may leave unread."),
+          field<&ListenerHttp2::resets_burst>(
+              "resets_burst", whole(1, 1'000'000'000),
+              "How many requests a client may give up at once before they are answered (rapid reset)."),
+          field<&ListenerHttp2::resets_per_second>("resets_per_second", whole(0, 1'000'000'000),
+                                                   "How many more each second."),
+          field<&ListenerHttp2::own_resets_burst>(
+              "own_resets_burst", whole(1, 1'000'000'000),
+              "How many requests at once may have to be reset for what the client sent: malformed, over its window, beyond "
+              "streams_max."),
+          field<&ListenerHttp2::own_resets_per_second>("own_resets_per_second", whole(0, 1'000'000'000),
+                                                       "How many more each second."),
+          field<&ListenerHttp2::control_burst>(
+              "control_burst", whole(100, 1'000'000'000),
+              "How many frames may come at once that carry nothing: WINDOW_UPDATE beyond what was sent, PRIORITY, empty DATA "
+              "(1 each), PING (5), SETTINGS (20)."),
+          field<&ListenerHttp2::control_per_second>("control_per_second", whole(0, 1'000'000'000), "How many more each second."),
+          field<&ListenerHttp2::stall_timeout_ms>(
+              "stall_timeout", duration(100, kDay, "never"),
+              "An answer of which the client takes less than 1 KiB in so long is given up, however it opens its window."),
+      });
+}
+
+In<Glitches> glitches_block() {
+  return block<Glitches>(
+      "glitches",
+      "Odd things a client does that its protocol tolerates, of every protocol: answers nobody asked for, ids used twice, "
+      "requests that had to be refused, streams that stood still. A few are bugs; a connection with more ends with reason abuse.",
+      {
+          field<&Glitches::burst>("burst", whole(1, 1'000'000'000), "How many at once on one connection."),
+          field<&Glitches::per_second>("per_second", whole(0, 1'000'000'000), "How many more each second."),
+      });
+}
+
 In<ListenerRpc> listener_rpc_block() {
   const In<BoltOptions> bolt = block<BoltOptions>(
       "bolt", "Settings of the Bolt protocol; listeners with protocol bolt only.",
@@ -454,7 +509,7 @@ In<Listener> listener_block() {
               "Where it listens; port 0 takes any free port. Every worker listens there.")
               .must(),
           field<&Listener::protocol>("protocol", text(kProtocol),
-                                     "What clients speak: http1, http2, tcp, a framed RPC protocol that is built in "
+                                     "What clients speak: http1, http2, http (both, by the first bytes), tcp, a framed RPC protocol that is built in "
                                      "(dragoman codec list), one of codecs, or auto for several on one port. tcp relays "
                                      "bytes without looking "
                                      "at them.")
@@ -490,9 +545,12 @@ In<Listener> listener_block() {
                                     "pass them backwards. Not for tcp."),
           field<&Listener::http>("http", listener_http_block(), "HTTP settings; HTTP protocols only.")
               .where<Listener, is_http_listener>(),
+          field<&Listener::http2>("http2", listener_http2_block(), "HTTP/2 settings; protocols http2 and http only.")
+              .where<Listener, is_http2_listener>(),
           field<&Listener::rpc>("rpc", listener_rpc_block(),
                                 "Settings for framed RPC; framed protocols (bolt) only.")
               .where<Listener, is_framed_listener>(),
+          field<&Listener::glitches>("glitches", glitches_block(), "How much oddness a connection survives."),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
       },
       {.groups = {{Pick::kAtMostOne, {"cluster", "routes"}}}});
@@ -775,6 +833,26 @@ In<Cluster> cluster_block() {
           field<&ClusterHttp::headers_max>("headers_max", whole(1, 10'000),
                                            "Most header fields of a response; beyond, 502."),
       });
+  const In<ClusterHttp2> http2 = block<ClusterHttp2>(
+      "cluster_http2", "HTTP/2 settings; clusters with protocol http2 only.",
+      {
+          field<&ClusterHttp2::streams_max>(
+              "streams_max", whole(1, 1'000'000),
+              "Most requests at once on one connection, if the server takes so many; further ones wait, or open one more "
+              "connection within pool.connections."),
+          field<&ClusterHttp2::stream_window_bytes>(
+              "stream_window_bytes", size(1 * kKiB, 1 * kGiB),
+              "What a server may send ahead on one answer. An answer that its client does not read holds so much memory."),
+          field<&ClusterHttp2::connection_window_bytes>(
+              "connection_window_bytes", size(64 * kKiB, 1 * kGiB),
+              "The same for all answers on a connection together: the bound of memory that slow clients can fill."),
+          field<&ClusterHttp2::stall_timeout_ms>(
+              "stall_timeout", duration(100, kDay, "never"),
+              "A request body of which the server takes less than 1 KiB in so long is given up."),
+          field<&ClusterHttp2::settings_timeout_ms>(
+              "settings_timeout", duration(10, kHour, "never"),
+              "How long a server may take to say what it accepts; no request is sent before."),
+      });
   const In<ClusterRpc> rpc = block<ClusterRpc>(
       "cluster_rpc", "Settings for framed RPC; clusters with a framed protocol (bolt) only.",
       {
@@ -809,6 +887,8 @@ In<Cluster> cluster_block() {
               "rest is not overrun; 0 = never."),
           field<&Cluster::http>("http", http, "HTTP settings; HTTP protocols only.")
               .where<Cluster, is_http_cluster>(),
+          field<&Cluster::http2>("http2", http2, "HTTP/2 settings; protocol http2 only.")
+              .where<Cluster, is_http2_cluster>(),
           field<&Cluster::rpc>("rpc", rpc, "Settings for framed RPC; framed protocols (bolt) only.")
               .where<Cluster, is_framed_cluster>(),
           field<&Cluster::buffer>("buffer", buffer_block(), "Memory for each connection to an endpoint."),

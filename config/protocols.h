@@ -24,6 +24,7 @@ struct Protocol {
   bool service = framed;   // requests name a service (HTTP/2: those of gRPC)
   bool method = routes;    // requests name a method
   bool headers = routes;   // requests have headers
+  bool listen_only = false; // not what a server alone can speak
   bool only_bound = false; // each client needs a connection of its own to one backend
 };
 
@@ -31,6 +32,8 @@ inline constexpr Protocol kProtocols[] = {
     {"http1", true, false, false, false, true},
     {.name = "http2", .http = true, .framed = false, .heartbeats = true, .goaway = true, .routes = true, .shared = true,
      .service = true},
+    {.name = "http", .http = true, .framed = false, .heartbeats = false, .goaway = true, .routes = true, .service = true,
+     .listen_only = true},
     {"bolt", false, true, true, true, true},
     {"dubbo", false, true, true, true, true},
     {"tars", false, true, true, true, true},
@@ -61,6 +64,11 @@ constexpr const Protocol* find_protocol(std::string_view name) {
     if (protocol.name == name && is_linked(protocol)) return &protocol;
   }
   return nullptr;
+}
+
+constexpr bool is_listen_only(std::string_view name) {
+  const Protocol* protocol = find_protocol(name);
+  return protocol && protocol->listen_only;
 }
 
 /// Whether requests of a listener can go to a cluster: the same protocol, or two versions of HTTP.

@@ -92,7 +92,9 @@ std::vector<ClusterProtocol> cluster_protocols(const Config& config, const Index
       if (use.protocol.empty()) continue;
       for (int i : index.reach(use)) {
         ClusterProtocol& entry = protocols[static_cast<size_t>(i)];
-        if (entry.protocol.empty()) entry = {use.protocol, &listener};
+        if (!entry.protocol.empty()) continue;
+        entry = {use.protocol, &listener};
+        if (is_listen_only(use.protocol)) entry.protocol = "http1";
       }
     }
   }
@@ -301,6 +303,8 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
   check_protocol(listener.protocol, &listener, context);
   const Protocol* protocol = context.protocols().find(listener.protocol);
   if (!protocol) return;
+  check_block_fits(protocol->name == "http2" || protocol->listen_only, &listener.http2, &listener, "HTTP/2", protocol->name,
+                   context);
   check_block_fits(protocol->http, &listener.http, &listener, kHttpProtocols, protocol->name, context);
   check_block_fits(protocol->framed, &listener.rpc, &listener, kFramedProtocols, protocol->name, context);
   if (!protocol->routes) {
@@ -377,6 +381,11 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
   }
   if (cluster.health_check) check_health_check(*cluster.health_check, protocol, cluster, context);
   if (!protocol) return;
+  if (protocol->listen_only) {
+    fail_at(context, &cluster.protocol, &cluster,
+            "protocol " + std::string(protocol->name) + " is for listeners; say which version the servers speak: http1 or http2");
+  }
+  check_block_fits(protocol->name == "http2", &cluster.http2, &cluster, "HTTP/2", protocol->name, context);
   check_block_fits(protocol->http, &cluster.http, &cluster, kHttpProtocols, protocol->name, context);
   check_block_fits(protocol->framed, &cluster.rpc, &cluster, kFramedProtocols, protocol->name, context);
   const PoolMode mode = cluster.pool.mode;

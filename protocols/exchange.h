@@ -201,6 +201,7 @@ struct Http1Options {
   bool normalize_path = true;
   bool allow_trace = false;
   bool allow_websocket = true;
+  bool allow_h2c = false;             // HTTP/1 server role: Upgrade: h2c
 };
 
 /// Which pool shape an upstream connection of a framed protocol serves.

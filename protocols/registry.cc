@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "protocols/codec_module.h"
+#include "protocols/either_codec.h"
 #include "protocols/exchange.h"
 #include "protocols/framed.h"
 #include "protocols/http1/http1_codec.h"
@@ -19,7 +20,23 @@ Protocol http1() {
   Protocol p;
   p.name = "http1";
   p.is_http = true;
-  p.create = make_http1_codec;
+  p.create = [](const Protocol& self, Role role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
+    return role == Role::kServer && options.http1.allow_h2c ? make_http1_or_h2c_codec(out, events, options)
+                                                            : make_http1_codec(self, role, out, events, options);
+  };
+  return p;
+}
+
+// For listeners: whichever version the client speaks.
+Protocol either() {
+  Protocol p;
+  p.name = "http";
+  p.is_http = true;
+  p.multiplexed = true;
+  p.has_goaway = true;
+  p.create = [](const Protocol&, Role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
+    return make_either_codec(out, events, options);
+  };
   return p;
 }
 
@@ -35,7 +52,7 @@ Protocol http2() {
 }
 
 std::vector<Protocol> built_in() {
-  std::vector<Protocol> table = {http1(), http2()};
+  std::vector<Protocol> table = {http1(), http2(), either()};
 #define DRAGOMAN_BUILTIN(name) table.push_back(framed_protocol(*name##_codec()));
 #include "protocols/builtin_codecs.inc"
 #undef DRAGOMAN_BUILTIN

@@ -7,6 +7,7 @@
 #include "protocols/exchange.h"
 #include "protocols/http1/chunked.h"
 #include "protocols/http1/encoder.h"
+#include "protocols/http1/http1_codec.h"
 #include "protocols/http1/line_scanner.h"
 #include "protocols/http1/message_parser.h"
 
@@ -194,7 +195,8 @@ class Http1Codec : public ConnectionCodec {
   bool paused_ = false;     // our pause of the transport
 };
 
-std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
+std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options,
+                                             H2cTaker* taker = nullptr);
 std::unique_ptr<ConnectionCodec> make_client(ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
 
 }  // namespace dragoman::http1

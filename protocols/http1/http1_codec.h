@@ -28,6 +28,23 @@ namespace dragoman {
 std::unique_ptr<ConnectionCodec> make_http1_codec(const Protocol& protocol, Role role, ByteSink& out,
                                                   ConnectionEvents& events, const CodecOptions& options);
 
+/// Goes on with a connection in HTTP/2 after Upgrade: h2c (RFC 7540 3.2).
+class H2cTaker {
+ public:
+  /// `request` has no body; `settings` is its HTTP2-Settings field. False: it stays a request of HTTP/1. True: answers were
+  /// begun, and the HTTP/1 codec keeps what comes after the head until take_rest().
+  virtual bool take_over(Head& request, std::string_view settings) = 0;
+
+ protected:
+  ~H2cTaker() = default;
+};
+
+/// A server that may hand its connection over.
+std::unique_ptr<ConnectionCodec> make_http1_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options,
+                                                   H2cTaker& taker);
+/// What a codec made by make_http1_server had read beyond what it handed over.
+ByteChain take_rest(ConnectionCodec& http1_server);
+
 /// Exchanges on this thread that were opened and not released: zero at the end of a worker's life.
 size_t live_http1_exchanges();
 

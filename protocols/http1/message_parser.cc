@@ -75,6 +75,10 @@ struct Parse {
   bool te_trailers = false;
   bool expect_continue = false;
   bool expect_other = false;
+  bool h2c = false;
+  bool connection_settings = false;
+  uint32_t http2_settings_count = 0;
+  std::string_view http2_settings;
 
   bool refuse(Reason reason, uint16_t status, const char* text) {
     if (!refusal) refusal = {reason, status, text};
@@ -90,6 +94,8 @@ struct Parse {
         keep_alive = true;
       } else if (equals_ignore_case(token, "upgrade")) {
         connection_upgrade = true;
+      } else if (equals_ignore_case(token, "http2-settings")) {
+        connection_settings = true;  // the field itself is never passed on
       } else if (!equals_ignore_case(token, "connection") && !protected_field(token) &&
                  ++connection_names <= kConnectionNamesMax) {
         fields.push("connection", token, HeaderId::kConnection);
@@ -125,15 +131,19 @@ struct Parse {
       case HeaderId::kUpgrade:
         for_each_token(value, [this](std::string_view t) {
           if (upgrade.empty() || equals_ignore_case(t, "websocket")) upgrade = t;
+          h2c |= equals_ignore_case(t, "h2c");
         });
         return true;
       case HeaderId::kExpect:
         (equals_ignore_case(value, "100-continue") ? expect_continue : expect_other) = true;
         return true;
+      case HeaderId::kHttp2Settings:
+        http2_settings = value;
+        ++http2_settings_count;
+        return true;
       case HeaderId::kKeepAlive:
       case HeaderId::kProxyConnection:
       case HeaderId::kTrailer:
-      case HeaderId::kHttp2Settings:
         return true;
       default:
         fields.push(name, value, id);
@@ -324,6 +334,9 @@ bool finish_request(const llhttp_t& parser, Parse& parse, char* block, const Htt
   head.upgrade = options.allow_websocket && parse.connection_upgrade && !head.http10 && !body &&
                  parse.method == "GET" && equals_ignore_case(parse.upgrade, "websocket");
   if (head.upgrade) head.upgrade_token = "websocket";
+  framing.h2c = parse.h2c && !head.upgrade && parse.connection_upgrade && parse.connection_settings &&
+                parse.http2_settings_count == 1 && !head.http10 && !body && !framing.chunked;
+  framing.http2_settings = parse.http2_settings;
   return true;
 }
 

@@ -23,6 +23,8 @@ struct Framing {
   bool chunked = false;     // else Head::content_length, -1 = none given
   bool keep_alive = false;  // the sender is willing
   bool head_method = false; // request: HEAD
+  bool h2c = false;         // request: asks to go on in HTTP/2, and nothing stands against it
+  std::string_view http2_settings;  // request: the field of that upgrade
 };
 
 /// `block` is the request head with its empty line, in writable memory that lives as long as `head`. Fills the head:

@@ -9,8 +9,8 @@ namespace {
 
 class ServerCodec final : public Http1Codec {
  public:
-  ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
-      : Http1Codec(Role::kServer, out, events, options) {}
+  ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options, H2cTaker* taker)
+      : Http1Codec(Role::kServer, out, events, options), taker_(taker) {}
 
   Exchange* open(MessageSink&) override { return nullptr; }
   uint32_t capacity() const override { return 0; }
@@ -18,6 +18,8 @@ class ServerCodec final : public Http1Codec {
   void drain() override;
   Reason send_head(Http1Exchange& x, Head& message, bool end) override;
   void send_reply(Http1Exchange& x, const LocalReply& reply) override;
+  /// What came after the connection was handed over.
+  ByteChain take_rest() { return std::move(stash_); }
 
  private:
   bool begin(Bytes in, size_t& used) override;
@@ -30,6 +32,8 @@ class ServerCodec final : public Http1Codec {
   Lines::Connection decide_connection(Http1Exchange& x, bool close);
   bool skip_empty_lines(Bytes in, size_t& used);
 
+  H2cTaker* const taker_;
+  bool handed_over_ = false;
   uint32_t discard_left_ = 0;  // of a request body that nobody wants any more
   uint8_t empty_bytes_ = 0;    // of the empty lines before a request
 };
@@ -43,6 +47,7 @@ bool ServerCodec::skip_empty_lines(Bytes in, size_t& used) {
     if (empty_bytes_ < kEmptyBytesMax && in[used] == (want_lf ? '\n' : '\r')) {
       ++empty_bytes_;
       ++used;
+      if (want_lf) events_.on_event(CodecEvent::kGlitch);
       continue;
     }
     return !want_lf;
@@ -51,6 +56,7 @@ bool ServerCodec::skip_empty_lines(Bytes in, size_t& used) {
 }
 
 bool ServerCodec::begin(Bytes in, size_t& used) {
+  if (handed_over_) return false;
   if (discard_left_) {
     used = std::min<size_t>(in.size(), discard_left_);
     discard_left_ -= static_cast<uint32_t>(used);
@@ -78,6 +84,10 @@ void ServerCodec::on_head_block(Http1Exchange& x, size_t size, bool) {
   x.keep_alive = framing.keep_alive;
   x.te_trailers = x.head.te_trailers;
   x.upgrade = x.head.upgrade;
+  if (framing.h2c && taker_ && options_.allow_h2c && !draining_ && taker_->take_over(x.head, framing.http2_settings)) {
+    handed_over_ = true;
+    return retire(x);
+  }
   bool end = false;
   if (x.upgrade)
     x.reading = Reading::kHeld;
@@ -217,8 +227,20 @@ void ServerCodec::after_release(Http1Exchange& x) {
 
 }  // namespace
 
-std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
-  return std::make_unique<ServerCodec>(out, events, options);
+std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options,
+                                             H2cTaker* taker) {
+  return std::make_unique<ServerCodec>(out, events, options, taker);
 }
 
 }  // namespace dragoman::http1
+
+namespace dragoman {
+
+std::unique_ptr<ConnectionCodec> make_http1_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options,
+                                                   H2cTaker& taker) {
+  return http1::make_server(out, events, options, &taker);
+}
+
+ByteChain take_rest(ConnectionCodec& http1_server) { return static_cast<http1::ServerCodec&>(http1_server).take_rest(); }
+
+}  // namespace dragoman

@@ -3,6 +3,7 @@
 
 #include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
+#include "protocols/http/websocket.h"
 #include "protocols/http2/codec.h"
 #include "protocols/http2/session.h"
 
@@ -108,6 +109,7 @@ void ClientCodec::on_message_head(Http2Exchange& x, bool end) {
     head.upgrade = true;
     head.upgrade_token = "websocket";
     head.content_length = -1;
+    if (!x.websocket_accept.empty()) head.headers.add("sec-websocket-accept", x.websocket_accept);
     if (end) return give_up(x, NGHTTP2_PROTOCOL_ERROR, Reason::kUpstreamProtocolError);
   } else if (x.connect) {
     // Declined: it was an ordinary request without a body.
@@ -176,6 +178,10 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   x.to_head = message.method == "HEAD";
   x.grpc = message.grpc;
   x.connect = tunnel;
+  if (const Header* key = tunnel ? message.headers.find("sec-websocket-key") : nullptr) {
+    WebsocketAccept accept = websocket_accept(key->value);
+    x.websocket_accept = x.head.arena.copy({accept.data(), accept.size()});
+  }
   x.left = tunnel || end ? -1 : message.content_length;
   if (static_cast<uint32_t>(id) >= kLastStreamId && !goaway_) on_peer_goaway();
   want_send();

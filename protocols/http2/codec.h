@@ -75,6 +75,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only
 
   std::string_view protocol;  // :protocol
+  std::string_view websocket_accept;  // what answers the request's Sec-WebSocket-Key, which HTTP/2 does not carry
   Head head;                  // received
   HeaderList trailers{head.arena};
   HeaderList out_trailers{head.arena};
@@ -234,7 +235,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool transport_blocked_ = false;
   bool tell_ = false;                 // some sinks are to be told that they may write
   static constexpr size_t kStreamBytes = 64 * 1024;   // of one exchange, before its sink is told to stop
-  static constexpr size_t kCrowdedBytes = 16 * 1024;  // the same, when the connection holds much
+  static constexpr size_t kCrowdedBytes = 4 * 1024;   // the same, when the connection holds much
   static constexpr uint32_t kProgressBytes = 1024;    // a reader takes at least so much in stall_timeout
   static constexpr uint32_t kBombFactor = 4;          // a head over its limits so many times is an attack
 };

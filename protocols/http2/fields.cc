@@ -22,6 +22,13 @@ bool parse_length(std::string_view text, int64_t& length) {
   return error == std::errc() && end == text.data() + text.size() && text[0] != '-';
 }
 
+// As in a request line of HTTP/1 (nghttp2 lets bytes over 0x7f pass).
+bool visible_ascii(std::string_view text) {
+  for (char c : text)
+    if (static_cast<uint8_t>(c) <= 0x20 || static_cast<uint8_t>(c) >= 0x7f) return false;
+  return !text.empty();
+}
+
 // Websocket fields that only HTTP/1 has (RFC 8441 5).
 bool websocket_field(std::string_view name) {
   return equals_ignore_case(name, "sec-websocket-key") || equals_ignore_case(name, "sec-websocket-accept");
@@ -116,7 +123,7 @@ Refusal finish_request(Head& head, std::string_view protocol, const Http1Options
   if (head.path.size() > options.uri_bytes_max) return {Reason::kUriTooLong, 0, "path too long"};
   if (head.path == "*") {
     if (head.method != "OPTIONS") return {Reason::kMalformed, 0, "path * is for OPTIONS only"};
-  } else if (!clean_token(head.path) || head.path[0] != '/' || head.path.find('#') != std::string_view::npos) {
+  } else if (!visible_ascii(head.path) || head.path[0] != '/' || head.path.find('#') != std::string_view::npos) {
     return {Reason::kMalformed, 0, "bad path"};
   } else if (options.normalize_path && head.path.size() > 1) {
     const char* why = "bad path";

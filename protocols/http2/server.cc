@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <charconv>
 #include <utility>
+#include <vector>
 
 #include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
+#include "protocols/http/websocket.h"
 #include "protocols/http2/codec.h"
 #include "protocols/http2/session.h"
 
@@ -14,6 +16,11 @@ namespace {
 class ServerCodec final : public Http2Codec {
  public:
   ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
+
+  /// Takes the settings of an upgrade; false when they are malformed.
+  bool begin_upgrade(std::string_view settings, bool head_method);
+  /// Serves the request that was upgraded.
+  void serve_upgrade(Head& request);
 
   Exchange* open(MessageSink&) override { return nullptr; }
   uint32_t capacity() const override { return 0; }
@@ -34,6 +41,7 @@ class ServerCodec final : public Http2Codec {
   void settled() override;
 
   void refuse(Http2Exchange& x, const Refusal& refusal);
+  static void add_handshake(Http2Exchange& x);
   void give_up_request(Http2Exchange& x, Reason reason);
   bool submit(Http2Exchange& x, const Block& block, bool end);
   void send_grpc_reply(Http2Exchange& x, const LocalReply& reply);
@@ -52,6 +60,59 @@ ServerCodec::ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOpt
   };
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
   want_send();
+}
+
+// base64url without padding (RFC 7540 3.2.1).
+bool decode_settings(std::string_view text, std::vector<uint8_t>& out) {
+  uint32_t bits = 0;
+  int have = 0;
+  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
+  for (char c : text) {
+    uint32_t v = c >= 'A' && c <= 'Z'   ? static_cast<uint32_t>(c - 'A')
+                 : c >= 'a' && c <= 'z' ? static_cast<uint32_t>(c - 'a') + 26
+                 : c >= '0' && c <= '9' ? static_cast<uint32_t>(c - '0') + 52
+                 : c == '-'             ? 62
+                 : c == '_'             ? 63
+                                        : 64;
+    if (v == 64) return false;
+    bits = bits << 6 | v;
+    have += 6;
+    if (have >= 8) {
+      have -= 8;
+      out.push_back(static_cast<uint8_t>(bits >> have));
+    }
+  }
+  return out.size() % 6 == 0;
+}
+
+bool ServerCodec::begin_upgrade(std::string_view settings, bool head_method) {
+  std::vector<uint8_t> payload;
+  if (settings.size() > 1024 || !decode_settings(settings, payload)) return false;
+  if (nghttp2_session_upgrade2(session_, payload.data(), payload.size(), head_method, nullptr) != 0) return false;
+  Http2Exchange* x = create_exchange();
+  x->id = 1;
+  return nghttp2_session_set_stream_user_data(session_, 1, x) == 0;
+}
+
+void ServerCodec::serve_upgrade(Head& request) {
+  Scope scope(*this);
+  Http2Exchange& x = *static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, 1));
+  Head& head = x.head;
+  head.is_http = true;
+  head.method = head.arena.copy(request.method);
+  head.path = head.arena.copy(request.path);
+  head.authority = head.arena.copy(request.authority);
+  head.scheme = request.scheme;
+  head.te_trailers = request.te_trailers;
+  for (const Header& h : request.headers) head.headers.push(head.arena.copy(h.name), head.arena.copy(h.value), h.id);
+  x.head_done = true;
+  x.remote_ended = true;
+  x.to_head = head.method == "HEAD";
+  MessageSink* sink = events_.on_exchange(x);
+  if (!sink) return refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
+  x.sink = sink;
+  x.held = true;
+  sink->on_head(head, true);
 }
 
 void ServerCodec::on_block_begin(const nghttp2_frame& frame) {
@@ -90,12 +151,23 @@ void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
   }
   if (Refusal refusal = finish_request(x.head, x.protocol, options_.http1)) return refuse(x, refusal);
   x.connect = x.head.upgrade;
+  if (x.connect) add_handshake(x);
   if (x.connect && end) return refuse(x, {Reason::kMalformed, 0, "a tunnel that begins with its end"});
   MessageSink* sink = events_.on_exchange(x);
   if (!sink) return refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
   x.sink = sink;
   x.held = true;
   sink->on_head(x.head, end);
+}
+
+// The backend may speak HTTP/1, where a websocket begins with a key and its proof.
+void ServerCodec::add_handshake(Http2Exchange& x) {
+  Head& head = x.head;
+  WebsocketKey key = make_websocket_key();
+  WebsocketAccept accept = websocket_accept({key.data(), key.size()});
+  head.headers.set("sec-websocket-key", {key.data(), key.size()});
+  if (!head.headers.find("sec-websocket-version")) head.headers.add("sec-websocket-version", "13");
+  x.websocket_accept = head.arena.copy({accept.data(), accept.size()});
 }
 
 // Answers a request that nobody else has heard of.
@@ -143,7 +215,8 @@ Reason ServerCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   uint32_t status = message.status;
   if (status < 100 || status > 999) return Reason::kEditFailed;
   bool tunnel = status == 101;
-  if (tunnel && !x.connect) return Reason::kUpstreamProtocolError;
+  if (tunnel && (!x.connect || message.header("sec-websocket-accept") != x.websocket_accept))
+    return Reason::kUpstreamProtocolError;
   if (tunnel) status = 200;
   Block block;
   block.add_number(":status", status);
@@ -262,3 +335,17 @@ std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& ev
 }
 
 }  // namespace dragoman::http2
+
+namespace dragoman {
+
+std::unique_ptr<ConnectionCodec> make_http2_after_upgrade(ByteSink& out, ConnectionEvents& events,
+                                                          const CodecOptions& options, Head& request,
+                                                          std::string_view settings) {
+  auto codec = std::make_unique<http2::ServerCodec>(out, events, options);
+  if (!codec->begin_upgrade(settings, request.method == "HEAD")) return nullptr;
+  out.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n");
+  codec->serve_upgrade(request);
+  return codec;
+}
+
+}  // namespace dragoman

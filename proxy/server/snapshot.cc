@@ -18,7 +18,22 @@ CodecOptions codec_options(const config::Listener& l, Want want) {
   o.http1.allow_trace = l.http.trace_method == config::TraceMethod::kAllow;
   o.http1.allow_websocket =
       std::find(l.http.upgrade.begin(), l.http.upgrade.end(), "websocket") != l.http.upgrade.end();
+  o.http1.allow_h2c =
+      std::find(l.http.upgrade.begin(), l.http.upgrade.end(), "h2c") != l.http.upgrade.end();
   o.http2.pending_bytes_max = l.buffer.high_bytes;
+  o.http2.streams_max = l.http2.streams_max;
+  o.http2.stream_window_bytes = static_cast<uint32_t>(l.http2.stream_window_bytes);
+  o.http2.connection_window_bytes = static_cast<uint32_t>(l.http2.connection_window_bytes);
+  o.http2.continuations_max = l.http2.continuations_max;
+  o.http2.acks_max = l.http2.acks_max;
+  o.http2.resets_burst = l.http2.resets_burst;
+  o.http2.resets_per_second = l.http2.resets_per_second;
+  o.http2.own_resets_burst = l.http2.own_resets_burst;
+  o.http2.own_resets_per_second = l.http2.own_resets_per_second;
+  o.http2.control_burst = l.http2.control_burst;
+  o.http2.control_per_second = l.http2.control_per_second;
+  o.http2.stall_timeout_ms = l.http2.stall_timeout_ms;
+  o.http2.body_timeout_ms = l.http.body_idle_timeout_ms;
   o.framed.frame_bytes_max = l.rpc.frame_bytes_max;
   o.framed.streams_max = l.rpc.streams_max;
   o.framed.heartbeats_per_second_max = l.rpc.heartbeats_per_second_max;

@@ -63,7 +63,9 @@ void DownstreamConnection::follow_reload() const {
 }
 
 DownstreamConnection::DownstreamConnection(ListenerSlot& slot, std::string peer_host)
-    : slot_(&slot), peer_host_(std::move(peer_host)) {}
+    : slot_(&slot),
+      peer_host_(std::move(peer_host)),
+      glitches_(slot.runtime()->spec->settings.glitches.burst, slot.runtime()->spec->settings.glitches.per_second) {}
 
 void DownstreamConnection::start_codec() {
   const ListenerSpec& spec = *runtime().spec;
@@ -80,7 +82,7 @@ DownstreamConnection::~DownstreamConnection() = default;
 
 void DownstreamConnection::on_data(uint8_t* data, size_t n) {
   codec_->on_data(data, n);
-  after_read();
+  if (!end_if_abusive()) after_read();
 }
 
 void DownstreamConnection::after_read() {
@@ -158,6 +160,7 @@ void DownstreamConnection::on_finished() {
 void DownstreamConnection::on_output_end() { transport_->finish(); }
 
 void DownstreamConnection::on_refused(Reason reason, std::string_view detail) {
+  glitch();
   const ListenerMetrics& metrics = runtime().metrics;
   metrics.protocol_errors.inc(reason);
   ListenerLimit limit;
@@ -181,6 +184,31 @@ void DownstreamConnection::resume_reading() {
 void DownstreamConnection::on_event(CodecEvent event) {
   runtime().metrics.codec_events.inc(event);
   if (event == CodecEvent::kStreamsOverflow) runtime().metrics.limit_hits.inc(ListenerLimit::kStreams);
+  switch (event) {
+    case CodecEvent::kGlitch:
+    case CodecEvent::kHeartbeatUnexpected:
+    case CodecEvent::kUnknownId:
+    case CodecEvent::kOneWayAnswered:
+    case CodecEvent::kDuplicateId:
+    case CodecEvent::kUnsupported:
+      return glitch();
+    default:
+      return;
+  }
+}
+
+// One score for every protocol: codecs only say that something was odd.
+void DownstreamConnection::glitch() {
+  if (abusive_ || closed_ || glitches_.take(now_ms())) return;
+  abusive_ = true;
+  runtime().metrics.codec_events.inc(CodecEvent::kGlitchFlood);
+}
+
+bool DownstreamConnection::end_if_abusive() {
+  if (!abusive_ || closed_) return false;
+  codec_->fail(Reason::kAbuse);
+  if (!closed_) close(Reason::kAbuse, true);
+  return true;
 }
 
 void DownstreamConnection::on_stream_end() {
@@ -279,7 +307,7 @@ void DownstreamConnection::tick() {
 void DownstreamConnection::on_timer() {
   if (closed_) return;
   if (tick_at_ms_ != 0 && now_ms() >= tick_at_ms_) tick();
-  if (closed_) return;
+  if (closed_ || end_if_abusive()) return;
   phase_ = codec_->phase();
   Reason due = Reason::kNone;
   int64_t deadline = nearest_deadline(due);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "protocols/exchange.h"
+#include "proxy/base/token_bucket.h"
 #include "proxy/net/transport.h"
 #include "proxy/stream/connection.h"
 #include "proxy/stream/listener_slot.h"
@@ -80,6 +81,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   void restart_read_clock();
   void on_timer();
   void tick();
+  void glitch();
+  bool end_if_abusive();
   /// Milliseconds from now to the nearest deadline (0 = one passed, `due` says which), or -1 for none.
   int64_t nearest_deadline(Reason& due) const;
   void arm_timer();
@@ -98,7 +101,9 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   uint32_t exchanges_started_ = 0;
   uint32_t phase_exchange_ = 0;
   uint32_t streams_ = 0;
+  TokenBucket glitches_;
   ReadPhase phase_ = ReadPhase::kIdle;
+  bool abusive_ = false;  // too many glitches: ends when the codec is off the stack
   bool paused_by_codec_ = false;
   bool draining_ = false;
   bool eof_ = false;

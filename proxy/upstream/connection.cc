@@ -63,6 +63,11 @@ void UpstreamConnection::start_codec() {
   codec.http1.header_bytes_max = static_cast<uint32_t>(settings.http.header_bytes_max);
   codec.http1.headers_max = static_cast<uint32_t>(settings.http.headers_max);
   codec.http2.pending_bytes_max = settings.buffer.high_bytes;
+  codec.http2.streams_max = settings.http2.streams_max;
+  codec.http2.stream_window_bytes = static_cast<uint32_t>(settings.http2.stream_window_bytes);
+  codec.http2.connection_window_bytes = static_cast<uint32_t>(settings.http2.connection_window_bytes);
+  codec.http2.stall_timeout_ms = settings.http2.stall_timeout_ms;
+  codec.http2.settings_timeout_ms = settings.http2.settings_timeout_ms;
   codec.framed.frame_bytes_max = settings.rpc.frame_bytes_max;
   codec.framed.mode = mode_;
   codec.framed.variant = variant_;

@@ -10,8 +10,9 @@ import subprocess
 import time
 
 PR_SET_PDEATHSIG = 1
-PROTOCOLS = ('http', 'bolt', 'tcp', 'https')
+PROTOCOLS = ('http', 'bolt', 'tcp', 'https', 'h2')
 PLAIN = ('http', 'bolt', 'tcp')
+BYTES_H2 = 1024  # of an answer
 
 
 def free_ports(count):
@@ -62,6 +63,7 @@ log: {{level: warn, path: {dir}/dragoman.log}}
 drain: {{deadline: 1s, idle_grace: 0s}}
 listeners:
   - {{name: web, address: "127.0.0.1:{http}", protocol: http1, routes: web, idle_timeout: 10m}}
+  - {{name: web2, address: "127.0.0.1:{h2}", protocol: http2, routes: web2, idle_timeout: 10m}}
   - {{name: rpc, address: "127.0.0.1:{bolt}", protocol: bolt, routes: rpc, idle_timeout: 10m}}
   - {{name: raw, address: "127.0.0.1:{tcp}", protocol: tcp, cluster: tcp, idle_timeout: 10m}}
   - name: tls
@@ -85,6 +87,20 @@ routes:
           - {{match: {{prefix: /bench, headers: [{{name: x-canary, exact: "1"}}]}}, cluster: spare}}
           - {{match: {{prefix: /bench}}, cluster: http, timeout: 15s}}
           - {{match: {{prefix: /}}, cluster: spare}}
+  - name: web2
+    virtual_hosts:
+      - name: shop
+        domains: [shop.example.com, "*.shop.example.com"]
+        routes:
+          - {{match: {{prefix: /}}, cluster: spare}}
+      - name: default
+        domains: ["*"]
+        routes:
+          - {{match: {{path: /healthz}}, direct_response: {{status: 200, body: ok}}}}
+          - {{match: {{prefix: /admin, method: [POST, PUT]}}, cluster: spare}}
+          - {{match: {{prefix: /bench, headers: [{{name: x-canary, exact: "1"}}]}}, cluster: spare}}
+          - {{match: {{prefix: /bench}}, cluster: http2, timeout: 15s}}
+          - {{match: {{prefix: /}}, cluster: spare}}
   - name: rpc
     routes:
       - {{match: {{service: "com.shop.*"}}, cluster: spare_rpc}}
@@ -93,9 +109,10 @@ routes:
       - {{match: {{}}, cluster: spare_rpc}}
 clusters:
   - {{name: http, endpoints: ["127.0.0.1:{backend[http]}"], {limits}}}
+  - {{name: http2, protocol: http2, endpoints: ["127.0.0.1:{backend[h2]}"], {limits}}}
   - {{name: bolt, endpoints: ["127.0.0.1:{backend[bolt]}"], {limits}}}
   - {{name: tcp, endpoints: ["127.0.0.1:{backend[tcp]}"], {limits}}}
-  - {{name: spare, endpoints: ["127.0.0.1:1"]}}
+  - {{name: spare, protocol: http1, endpoints: ["127.0.0.1:1"]}}
   - {{name: spare_rpc, endpoints: ["127.0.0.1:1"]}}
 '''
 DRAGOMAN_LIMITS = 'limits: {connections: 20000, pending_requests: 20000, requests: 100000}'
@@ -121,6 +138,12 @@ listen https
   option forwardfor
   http-reuse always
   server s 127.0.0.1:{backend[http]}
+listen h2
+  mode http
+  bind 127.0.0.1:{h2} proto h2
+  option forwardfor
+  http-reuse always
+  server s 127.0.0.1:{backend[h2]} proto h2
 listen bolt
   mode tcp
   bind 127.0.0.1:{bolt}
@@ -211,6 +234,10 @@ class Peer:
     def pid(self):
         return self.process.pid
 
+    def pid_of(self, _protocol):
+        """The process that serves a protocol."""
+        return self.pid
+
     def start(self, prefix=(), ready_timeout_s=20):
         """Starts it on free ports. Returns the seconds from exec to its first HTTP answer (or connection)."""
         self.ports = dict(zip(PROTOCOLS, free_ports(len(PROTOCOLS))))
@@ -293,6 +320,7 @@ class Haproxy64k(Haproxy):
 
 class Nginx(Peer):
     buffer = ''
+    protocols = ('http', 'bolt', 'tcp', 'https')  # it speaks no HTTP/2 to servers, except for gRPC
 
     def missing(self):
         if shutil.which('nginx') is None:
@@ -315,7 +343,7 @@ class Nginx64k(Nginx):
 
 
 class Nghttpx(Peer):
-    protocols = ('http',)
+    protocols = ('http', 'h2')
 
     def missing(self):
         return None if shutil.which('nghttpx') else 'nghttpx is not installed'
@@ -328,7 +356,10 @@ class Nghttpx(Peer):
             '--no-ocsp',
             '--add-x-forwarded-for',
             '--frontend=127.0.0.1,%d;no-tls' % self.ports['http'],
-            '--backend=127.0.0.1,%d' % self.backend['http'],
+            '--frontend=127.0.0.1,%d;no-tls' % self.ports['h2'],
+            # One configuration has one set of backends for a host: the names of the two loads tell them apart.
+            '--backend=127.0.0.1,%d;;' % self.backend['http'],
+            '--backend=127.0.0.1,%d;/bench2;proto=h2' % self.backend['h2'],
             '--frontend-keep-alive-timeout=10m',
             '--frontend-read-timeout=10m',
             '--accesslog-file=/dev/null',
@@ -345,16 +376,30 @@ class Direct(Peer):
 
     note = 'no proxy; the backend\'s own CPU'
 
-    def __init__(self, name, backend_ports, backend_process):
-        self.name, self.process = name, backend_process
-        self.ports = {**backend_ports, 'https': backend_ports['http']}  # without TLS: only to see that the machine is steady
+    def __init__(self, name, backend):
+        self.name, self.process, self.h2_process = name, backend.process, backend.h2
+        self.ports = {**backend.ports, 'https': backend.ports['http']}  # without TLS: only to see that the machine is steady
+
+    def pid_of(self, protocol):
+        return (self.h2_process if protocol == 'h2' else self.process).pid
 
     def missing(self):
         return None
 
 
 class Backend:
-    def __init__(self, binary, cpu):
+    """bench_backend, and nghttpd for HTTP/2 (`h2`; None when it is not installed)."""
+
+    def __init__(self, binary, cpu, directory):
+        self.h2 = None
+        h2_port = 0
+        if shutil.which('nghttpd') and shutil.which('h2load'):
+            for name in ('bench', 'bench2'):
+                with open(os.path.join(directory, name), 'wb') as file:
+                    file.write(b'x' * BYTES_H2)
+            (h2_port,) = free_ports(1)
+            command = ['nghttpd', '--no-tls', '-a', '127.0.0.1', '-d', directory, str(h2_port)]
+            self.h2 = start(command, cpu, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.process = start(
             [binary, '--http', '0', '--bolt', '0', '--tcp', '0'], cpu, stdout=subprocess.PIPE, text=True
         )
@@ -362,6 +407,7 @@ class Backend:
         for line in self.process.stdout:
             words = line.split()
             if words == ['ready']:
+                self.ports['h2'] = h2_port
                 return
             self.ports[words[1]] = int(words[2].rsplit(':', 1)[1])
         raise RuntimeError('bench_backend did not start')

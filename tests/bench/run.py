@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import h2load
 import peers
 import procstat
 import report
@@ -32,6 +33,8 @@ Workload = collections.namedtuple('Workload', 'name protocol connections depth r
 CLOSED = (
     Workload('http_64', 'http', 64, 1, 0, 'HTTP/1.1, 64 connections'),
     Workload('http_256', 'http', 256, 1, 0, 'HTTP/1.1, 256 connections'),
+    Workload('h2_16x32', 'h2', 16, 32, 0, 'HTTP/2, 16 connections, 32 streams'),
+    Workload('h2_64x1', 'h2', 64, 1, 0, 'HTTP/2, 64 connections, 1 stream'),
     Workload('tcp_64x1', 'tcp', 64, 1, 0, 'TCP, 64 connections, depth 1'),
     Workload('tcp_64x16', 'tcp', 64, 16, 0, 'TCP, 64 connections, depth 16'),
     Workload('bolt_64x1', 'bolt', 64, 1, 0, 'Bolt, 64 connections, depth 1'),
@@ -74,8 +77,10 @@ class Bench:
         self.directory = tempfile.mkdtemp(prefix='dragoman-bench-')
         os.chmod(self.directory, 0o755)
         self.load_binary = self.find_binary('bench_load')
-        self.backend = peers.Backend(self.find_binary('bench_backend'), self.load_cpu)
-        self.direct = peers.Direct('direct', self.backend.ports, self.backend.process)
+        self.backend = peers.Backend(self.find_binary('bench_backend'), self.load_cpu, self.directory)
+        self.direct = peers.Direct('direct', self.backend)
+        if not self.backend.h2:
+            self.warn('HTTP/2 IS NOT MEASURED: nghttpd or h2load is not installed')
         peers.Dragoman.binary = options.dragoman or os.path.join(options.bin_dir, 'dragoman')
         self.peers, self.missing = [], {}
         for name in options.peers:
@@ -106,17 +111,33 @@ class Bench:
         for peer in self.peers:
             peer.stop()
         peers.stop(self.backend.process)
+        if self.backend.h2:
+            peers.stop(self.backend.h2)
         self.backend.process.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def wanted(self, workloads):
-        return [workload for workload in workloads if re.search(self.options.workloads or '', workload.name)]
+        return [
+            workload
+            for workload in workloads
+            if re.search(self.options.workloads or '', workload.name)
+            and (workload.protocol != 'h2' or self.backend.h2)
+        ]
 
     # ---- one measurement -------------------------------------------------------------------------
 
     def load(self, peer, workload, seconds, wrk_allowed=True):
         """Runs the load against one peer; its result as a dict. Errors are said, and fail the whole run."""
         target = '127.0.0.1:%d' % peer.ports[workload.protocol]
+        if workload.protocol == 'h2':
+            result, code = h2load.run(
+                'http://%s/bench2' % target,
+                workload.connections,
+                workload.depth,
+                seconds,
+                lambda command, **options: peers.start(command, self.load_cpu, **options),
+            )
+            return self.check(peer, workload, result, code, '')
         environment = None
         if workload.protocol == 'https' or (
             workload.protocol == 'http' and self.use_wrk and wrk_allowed and not workload.rate
@@ -161,9 +182,12 @@ class Bench:
             result = json.loads(text.splitlines()[-1])
         except (IndexError, ValueError):  # wrk that could not connect
             result = {**dict.fromkeys(LOAD_FIELDS, 0), 'errors': 1, 'failures': {'no result': 1}}
+        return self.check(peer, workload, result, process.returncode, text)
+
+    def check(self, peer, workload, result, code, text):
         if peer is self.direct and not result['total_requests']:
             raise RuntimeError('the backend does not answer: ' + text)
-        if result['errors'] or process.returncode != 0 or result['total_requests'] == 0:
+        if result['errors'] or code != 0 or result['total_requests'] == 0:
             self.failed = True
             self.warn(
                 '%s, %s: %d of %d requests failed: %s'
@@ -180,13 +204,14 @@ class Bench:
     def measure(self, peer, workload):
         if not workload.rate:
             self.load(peer, workload, self.options.warmup)
-        (ran, waited), (reads, writes) = procstat.cpu_ns(peer.pid), procstat.io_calls(peer.pid)
+        pid = peer.pid_of(workload.protocol)
+        (ran, waited), (reads, writes) = procstat.cpu_ns(pid), procstat.io_calls(pid)
         began = time.monotonic_ns()
         result = self.load(peer, workload, self.options.seconds)
         answered = max(1, result['total_requests'])
         elapsed = time.monotonic_ns() - began
-        ran_after, waited_after = procstat.cpu_ns(peer.pid)
-        reads_after, writes_after = procstat.io_calls(peer.pid)
+        ran_after, waited_after = procstat.cpu_ns(pid)
+        reads_after, writes_after = procstat.io_calls(pid)
         return {
             'cpu_us': (ran_after - ran) / 1e3 / answered,
             'waited': (waited_after - waited) / elapsed,
@@ -294,6 +319,8 @@ class Bench:
             for protocol in peer.protocols:
                 if protocol == 'https':
                     continue  # bench_load has no TLS
+                if protocol == 'h2':
+                    continue  # bench_load, which holds idle connections, does not speak it
                 if protocol == 'bolt' and not isinstance(peer, peers.Dragoman):
                     continue  # the same as their tcp
                 peer.stop()

@@ -158,7 +158,7 @@ class Connection final : public ConnectionEvents {
     REQUIRE(paused_ && !broken && !finished);
     paused_ = false;
   }
-  void on_event(CodecEvent) override { REQUIRE(false); }
+  void on_event(CodecEvent event) override { REQUIRE(event == CodecEvent::kGlitch); }
   uint64_t now_ms() const override { return 1; }
 
  private:

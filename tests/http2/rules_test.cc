@@ -150,6 +150,7 @@ const std::vector<Rule>& rules() {
       {"OtherScheme", headers(1, {{":method", "GET"}, {":scheme", "ftp"}, {":path", "/"}, {":authority", "a"}}), Say::kStatus,
        400},
       {"EncodedSlash", headers(1, get("/a%2fb")), Say::kStatus, 400},
+      {"NoAsciiInPath", headers(1, get("/a\xc3\xa4")), Say::kStatus, 400},
       {"PathAboveRoot", headers(1, get("/../a")), Say::kStatus, 400},
       {"ConnectIsNotServed", headers(1, {{":method", "CONNECT"}, {":authority", "a:1"}}), Say::kStatus, 501},
       {"ConnectWithPath", headers(1, {{":method", "CONNECT"}, {":authority", "a:1"}, {":path", "/"}, {":scheme", "http"}}),

@@ -29,7 +29,7 @@ LAYERS = {
 }
 
 # Folders of protocols/ that are one codec each may not include each other; the registry knows them all.
-CODEC_REGISTRIES = ["protocols/registry.cc", "protocols/descriptor_loader.cc"]
+CODEC_REGISTRIES = ["protocols/registry.cc", "protocols/descriptor_loader.cc", "protocols/either_codec.cc"]
 # Folders of protocols/ that are readers and rules for codecs, not codecs: every codec may include them.
 CODEC_SHARED = ["protocols/hessian", "protocols/http"]
 
