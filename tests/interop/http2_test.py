@@ -2,6 +2,8 @@
 """HTTP/2: curl, nghttp and h2load as clients; nghttpd, python3-h2 and node:http (HTTP/1.1) as servers."""
 import json
 import os
+import re
+import socket
 
 from harness import HERE, InteropTest, free_port, main, wait_for
 
@@ -100,6 +102,72 @@ class Http2(InteropTest):
         _, url = self.start("http2", "http2", port, ", health_check: {type: http}")
         out = self.run_tool("h2load", "-n", 40, "-c", 4, "-m", 10, url + "/slow").stdout.decode()
         self.assertIn("40 succeeded, 0 failed", out)
+
+    def test_both_versions_on_one_port_and_the_upgrade_between_them(self):
+        _, port = self.h2_server()
+        sidecar = self.sidecar(
+            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http, cluster: out, http: {upgrade: [h2c]}}\n"
+            "  - {name: old, address: '127.0.0.1:0', protocol: http1, cluster: out}\n"
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{port}']}}\n")
+        url = f"http://127.0.0.1:{sidecar.ports['in']}/echo"
+        self.assertIn("http/2 200", self.curl(url)[1])
+        self.assertIn("http/1.1 200", self.curl(url, h2=False)[1])
+        upgraded = self.run_tool("curl", "-sS", "-i", "--http2", url).stdout.decode().lower()
+        self.assertIn("http/1.1 101", upgraded)
+        self.assertIn("http/2 200", upgraded)
+        stays = self.run_tool("curl", "-sS", "-i", "--http2", f"http://127.0.0.1:{sidecar.ports['old']}/echo").stdout.lower()
+        self.assertTrue(stays.startswith(b"http/1.1 200"), stays)
+
+    def test_a_websocket_of_http1_reaches_a_backend_of_http2(self):
+        _, port = self.h2_server()
+        sidecar, _ = self.start("http1", "http2", port)
+        with socket.create_connection(("127.0.0.1", sidecar.ports["in"]), timeout=10) as s:
+            s.sendall(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                      b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += s.recv(4096)
+            self.assertTrue(got.startswith(b"HTTP/1.1 101 "), got)
+            self.assertIn(b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", got)
+            s.sendall(b"ping")
+            self.assertEqual(s.recv(4096), b"ping")
+
+    def test_drain_loses_no_request_of_a_client_that_listens(self):
+        _, port = self.h2_server()
+        sidecar, url = self.start("http2", "http2", port)
+        load = self.peer("h2load", "-n", 100, "-c", 1, "-m", 4, "--rps", 40, url + "/slow")
+        wait_for("requests", lambda: sidecar.metric("dragoman_requests_active") >= 2)
+        sidecar.terminate()
+        out = load.wait()
+        done, ok = map(int, re.search(r"(\d+) done, (\d+) succeeded", out).groups())
+        self.assertGreater(ok, 0)
+        # What was begun was answered; the rest was never sent, or refused by GOAWAY, which h2load counts as errors of its own.
+        self.assertIn(" 0 4xx, 0 5xx", out)
+
+    def test_oddness_is_scored_for_every_version(self):
+        _, port = self.h2_server()
+        sidecar = self.sidecar(
+            "listeners:\n  - {name: one, address: '127.0.0.1:0', protocol: http1, cluster: out, glitches: {burst: 5, per_second: 0}}\n"
+            "  - {name: two, address: '127.0.0.1:0', protocol: http2, cluster: out, glitches: {burst: 5, per_second: 0}}\n"
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{port}']}}\n")
+        request = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", sidecar.ports["one"]), timeout=10) as s:
+            got = b""
+            try:
+                for _ in range(20):
+                    s.sendall(b"\r\n" + request)
+                    piece = s.recv(65536)
+                    if not piece:
+                        break
+                    got += piece
+            except OSError:
+                pass
+        self.assertLess(got.count(b"HTTP/1.1 200"), 7)
+        self.assertEqual(sidecar.metric("dragoman_listener_codec_events_total", listener="one", event="glitch_flood"), 1)
+        # Ten requests on one connection, each refused for its path.
+        self.run_tool("h2load", "-n", 10, "-c", 1, "-m", 1, f"http://127.0.0.1:{sidecar.ports['two']}/%00", check=False)
+        self.assertGreaterEqual(sidecar.metric("dragoman_listener_codec_events_total", listener="two", event="glitch_flood"), 1)
+        self.assertGreaterEqual(sidecar.metric("dragoman_listener_protocol_errors_total", listener="two", reason="abuse"), 1)
 
     def test_nghttpd_through_two_sidecars(self):
         port = free_port()
