@@ -153,6 +153,8 @@ bool Block::add_fields(const HeaderList& fields, bool websocket) {
     if (connection_field(h.id) || (websocket && websocket_field(h.name))) continue;
     if (!clean_name(h.name) || h.name[0] == ':' || !clean_value(h.value)) return false;
     add(h.name, h.value);
+    // Never the same twice: in the table it would push out what repeats.
+    if (h.id == HeaderId::kXRequestId) list_.back().flags = NGHTTP2_NV_FLAG_NO_INDEX;
   }
   return true;
 }
