@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gRPC: the C core's client and server (python3-grpcio) and the client of grpc-js, with sidecars between them."""
+"""gRPC: the C core's client and server (python3-grpcio) with sidecars between them."""
 import json
 import os
 
@@ -28,21 +28,9 @@ class Grpc(InteropTest):
         return outer, inner
 
     def test_all_kinds_of_calls(self):
-        self.all_kinds_of_calls(lambda **config: self.python("grpc_client.py", **config))
-
-    def test_all_kinds_of_calls_of_grpc_js(self):
-        self.all_kinds_of_calls(lambda **config: self.node("grpc_client.js", **config))
-
-    def test_errors_deadlines_and_cancels(self):
-        self.errors_deadlines_and_cancels(lambda **config: self.python("grpc_client.py", **config))
-
-    def test_errors_deadlines_and_cancels_of_grpc_js(self):
-        self.errors_deadlines_and_cancels(lambda **config: self.node("grpc_client.js", **config))
-
-    def all_kinds_of_calls(self, start):
         _, port = self.server()
         outer, _ = self.between(port)
-        client = start(port=outer.ports["in"], run="kinds")
+        client = self.python("grpc_client.py", port=outer.ports["in"], run="kinds")
         unary = client.expect("call", "unary")
         self.assertTrue(unary["same"] and unary["binary"], unary)
         self.assertTrue(0 < unary["left"] <= 30, unary)
@@ -54,10 +42,10 @@ class Grpc(InteropTest):
         self.assertEqual(outer.metric("dragoman_requests_total", outcome="ok"), 5)
         self.assertEqual(outer.metric("dragoman_requests_total", route="says"), 2)
 
-    def errors_deadlines_and_cancels(self, start):
+    def test_errors_deadlines_and_cancels(self):
         peer, port = self.server()
         outer, inner = self.between(port)
-        client = start(port=outer.ports["in"], run="errors")
+        client = self.python("grpc_client.py", port=outer.ports["in"], run="errors")
         failed = client.expect("call", "fail")
         self.assertEqual((failed["code"], failed["details"]), ("NOT_FOUND", "50% schön"))
         unknown = client.expect("call", "unimplemented")
