@@ -146,14 +146,6 @@ struct Parts {
   bool is_sofa() const { return class_name == kRequestClass || class_name == kResponseClass; }
 };
 
-bool ascii_equal(std::string_view a, std::string_view b) {
-  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (lower(a[i]) != lower(b[i])) return false;
-  return true;
-}
-
 struct Bolt {
   static constexpr const char* kName = "bolt";
   static constexpr const char* kVersion = "1";
@@ -328,7 +320,7 @@ struct Bolt {
     // What comes before the last set or remove of a name is gone, original pairs included.
     auto replaced_after = [&](std::string_view name, size_t i) {
       for (; i < edits.size(); ++i)
-        if (edits[i].op != DRAGOMAN_EDIT_ADD && ascii_equal(codec::text_of(edits[i].name), name)) return true;
+        if (edits[i].op != DRAGOMAN_EDIT_ADD && codec::same_name(codec::text_of(edits[i].name), name)) return true;
       return false;
     };
     size_t fixed_and_class = parts.fixed.size + parts.fixed.class_len;

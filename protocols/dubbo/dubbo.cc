@@ -200,12 +200,6 @@ void write_fixed(ByteWriter& out, uint8_t flags, uint8_t status, uint64_t id, ui
   out.be<uint32_t>(body_len);
 }
 
-bool ascii_equal(std::string_view a, std::string_view b) {
-  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
-}
-
 struct Dubbo {
   static constexpr const char* kName = "dubbo";
   static constexpr const char* kVersion = "1";
@@ -384,7 +378,7 @@ struct Dubbo {
     if (!find_attachments(m.head[2], finder)) return false;
     auto replaced_after = [&](std::string_view name, size_t i) {
       for (; i < edits.size(); ++i)
-        if (edits[i].op != DRAGOMAN_EDIT_ADD && ascii_equal(codec::text_of(edits[i].name), name)) return true;
+        if (edits[i].op != DRAGOMAN_EDIT_ADD && codec::same_name(codec::text_of(edits[i].name), name)) return true;
       return false;
     };
     // Two walks: everything before the pairs is known only after the first.
