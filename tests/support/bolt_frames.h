@@ -19,7 +19,7 @@ inline constexpr std::string_view kSofaResponse = "com.alipay.sofa.rpc.core.resp
 
 inline std::string be(uint64_t value, int bytes) {
   std::string out;
-  for (int i = bytes - 1; i >= 0; --i) out += static_cast<char>(value >> (8 * i));
+  for (int i = bytes - 1; i >= 0; --i) out += static_cast<char>(i < 8 ? value >> (8 * i) : 0);
   return out;
 }
 
