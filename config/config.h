@@ -501,7 +501,6 @@ struct HealthCheck {
 struct Outlier {
   Position pos;
   uint32_t consecutive_failures = 5;
-  int64_t interval_ms = 1'000;
   int64_t ejection_time_ms = 30'000;
   uint32_t max_ejection_percent = 50;
 

@@ -817,8 +817,6 @@ In<Cluster> cluster_block() {
       {
           field<&Outlier::consecutive_failures>("consecutive_failures", whole(1, 1'000),
                                                 "Failures in a row that eject an endpoint."),
-          field<&Outlier::interval_ms>("interval", duration(100, kHour),
-                                       "How often ejections are decided and ended."),
           field<&Outlier::ejection_time_ms>(
               "ejection_time", duration(100, kDay),
               "How long an endpoint stays out the first time; longer each further time."),

@@ -103,23 +103,14 @@ LoadResult load_string(std::string_view text, const std::string& filename, const
   return result;
 }
 
-LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecLoader& codecs,
-                     const Check& check) {
+Result<std::string> read_source(const std::string& path) {
   const bool standard_input = path == "-";
-  const std::string name = standard_input ? "<stdin>" : path;
-  const auto failed = [&](std::string message) {
-    Context context(name);
-    context.error({}, std::move(message));
-    LoadResult result;
-    result.diagnostics = context.take();
-    return result;
-  };
   const auto close = [](std::FILE* file) {
     if (file != stdin) std::fclose(file);
   };
   const std::unique_ptr<std::FILE, decltype(close)> file(
       standard_input ? stdin : std::fopen(path.c_str(), "rb"), close);
-  if (!file) return failed(std::string("can't be opened: ") + std::strerror(errno));
+  if (!file) return unexpected(std::string("can't be opened: ") + std::strerror(errno));
   std::string text;
   char piece[64 << 10];
   while (text.size() <= kSourceBytesMax) {
@@ -127,8 +118,20 @@ LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecL
     if (n == 0) break;
     text.append(piece, n);
   }
-  if (std::ferror(file.get())) return failed(std::string("can't be read: ") + std::strerror(errno));
-  return load_string(text, name, env, codecs, check);
+  if (std::ferror(file.get())) return unexpected(std::string("can't be read: ") + std::strerror(errno));
+  return text;
+}
+
+LoadResult load_file(const std::string& path, const EnvLookup& env, const CodecLoader& codecs,
+                     const Check& check) {
+  const std::string name = path == "-" ? "<stdin>" : path;
+  Result<std::string> text = read_source(path);
+  if (text) return load_string(*text, name, env, codecs, check);
+  Context context(name);
+  context.error({}, std::move(text.error()));
+  LoadResult result;
+  result.diagnostics = context.take();
+  return result;
 }
 
 }  // namespace dragoman::config

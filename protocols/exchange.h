@@ -82,6 +82,9 @@ class Exchange {
   /// The holder is done with the exchange and everything in its heads. Must be called exactly once; before both
   /// directions ended it implies reset(). No callbacks follow.
   virtual void release() = 0;
+  /// Client role, before send_head(): the holder reads or edits this much of the answer's head. Only codecs whose heads
+  /// may stop early care; later answers of the connection may then have more than was asked for.
+  virtual void want_answer(Want) {}
   /// Whether the sink was last told on_write_blocked(true); codecs whose exchanges have windows of their own.
   virtual bool write_blocked() const { return false; }
   /// Bytes of this exchange accepted for sending but not yet given to the transport.
@@ -215,7 +218,7 @@ struct FramedOptions {
   bool verify_checksums = true;
   PoolMode mode = PoolMode::kMultiplex;       // client role; kBound: ids pass through, order kept, both directions
   uint32_t variant = 0;                       // client role: the variant all requests on this connection have
-  Want want = 0;                              // server role: what view() must give
+  Want want = 0;                              // what view() must give; client role: see Exchange::want_answer()
 };
 
 struct Http2Options {

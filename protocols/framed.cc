@@ -26,6 +26,9 @@ void FramedExchange::pause_reading() {
 void FramedExchange::resume_reading() {
   if (codec) codec->set_paused(*this, false);
 }
+void FramedExchange::want_answer(Want want) {
+  if (codec) codec->want_answers(want);
+}
 void FramedExchange::release() {
   if (codec)
     codec->release(*this);
@@ -41,6 +44,7 @@ FramedCodec::FramedCodec(const Protocol& protocol, Role role, ByteSink& out, Con
       out_(out),
       events_(events),
       options_(options),
+      want_(options.want),
       head_bytes_max_(std::min<uint32_t>(table_.head_bytes_max, kHeadroom)),
       variant_(options.variant) {
   if (table_.conn_state_size) conn_ = std::make_unique<uint8_t[]>(table_.conn_state_size);
@@ -211,7 +215,7 @@ void FramedCodec::answer_partial(Reason reason) {
   stash_.copy_to(head.data());
   dragoman_frame f{};
   f.size = sizeof f;
-  f.want = options_.want;
+  f.want = want_;
   f.from = from();
   int verdict = table_.probe(table_.context, conn(), head.data(), head.size(), &f);
   if (verdict != DRAGOMAN_FRAME || f.kind != DRAGOMAN_REQUEST) return;

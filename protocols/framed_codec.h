@@ -37,6 +37,7 @@ struct FramedExchange final : public Exchange, public ListLink<>, public ListLin
   void pause_reading() override;
   void resume_reading() override;
   void release() override;
+  void want_answer(Want want) override;
   size_t buffered_bytes() const override { return buffer.size(); }
 
   bool finished() const { return in == Part::kDone && out == Part::kDone; }
@@ -116,6 +117,7 @@ class FramedCodec final : public ConnectionCodec {
   void reset(FramedExchange& x, Reason reason);
   void set_paused(FramedExchange& x, bool paused);
   void release(FramedExchange& x);
+  void want_answers(Want want) { want_ |= want; }
 
  private:
   /// What came of asking the table for bytes.
@@ -196,6 +198,7 @@ class FramedCodec final : public ConnectionCodec {
   ByteSink& out_;
   ConnectionEvents& events_;
   const FramedOptions options_;
+  Want want_;  // grows in the client role
   const uint32_t head_bytes_max_;
   std::unique_ptr<uint8_t[]> conn_;
 

@@ -123,7 +123,7 @@ const char* FramedCodec::frame_fault(const dragoman_frame& f) const {
 size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   dragoman_frame f{};
   f.size = sizeof f;
-  f.want = options_.want;
+  f.want = want_;
   f.from = from();
   bool supported = true;
   switch (table_.probe(table_.context, conn(), p, n, &f)) {
@@ -410,15 +410,15 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
     h.outcome =
         outcome < static_cast<uint32_t>(kOutcomeCount) ? static_cast<Outcome>(outcome) : Outcome::kUnknown;
   }
-  if (!options_.want) return nullptr;
+  if (!want_) return nullptr;
 
   ViewCollector collector{h, table_};
   dragoman_view v{};
   v.size = sizeof v;
-  v.header = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;
-  v.attribute = options_.want & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_attribute : nullptr;
+  v.header = want_ & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;
+  v.attribute = want_ & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_attribute : nullptr;
   v.ctx = &collector;
-  if (table_.view(table_.context, conn(), copy, &f, options_.want, &v) != 0) return "head not understood";
+  if (table_.view(table_.context, conn(), copy, &f, want_, &v) != 0) return "head not understood";
   h.service = collector.copied(v.service, conn_.get());
   h.method = collector.copied(v.method, conn_.get());
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;

@@ -192,6 +192,9 @@ class Resolver {
   static std::unique_ptr<Resolver> create(Loop& loop, std::string host, uint16_t port, Done done);
   virtual ~Resolver() = default;
 };
+/// Resolver::create, or what a test puts in its place.
+using ResolverFactory =
+    std::function<std::unique_ptr<Resolver>(Loop& loop, std::string host, uint16_t port, Resolver::Done done)>;
 
 /// Calls `fn` for each delivery of signal `signo`; used by the control thread.
 class SignalWatch {

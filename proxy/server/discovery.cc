@@ -53,7 +53,7 @@ void Discovery::resolve(Entry& entry) {
     auto it = entry.names.find(e.address.text());
     if (it == entry.names.end() || it->second.lookup) continue;
     Name& name = it->second;
-    name.lookup = Resolver::create(
+    name.lookup = lookups_(
         loop_, e.address.host, e.address.port,
         [this, &entry, &name, key = it->first](Result<std::vector<Address>> result) {
           name.tried = true;

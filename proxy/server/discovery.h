@@ -17,7 +17,8 @@ class Discovery {
  public:
   /// `changed` runs when a cluster got a new endpoint set (not for literals resolved inside sync()).
   using Changed = std::function<void(const std::shared_ptr<SharedCluster>&, std::shared_ptr<const EndpointSet>)>;
-  Discovery(Loop& loop, Changed changed) : loop_(loop), changed_(std::move(changed)) {}
+  Discovery(Loop& loop, ResolverFactory lookups, Changed changed)
+      : loop_(loop), lookups_(std::move(lookups)), changed_(std::move(changed)) {}
 
   /// Follows exactly these clusters. Literal addresses are set before it returns.
   void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters);
@@ -42,6 +43,7 @@ class Discovery {
   void publish(Entry& entry, bool announce);
 
   Loop& loop_;
+  ResolverFactory lookups_;
   Changed changed_;
   std::vector<std::unique_ptr<Entry>> entries_;
 };

@@ -103,7 +103,7 @@ bool Server::start(const Loaded& loaded) {
 
   health_ = std::make_unique<HealthMonitor>(loop_, *registry_, workers);
   discovery_ = std::make_unique<Discovery>(
-      loop_, [this](const std::shared_ptr<SharedCluster>& cluster, std::shared_ptr<const EndpointSet> set) {
+      loop_, options_.lookups, [this](const std::shared_ptr<SharedCluster>& cluster, std::shared_ptr<const EndpointSet> set) {
         for (auto& w : workers_) w->update_endpoints(cluster, set);
         health_->sync(snapshot_->clusters);
       });
@@ -142,7 +142,7 @@ bool Server::start(const Loaded& loaded) {
   metrics_.config_reloads.inc(CheckResult::kSuccess);
 
   if (options_.watch_file && options_.config_text.empty() && options_.config_path != "-")
-    watch_ = FileWatch::create(loop_, options_.config_path, [this] { reload(); });
+    watch_ = FileWatch::create(loop_, options_.config_path, [this] { on_file_changed(); });
   if (!options_.handle_signals) return true;
   signals_.push_back(SignalWatch::create(loop_, SIGTERM, [this] { on_terminate(); }));
   signals_.push_back(SignalWatch::create(loop_, SIGINT, [this] { on_terminate(); }));
@@ -238,6 +238,13 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   return {};
 }
 
+/// A file that was written again, or read by POST /reload a moment ago, is no news. One that was refused is read again, since
+/// what was wrong may have been beside it.
+void Server::on_file_changed() {
+  const auto text = config::read_source(options_.config_path);
+  if (reload_refused_ || !text || *text != config_source_) reload();
+}
+
 AdminAnswer Server::reload() {
   if (state_ == State::kDraining || state_ == State::kStopping)
     return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
@@ -279,6 +286,7 @@ AdminAnswer Server::apply(Loaded loaded) {
       text += join(published.error());
     }
   }
+  reload_refused_ = !ok;
   loaded.declared.clear();
   sweep_codecs();
   metrics_.config_reloads.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);

@@ -24,6 +24,7 @@ struct ServerOptions {
   std::string config_text;        // used instead of the file when not empty (demo, tests)
   bool watch_file = true;
   bool handle_signals = true;     // off for a second server in one process
+  ResolverFactory lookups = &Resolver::create;
   /// Runs once on the control thread when all listeners serve.
   std::function<void(class Server&)> on_started;
 };
@@ -83,6 +84,7 @@ class Server final : private AdminBackend {
   /// Makes `config` the running one: all or nothing. Errors are sentences.
   Result<void, std::vector<std::string>> publish(const config::Config& config, DeclaredProtocols declared);
   AdminAnswer apply(Loaded loaded);
+  void on_file_changed();
   void sweep_codecs();
   void watch_codecs();
   void on_terminate();
@@ -102,6 +104,7 @@ class Server final : private AdminBackend {
   std::map<std::string, std::unique_ptr<FileWatch>> codec_watches_;  // descriptors in use, by file
   Timer codec_sweep_;
   std::string config_source_;  // the text of the running configuration
+  bool reload_refused_ = false;  // the last one
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<std::string, OpenListener> open_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -210,6 +210,7 @@ void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, b
   pool_ = nullptr;
   up_ = &exchange;
   reused_ = reused;
+  if (!route_->response_headers.empty()) exchange.want_answer(DRAGOMAN_WANT_HEADERS);
   go(StreamState::kSending);
   ++endpoint_->active_requests;
   target_->cluster->metrics().requests_active.add();

@@ -10,11 +10,17 @@ def percentile(ordered, part):
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0
 
 
-def run(url, connections, streams, seconds, start):
-    """Closed loop for `seconds`. `start` is subprocess.Popen or the like. Returns (result, exit code)."""
+def run(url, connections, streams, seconds, start, grpc_message=None):
+    """Closed loop for `seconds`. `start` is subprocess.Popen or the like; with `grpc_message` (its frame) the requests
+    are gRPC calls. Returns (result, exit code)."""
     with tempfile.TemporaryDirectory() as directory:
         log = os.path.join(directory, 'times')
         command = ['h2load', '-D', '%d' % max(1, round(seconds)), '-c', str(connections), '-m', str(streams)]
+        if grpc_message is not None:
+            message = os.path.join(directory, 'message')
+            with open(message, 'wb') as file:
+                file.write(grpc_message)
+            command += ['-d', message, '-H', 'content-type: application/grpc', '-H', 'te: trailers']
         process = start(
             [*command, '--log-file=' + log, url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

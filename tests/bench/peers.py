@@ -10,9 +10,12 @@ import subprocess
 import time
 
 PR_SET_PDEATHSIG = 1
-PROTOCOLS = ('http', 'bolt', 'tcp', 'https', 'h2')
+PROTOCOLS = ('http', 'bolt', 'tcp', 'https', 'h2', 'grpc')
+OVER_H2 = ('h2', 'grpc')
 PLAIN = ('http', 'bolt', 'tcp')
 BYTES_H2 = 1024  # of an answer
+GRPC_METHOD = 'bench.Echo/Call.grpc'  # nghttpd finds the content type by the ending
+GRPC_MESSAGE = b'\0' + (100).to_bytes(4, 'big') + b'x' * 100
 
 
 def free_ports(count):
@@ -64,6 +67,7 @@ drain: {{deadline: 1s, idle_grace: 0s}}
 listeners:
   - {{name: web, address: "127.0.0.1:{http}", protocol: http1, routes: web, idle_timeout: 10m}}
   - {{name: web2, address: "127.0.0.1:{h2}", protocol: http2, routes: web2, idle_timeout: 10m}}
+  - {{name: grpc, address: "127.0.0.1:{grpc}", protocol: http2, routes: grpc, idle_timeout: 10m}}
   - {{name: rpc, address: "127.0.0.1:{bolt}", protocol: bolt, routes: rpc, idle_timeout: 10m}}
   - {{name: raw, address: "127.0.0.1:{tcp}", protocol: tcp, cluster: tcp, idle_timeout: 10m}}
   - name: tls
@@ -101,6 +105,12 @@ routes:
           - {{match: {{prefix: /bench, headers: [{{name: x-canary, exact: "1"}}]}}, cluster: spare}}
           - {{match: {{prefix: /bench}}, cluster: http2, timeout: 15s}}
           - {{match: {{prefix: /}}, cluster: spare}}
+  - name: grpc
+    routes:
+      - {{match: {{service: "com.shop.*"}}, cluster: spare}}
+      - {{match: {{service: bench.Echo, method: [Other]}}, cluster: spare}}
+      - {{match: {{service: bench.Echo}}, cluster: grpc, timeout: 15s}}
+      - {{match: {{}}, cluster: spare}}
   - name: rpc
     routes:
       - {{match: {{service: "com.shop.*"}}, cluster: spare_rpc}}
@@ -110,6 +120,7 @@ routes:
 clusters:
   - {{name: http, endpoints: ["127.0.0.1:{backend[http]}"], {limits}}}
   - {{name: http2, protocol: http2, endpoints: ["127.0.0.1:{backend[h2]}"], {limits}}}
+  - {{name: grpc, protocol: http2, endpoints: ["127.0.0.1:{backend[grpc]}"], {limits}}}
   - {{name: bolt, endpoints: ["127.0.0.1:{backend[bolt]}"], {limits}}}
   - {{name: tcp, endpoints: ["127.0.0.1:{backend[tcp]}"], {limits}}}
   - {{name: spare, protocol: http1, endpoints: ["127.0.0.1:1"]}}
@@ -144,6 +155,12 @@ listen h2
   option forwardfor
   http-reuse always
   server s 127.0.0.1:{backend[h2]} proto h2
+listen grpc
+  mode http
+  bind 127.0.0.1:{grpc} proto h2
+  option forwardfor
+  http-reuse always
+  server s 127.0.0.1:{backend[grpc]} proto h2
 listen bolt
   mode tcp
   bind 127.0.0.1:{bolt}
@@ -170,6 +187,20 @@ http {{
       proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header X-Forwarded-For $remote_addr;
     }}
+  }}
+  server {{
+    listen 127.0.0.1:{https} ssl backlog=4096;
+    ssl_certificate {dir}/certificate.pem; ssl_certificate_key {dir}/key.pem;
+    client_max_body_size 1m;
+    location / {{
+      proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $remote_addr;
+    }}
+  }}
+  upstream grpc {{ server 127.0.0.1:{backend[grpc]}; keepalive 512; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{grpc} http2 backlog=4096;
+    location / {{ grpc_pass grpc://grpc; grpc_set_header X-Forwarded-For $remote_addr; }}
   }}
 }}
 stream {{
@@ -320,7 +351,7 @@ class Haproxy64k(Haproxy):
 
 class Nginx(Peer):
     buffer = ''
-    protocols = ('http', 'bolt', 'tcp', 'https')  # it speaks no HTTP/2 to servers, except for gRPC
+    protocols = ('http', 'bolt', 'tcp', 'https', 'grpc')  # it speaks no HTTP/2 to servers, except for gRPC
 
     def missing(self):
         if shutil.which('nginx') is None:
@@ -328,6 +359,7 @@ class Nginx(Peer):
         return None if os.path.exists(NGINX_STREAM_MODULE) else 'no stream module at ' + NGINX_STREAM_MODULE
 
     def command(self):
+        make_certificate(self.dir)
         module = 'load_module %s;' % NGINX_STREAM_MODULE
         config = self.write('nginx.conf', self.fill(NGINX, module=module, buffer=self.buffer))
         return ['nginx', '-p', self.dir, '-c', config]
@@ -343,7 +375,7 @@ class Nginx64k(Nginx):
 
 
 class Nghttpx(Peer):
-    protocols = ('http', 'h2')
+    protocols = ('http', 'h2', 'grpc')
 
     def missing(self):
         return None if shutil.which('nghttpx') else 'nghttpx is not installed'
@@ -357,9 +389,11 @@ class Nghttpx(Peer):
             '--add-x-forwarded-for',
             '--frontend=127.0.0.1,%d;no-tls' % self.ports['http'],
             '--frontend=127.0.0.1,%d;no-tls' % self.ports['h2'],
+            '--frontend=127.0.0.1,%d;no-tls' % self.ports['grpc'],
             # One configuration has one set of backends for a host: the names of the two loads tell them apart.
             '--backend=127.0.0.1,%d;;' % self.backend['http'],
             '--backend=127.0.0.1,%d;/bench2;proto=h2' % self.backend['h2'],
+            '--backend=127.0.0.1,%d;/%s/;proto=h2' % (self.backend['grpc'], GRPC_METHOD.split('/')[0]),
             '--frontend-keep-alive-timeout=10m',
             '--frontend-read-timeout=10m',
             '--accesslog-file=/dev/null',
@@ -377,29 +411,34 @@ class Direct(Peer):
     note = 'no proxy; the backend\'s own CPU'
 
     def __init__(self, name, backend):
-        self.name, self.process, self.h2_process = name, backend.process, backend.h2
+        self.name, self.process, self.h2 = name, backend.process, backend.h2
         self.ports = {**backend.ports, 'https': backend.ports['http']}  # without TLS: only to see that the machine is steady
 
     def pid_of(self, protocol):
-        return (self.h2_process if protocol == 'h2' else self.process).pid
+        return self.h2.get(protocol, self.process).pid
 
     def missing(self):
         return None
 
 
 class Backend:
-    """bench_backend, and nghttpd for HTTP/2 (`h2`; None when it is not installed)."""
+    """bench_backend, and nghttpd for what goes over HTTP/2 (`h2`: by protocol; empty when it is not installed)."""
 
     def __init__(self, binary, cpu, directory):
-        self.h2 = None
-        h2_port = 0
+        self.h2, h2_ports = {}, {}
         if shutil.which('nghttpd') and shutil.which('h2load'):
-            for name in ('bench', 'bench2'):
-                with open(os.path.join(directory, name), 'wb') as file:
-                    file.write(b'x' * BYTES_H2)
-            (h2_port,) = free_ports(1)
-            command = ['nghttpd', '--no-tls', '-a', '127.0.0.1', '-d', directory, str(h2_port)]
-            self.h2 = start(command, cpu, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            h2_ports = dict(zip(OVER_H2, free_ports(len(OVER_H2))))
+            files = {'bench': b'x' * BYTES_H2, 'bench2': b'x' * BYTES_H2, GRPC_METHOD: GRPC_MESSAGE,
+                     'types': b'application/grpc grpc\n'}
+            for name, content in files.items():
+                path = os.path.join(directory, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, 'wb') as file:
+                    file.write(content)
+            grpc = ['--trailer=grpc-status: 0', '--mime-types-file=' + os.path.join(directory, 'types')]
+            for protocol, more in (('h2', []), ('grpc', grpc)):
+                command = ['nghttpd', '--no-tls', '-a', '127.0.0.1', '-d', directory, *more, str(h2_ports[protocol])]
+                self.h2[protocol] = start(command, cpu, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.process = start(
             [binary, '--http', '0', '--bolt', '0', '--tcp', '0'], cpu, stdout=subprocess.PIPE, text=True
         )
@@ -407,7 +446,7 @@ class Backend:
         for line in self.process.stdout:
             words = line.split()
             if words == ['ready']:
-                self.ports['h2'] = h2_port
+                self.ports.update(h2_ports)
                 return
             self.ports[words[1]] = int(words[2].rsplit(':', 1)[1])
         raise RuntimeError('bench_backend did not start')

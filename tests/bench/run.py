@@ -35,6 +35,7 @@ CLOSED = (
     Workload('http_256', 'http', 256, 1, 0, 'HTTP/1.1, 256 connections'),
     Workload('h2_16x32', 'h2', 16, 32, 0, 'HTTP/2, 16 connections, 32 streams'),
     Workload('h2_64x1', 'h2', 64, 1, 0, 'HTTP/2, 64 connections, 1 stream'),
+    Workload('grpc_16x32', 'grpc', 16, 32, 0, 'gRPC, 16 connections, 32 calls at a time'),
     Workload('tcp_64x1', 'tcp', 64, 1, 0, 'TCP, 64 connections, depth 1'),
     Workload('tcp_64x16', 'tcp', 64, 16, 0, 'TCP, 64 connections, depth 16'),
     Workload('bolt_64x1', 'bolt', 64, 1, 0, 'Bolt, 64 connections, depth 1'),
@@ -112,7 +113,8 @@ class Bench:
             peer.stop()
         peers.stop(self.backend.process)
         if self.backend.h2:
-            peers.stop(self.backend.h2)
+            for process in self.backend.h2.values():
+                peers.stop(process)
         self.backend.process.stdout.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -121,7 +123,7 @@ class Bench:
             workload
             for workload in workloads
             if re.search(self.options.workloads or '', workload.name)
-            and (workload.protocol != 'h2' or self.backend.h2)
+            and (workload.protocol not in peers.OVER_H2 or self.backend.h2)
         ]
 
     # ---- one measurement -------------------------------------------------------------------------
@@ -129,13 +131,15 @@ class Bench:
     def load(self, peer, workload, seconds, wrk_allowed=True):
         """Runs the load against one peer; its result as a dict. Errors are said, and fail the whole run."""
         target = '127.0.0.1:%d' % peer.ports[workload.protocol]
-        if workload.protocol == 'h2':
+        if workload.protocol in peers.OVER_H2:
+            grpc = workload.protocol == 'grpc'
             result, code = h2load.run(
-                'http://%s/bench2' % target,
+                'http://%s/%s' % (target, peers.GRPC_METHOD if grpc else 'bench2'),
                 workload.connections,
                 workload.depth,
                 seconds,
                 lambda command, **options: peers.start(command, self.load_cpu, **options),
+                peers.GRPC_MESSAGE if grpc else None,
             )
             return self.check(peer, workload, result, code, '')
         environment = None
@@ -317,9 +321,7 @@ class Bench:
                 continue
             table[peer.name] = {}
             for protocol in peer.protocols:
-                if protocol == 'https':
-                    continue  # bench_load has no TLS
-                if protocol == 'h2':
+                if protocol == 'https' or protocol in peers.OVER_H2:
                     continue  # bench_load, which holds idle connections, does not speak it
                 if protocol == 'bolt' and not isinstance(peer, peers.Dragoman):
                     continue  # the same as their tcp

@@ -160,5 +160,84 @@ TEST_F(Health, NamesAreLookedUpAndAFailedLookupKeepsWhatIsKnown) {
   EXPECT_NE(server().admin("GET", "/clusters").body.find("127.0.0.1:" + std::to_string(backend.port())), std::string::npos);
 }
 
+// A name service of the test's own: what each name means now.
+struct Names {
+  std::mutex mutex;
+  std::map<std::string, std::vector<std::string>> table;
+  int lookups = 0;
+
+  void set(const std::string& name, std::vector<std::string> addresses) {
+    std::lock_guard lock(mutex);
+    table[name] = std::move(addresses);
+  }
+  std::unique_ptr<Resolver> lookup(Loop& loop, const std::string& name, Resolver::Done done) {
+    struct Answer final : Resolver {
+      Timer soon;
+      Done done;
+      Result<std::vector<Address>> result = unexpected(std::string("no such name"));
+      void tell() { done(std::move(result)); }
+    };
+    auto answer = std::make_unique<Answer>();
+    answer->done = std::move(done);
+    std::lock_guard lock(mutex);
+    ++lookups;
+    if (auto it = table.find(name); it != table.end()) {
+      std::vector<Address> found;
+      for (const auto& text : it->second) found.push_back(*Address::parse(text));
+      answer->result = std::move(found);
+    }
+    answer->soon.bind<&Answer::tell>(loop.timers(), answer.get());
+    answer->soon.start(1);
+    return answer;
+  }
+};
+
+TEST_F(Health, ANameThatMeansAnotherAddressMovesTheRequestsAndLosesNone) {
+  std::promise<void> finish;
+  auto finished = finish.get_future().share();
+  ScriptedBackend first(scripts::http([finished](const HttpMessage& m) {
+    if (m.target == "/slow") finished.wait();
+    return http_ok("first");
+  }));
+  ScriptedBackend second(scripts::http("second"));
+  auto names = std::make_shared<Names>();
+  names->set("svc.test", {first.address()});
+  TestServer::Options options;
+  options.workers = 1;
+  options.lookups = [names](Loop& loop, std::string host, uint16_t, Resolver::Done done) {
+    return names->lookup(loop, host, std::move(done));
+  };
+  start("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+        "clusters: [{name: c, endpoints: ['svc.test:80'], dns: {refresh: 1s}}]\n",
+        options);
+  EXPECT_TRUE(eventually([&] { return get().body == "first"; }));
+  TestSocket slow = connect();
+  slow.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n");
+  ASSERT_TRUE(server().becomes(1, "dragoman_cluster_requests_active"));
+
+  names->set("svc.test", {second.address()});
+  std::string body;
+  EXPECT_TRUE(eventually([&] {
+    const HttpMessage answer = get();
+    EXPECT_EQ(answer.status, 200);
+    body = answer.body;
+    return body == "second";
+  }));
+  finish.set_value();
+  EXPECT_EQ(slow.read_response().body, "first") << "a call that was under way when the name changed";
+
+  // Nobody knows the name any more: what was known goes on.
+  {
+    std::lock_guard lock(names->mutex);
+    names->table.clear();
+    names->lookups = 0;
+  }
+  EXPECT_TRUE(eventually([&] {
+    std::lock_guard lock(names->mutex);
+    return names->lookups >= 2;
+  }));
+  EXPECT_EQ(get().body, "second");
+}
+
 }  // namespace
 }  // namespace dragoman::testing

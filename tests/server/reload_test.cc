@@ -56,6 +56,19 @@ TEST_F(Reload, PostReloadTakesTheNewFileAndAChangedFileIsTakenByItself) {
   EXPECT_GE(server().metric("dragoman_config_generation"), 3);
 }
 
+TEST_F(Reload, AFileWrittenAgainIsNoNewsUnlessItWasRefused) {
+  serve(config());
+  const std::string other = config("", "      - {match: {path: /new}, direct_response: {status: 200, body: v2}}\n");
+  server().write_file(config());
+  server().write_file(other);
+  EXPECT_TRUE(eventually([&] { return get("/new").body == "v2"; }));
+  EXPECT_EQ(server().metric("dragoman_config_generation"), 2) << "the first writing was taken for a change";
+  server().write_file("listeners: [\n");
+  EXPECT_TRUE(server().becomes(1, kReloads, {"result=\"failure\""}));
+  server().write_file(other);
+  EXPECT_TRUE(server().becomes(3, "dragoman_config_generation"));
+}
+
 TEST_F(Reload, ABadFileLeavesEverythingAsItWasAndMovesAMetric) {
   serve(config("", "      - {match: {path: /v}, direct_response: {status: 200, body: good}}\n"));
   const double generation = server().metric("dragoman_config_generation");

@@ -24,6 +24,7 @@ class TestServer {
   struct Options {
     int workers = 2;
     std::string file;           // write the text there and run from it, watched
+    ResolverFactory lookups = &Resolver::create;
     std::string drain = "{deadline: 5s, idle_grace: 100ms}";
   };
   /// `yaml` is everything but workers, admin, log and drain. Returns when it serves; serving() is false when it could
