@@ -5,6 +5,8 @@
 #include <cstring>
 #include <random>
 
+#include "proxy/base/base64.h"
+
 namespace dragoman {
 namespace {
 
@@ -44,17 +46,9 @@ class Sha1 {
 };
 
 template <size_t N>
-std::array<char, (N + 2) / 3 * 4> base64(const std::array<uint8_t, N>& in) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::array<char, (N + 2) / 3 * 4> out;
-  size_t at = 0;
-  for (size_t i = 0; i < N; i += 3) {
-    uint32_t v = uint32_t{in[i]} << 16 | (i + 1 < N ? uint32_t{in[i + 1]} << 8 : 0) | (i + 2 < N ? in[i + 2] : 0u);
-    out[at++] = kDigits[v >> 18];
-    out[at++] = kDigits[v >> 12 & 63];
-    out[at++] = i + 1 < N ? kDigits[v >> 6 & 63] : '=';
-    out[at++] = i + 2 < N ? kDigits[v & 63] : '=';
-  }
+std::array<char, base64_size(N)> base64(const std::array<uint8_t, N>& in) {
+  std::array<char, base64_size(N)> out;
+  base64_encode(in, out.data());
   return out;
 }
 
