@@ -21,7 +21,7 @@ struct Protocol {
   bool routes;             // carries requests that a route table can tell apart
   bool shared = framed;    // many requests at once on one connection
   bool edits = routes;     // headers can be changed
-  bool service = framed;   // requests name a service (HTTP/2: those of gRPC)
+  bool service = framed;   // requests name a service (HTTP: those of gRPC, gRPC-Web and Triple)
   bool method = routes;    // requests name a method
   bool headers = routes;   // requests have headers
   bool listen_only = false; // not what a server alone can speak
@@ -29,7 +29,7 @@ struct Protocol {
 };
 
 inline constexpr Protocol kProtocols[] = {
-    {"http1", true, false, false, false, true},
+    {.name = "http1", .http = true, .framed = false, .heartbeats = false, .goaway = false, .routes = true, .service = true},
     {.name = "http2", .http = true, .framed = false, .heartbeats = true, .goaway = true, .routes = true, .shared = true,
      .service = true},
     {.name = "http", .http = true, .framed = false, .heartbeats = false, .goaway = true, .routes = true, .service = true,

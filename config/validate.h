@@ -27,7 +27,6 @@ void complete(Config& config);
 struct TableUsers {
   bool http = false;
   bool rpc = false;
-  bool services = false;  // some of their requests name a service
   // A framed protocol among them that has no such thing, or null.
   const Protocol* no_service = nullptr;
   const Protocol* no_method = nullptr;
@@ -37,7 +36,6 @@ struct TableUsers {
   void add(const Protocol& protocol) {
     http |= protocol.http;
     rpc |= protocol.framed;
-    services |= protocol.service;
     if (!protocol.framed) return;
     if (!protocol.service) no_service = &protocol;
     if (!protocol.method) no_method = &protocol;

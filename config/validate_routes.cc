@@ -77,6 +77,8 @@ void check_abilities(const Route& route, TableUsers users, Context& context) {
   refuse(!match.service.empty(), users.no_service, &match.service, "has no services to route by");
   refuse(!match.method.empty(), users.no_method, &match.method, "has no methods to route by");
   refuse(!match.headers.empty(), users.no_headers, &match.headers, "has no headers to route by");
+  refuse(!match.group.empty(), users.no_headers, &match.group, "has no groups to route by");
+  refuse(!match.version.empty(), users.no_headers, &match.version, "has no versions to route by");
   refuse(!route.request_headers.empty(), users.no_edits, &route.request_headers, "can't change headers");
   refuse(!route.response_headers.empty(), users.no_edits, &route.response_headers, "can't change headers");
 }
@@ -98,9 +100,6 @@ void check_times(const Route& route, Context& context) {
 /// Conditions on what requests of the table's listeners don't have.
 void warn_never_matches(const Route& route, TableUsers users, Context& context) {
   const Match& match = route.match;
-  if (users.http && !users.services && !match.service.empty()) {
-    warn_at(context, &match.service, &route, "never matches: HTTP/1 requests have no service");
-  }
   if (!users.rpc || users.http) return;
   for (const std::string* condition : {&match.path, &match.prefix, &match.regex}) {
     if (!condition->empty()) warn_at(context, condition, &route, "never matches: RPC requests have no path");
@@ -120,7 +119,9 @@ class ShadowChecker {
       return;
     }
     const Match& match = route.match;
-    if (!match.method.empty() || !match.service.empty() || !match.sni.empty() || !match.headers.empty()) return;
+    if (!match.method.empty() || !match.service.empty() || !match.group.empty() || !match.version.empty() ||
+        !match.sni.empty() || !match.headers.empty())
+      return;
     if (!match.path.empty()) {
       paths_.emplace(match.path, &route);
     } else if (!match.prefix.empty()) {

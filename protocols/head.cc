@@ -38,9 +38,12 @@ constexpr Known kKnown[] = {
     {"x-forwarded-host", HeaderId::kXForwardedHost},
     {"transfer-encoding", HeaderId::kTransferEncoding},
     {"x-forwarded-proto", HeaderId::kXForwardedProto},
+    {"tri-service-group", HeaderId::kTriServiceGroup},
     {"tri-service-timeout", HeaderId::kTriServiceTimeout},
+    {"tri-service-version", HeaderId::kTriServiceVersion},
+    {"tri-protocol-version", HeaderId::kTriProtocolVersion},
 };
-constexpr size_t kLongest = 19;
+constexpr size_t kLongest = 20;
 
 // first[n] .. first[n + 1] are the known names of length n (the table is sorted by length).
 struct LengthIndex {
@@ -158,13 +161,14 @@ std::string_view Head::header(std::string_view name, bool* found) const {
 void Head::reset() {
   arena.reset();
   headers.reset();
-  method = path = authority = scheme = service = rpc_method = sni = status_text = upgrade_token = {};
+  method = path = authority = scheme = service = rpc_method = group = version = sni = status_text =
+      upgrade_token = {};
   status = 0;
   outcome = Outcome::kOk;
   content_length = timeout_ms = -1;
   rpc_status = -1;
   is_request = true;
-  one_way = is_http = grpc = upgrade = expect_continue = te_trailers = http10 = false;
+  one_way = is_http = grpc = triple = upgrade = expect_continue = te_trailers = http10 = false;
   wire = {};
   frame = {};
   opaque = false;

@@ -40,6 +40,9 @@ enum class HeaderId : uint8_t {
   kGrpcTimeout,
   kGrpcStatus,
   kTriServiceTimeout,
+  kTriServiceGroup,
+  kTriServiceVersion,
+  kTriProtocolVersion,
 };
 
 /// Id of `name` in any letter case.
@@ -127,7 +130,9 @@ struct Head {
   std::string_view authority;   // HTTP: host[:port] (never in `headers`)
   std::string_view scheme;      // HTTP: "http", "https"
   std::string_view service;     // RPC service name
-  std::string_view rpc_method;  // gRPC: the method of `service`; `method` is HTTP's
+  std::string_view rpc_method;  // gRPC, Triple: the method of `service`; `method` is HTTP's
+  std::string_view group;       // Triple: of the service
+  std::string_view version;     // Triple: of the service, never empty with `service`
   std::string_view sni;         // server name of the client's TLS hello, lower case; set by the engine
 
   // Response attributes.
@@ -142,6 +147,7 @@ struct Head {
   bool one_way = false;         // no answer will come
   bool is_http = false;
   bool grpc = false;            // HTTP: part of a gRPC call
+  bool triple = false;          // HTTP: a request of Triple's HTTP face
   bool upgrade = false;         // request: wants to leave HTTP for `upgrade_token`; response: status 101
   bool expect_continue = false; // request carried Expect: 100-continue (not in `headers`)
   bool te_trailers = false;     // the sender announced that it takes trailers

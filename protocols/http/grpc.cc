@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "protocols/http/rules.h"
+#include "protocols/http/triple.h"
 
 namespace dragoman::grpc {
 namespace {
@@ -92,33 +93,18 @@ std::string_view encode_message(std::string_view text, Arena& arena) {
 void read_request(Head& head) {
   const Header* type = head.headers.find(HeaderId::kContentType);
   head.grpc = type && is_content_type(type->value);
-  if (head.grpc) {
-    std::string_view path = head.path.substr(0, head.path.find('?'));
-    size_t slash = path.rfind('/');
-    if (slash != std::string_view::npos && slash > 1) {
-      head.service = path.substr(1, slash - 1);
-      head.rpc_method = path.substr(slash + 1);
-    }
-    if (const Header* h = head.headers.find(HeaderId::kGrpcTimeout)) head.timeout_ms = parse_timeout(h->value);
-  }
-  if (head.timeout_ms < 0) {
-    int64_t ms = 0;
-    const Header* h = head.headers.find(HeaderId::kTriServiceTimeout);
-    if (h && parse_digits(h->value, 18, ms)) head.timeout_ms = std::clamp<int64_t>(ms, 1, kTimeoutMaxMs);
-  }
+  if (!head.grpc) return triple::read_request(head);
+  if (const Header* h = head.headers.find(HeaderId::kGrpcTimeout)) head.timeout_ms = parse_timeout(h->value);
+  triple::split_path(head);
+  triple::read_fields(head);
 }
 
 void write_deadline(Head& request) {
   if (request.timeout_ms < 0) return;
-  for (Header& h : request.headers) {
-    if (h.id == HeaderId::kGrpcTimeout && request.grpc && parse_timeout(h.value) >= 0) {
+  for (Header& h : request.headers)
+    if (h.id == HeaderId::kGrpcTimeout && request.grpc && parse_timeout(h.value) >= 0)
       h.value = write_timeout(request.timeout_ms, request.arena);
-    } else if (h.id == HeaderId::kTriServiceTimeout) {
-      char text[24];
-      char* end = std::to_chars(text, text + sizeof text, request.timeout_ms).ptr;
-      h.value = request.arena.copy({text, static_cast<size_t>(end - text)});
-    }
-  }
+  triple::write_deadline(request);
 }
 
 void read_result(Head& answer, const HeaderList& trailers) {

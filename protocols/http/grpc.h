@@ -28,10 +28,10 @@ Outcome outcome_of_status(int32_t status);
 /// grpc-message for a text: bytes outside ' '..'~' and '%' as %XX.
 std::string_view encode_message(std::string_view text, Arena& arena);
 
-/// Marks `head` when its request is gRPC, and fills in service, rpc_method and timeout_ms. Of other requests it takes
-/// Triple's tri-service-timeout only. A malformed deadline is passed on and not kept by us.
+/// Marks `head` when its request is gRPC, and fills in service, rpc_method, timeout_ms and what Triple adds. Other requests
+/// may be of Triple's HTTP face (triple.h). A malformed deadline is passed on and not kept by us.
 void read_request(Head& head);
-/// Writes timeout_ms into the field it came in, if it came.
+/// Writes timeout_ms into the fields it came in, if it came.
 void write_deadline(Head& request);
 /// The result of a call, when its answer has ended: status and outcome, from `trailers` or else the head of the answer.
 void read_result(Head& answer, const HeaderList& trailers);

@@ -1,6 +1,7 @@
 // The side that faces a backend: writes requests, reads answers.
 #include <algorithm>
 
+#include "protocols/http/triple.h"
 #include "protocols/http1/codec.h"
 
 namespace dragoman::http1 {
@@ -153,6 +154,7 @@ Reason ClientCodec::send_head(Http1Exchange& x, Head& message, bool end) {
     lines.chunked = true;
     writing = Writing::kChunked;
   }
+  triple::write_deadline(message);
   Reason reason = encode_request_head(message, lines, out_.out);
   if (reason != Reason::kNone) return reason;
   out_.wrote();

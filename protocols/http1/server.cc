@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "protocols/http/rules.h"
+#include "protocols/http/triple.h"
 #include "protocols/http1/codec.h"
 
 namespace dragoman::http1 {
@@ -80,6 +81,7 @@ void ServerCodec::on_head_block(Http1Exchange& x, size_t size, bool) {
       static_cast<uint64_t>(x.head.content_length) > options_.body_bytes_max)
     refusal = {Reason::kBodyTooLarge, 0, "body too large"};
   x.to_head = framing.head_method;
+  if (!refusal) triple::read_request(x.head);
   if (refusal) return refuse(refusal);
   x.keep_alive = framing.keep_alive;
   x.te_trailers = x.head.te_trailers;
@@ -212,8 +214,8 @@ Reason ServerCodec::send_head(Http1Exchange& x, Head& message, bool end) {
 
 void ServerCodec::send_reply(Http1Exchange& x, const LocalReply& reply) {
   if (x.writing != Writing::kHead) return reset(x, reply.reason);
-  uint32_t status = reply.http_status ? reply.http_status : reason_row(reply.reason).http_status;
-  encode_reply(status, reply, decide_connection(x, reply.close), !x.to_head, out_.out);
+  const LocalReply shaped = x.head.triple ? triple::make_reply(reply, x.head.arena) : reply;
+  encode_reply(reply.status(), shaped, decide_connection(x, reply.close), !x.to_head, out_.out);
   out_.wrote();
   x.writing = Writing::kDone;
 }

@@ -6,6 +6,7 @@
 
 #include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
+#include "protocols/http/triple.h"
 #include "protocols/http/websocket.h"
 #include "protocols/http2/codec.h"
 #include "protocols/http2/session.h"
@@ -270,8 +271,9 @@ void ServerCodec::send_grpc_reply(Http2Exchange& x, const LocalReply& reply) {
   x.local_ended = true;
 }
 
-void ServerCodec::send_reply(Http2Exchange& x, const LocalReply& reply) {
-  if (x.grpc) return send_grpc_reply(x, reply);
+void ServerCodec::send_reply(Http2Exchange& x, const LocalReply& made) {
+  if (x.grpc) return send_grpc_reply(x, made);
+  const LocalReply reply = x.head.triple ? triple::make_reply(made, x.head.arena) : made;
   if (x.head_sent) return reset(x, reply.reason);
   Scope scope(*this);
   uint32_t status = reply.status();

@@ -129,6 +129,8 @@ Result<Conditions> Conditions::compile(const config::Match& match) {
   c.service = match.service;
   c.service_prefix = match.service.ends_with('*');
   if (c.service_prefix) c.service.pop_back();
+  c.group = match.group;
+  c.version = match.version;
   c.sni = match.sni;
   for (char& letter : c.sni)
     if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
@@ -161,6 +163,9 @@ bool Conditions::hold(const Head& head, std::string_view request_path) const {
   } else if (!service.empty() && head.service != service) {
     return false;
   }
+  // Framed protocols name these like headers.
+  if (!group.empty() && (head.is_http ? head.group : head.header("group")) != group) return false;
+  if (!version.empty() && (head.is_http ? head.version : head.header("version")) != version) return false;
   if (!sni.empty() && !server_name_covers(sni, head.sni)) return false;
   return std::all_of(headers.begin(), headers.end(), [&](const HeaderCondition& h) { return h.holds(head); });
 }
@@ -169,7 +174,7 @@ Want Conditions::want() const {
   Want want = 0;
   if (!service.empty() || service_prefix) want |= DRAGOMAN_WANT_SERVICE;
   if (!methods.empty()) want |= DRAGOMAN_WANT_METHOD;
-  if (!headers.empty()) want |= DRAGOMAN_WANT_HEADERS;
+  if (!headers.empty() || !group.empty() || !version.empty()) want |= DRAGOMAN_WANT_HEADERS;
   return want;
 }
 

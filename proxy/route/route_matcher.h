@@ -72,6 +72,8 @@ struct Conditions {
   std::vector<std::string> methods;
   std::string service;           // empty = no condition, unless service_prefix
   bool service_prefix = false;
+  std::string group;
+  std::string version;
   std::string sni;               // lower case, may begin with "*."
   std::vector<HeaderCondition> headers;
 };

@@ -70,7 +70,7 @@ TEST(GrpcTest, ARequestNamesServiceMethodAndDeadline) {
 TEST(GrpcTest, OtherRequestsAreNotCalls) {
   Http2Pair pair;
   Call call("POST", "/a.b.Echo/Say");
-  call.head.headers.add("content-type", "application/json");
+  call.head.headers.add("content-type", "application/octet-stream");
   call.head.headers.add("grpc-timeout", "2S");
   ASSERT_EQ(pair.start(call, true), Reason::kNone);
   const Head& head = *pair.server.at(0).head;

@@ -149,6 +149,36 @@ TEST(RouteTable, CallsOverHttpAreKnownByServiceAndByBothTheirMethods) {
   }
 }
 
+TEST(RouteMatch, GroupAndVersionOfTheService) {
+  config::Match blue = service("acme.Echo");
+  blue.group = "blue";
+  blue.version = "1.2.3";
+  config::Match newest;
+  newest.version = "2.0.0";
+  const auto routes =
+      compiled(table_of({to("blue", blue), to("newest", newest), to("rest", service("acme.Echo"))}));
+  struct Row {
+    const char* group;
+    const char* version;
+    const char* cluster;
+  };
+  for (const Row& row :
+       {Row{"blue", "1.2.3", "blue"}, Row{"green", "1.2.3", "rest"}, Row{"", "1.2.3", "rest"},
+        Row{"blue", "1.2", "rest"}, Row{"blue", "", "rest"}, Row{"green", "2.0.0", "newest"}}) {
+    Head http;
+    http.is_http = true;
+    http.service = "acme.Echo";
+    http.group = row.group;
+    http.version = row.version;
+    EXPECT_EQ(matched(*routes, http), row.cluster) << row.group << row.version;
+    Head framed;
+    framed.service = "acme.Echo";
+    framed.headers.add("group", row.group);
+    framed.headers.add("version", row.version);
+    EXPECT_EQ(matched(*routes, framed), row.cluster) << row.group << row.version;
+  }
+}
+
 TEST(RouteMatch, PathConditionsFailWhereThereIsNoPath) {
   for (const config::Match& match : {path("/a"), prefix("/"), regex(".*")})
     expect_match(match, *rpc_request("s", "m"), false, match.path + match.prefix + match.regex);
@@ -366,13 +396,17 @@ TEST(RouteTable, Want) {
   h.present = true;
   config::Match method;
   method.method = {"m"};
+  config::Match group, version;
+  group.group = "g";
+  version.version = "1.0.0";
   struct Case {
     config::Match match;
     Want want;
   };
   for (const Case& c : {Case{{}, 0}, Case{path("/a"), 0}, Case{service("s"), DRAGOMAN_WANT_SERVICE},
                         Case{service("*"), DRAGOMAN_WANT_SERVICE}, Case{method, DRAGOMAN_WANT_METHOD},
-                        Case{with_header(h), DRAGOMAN_WANT_HEADERS},
+                        Case{with_header(h), DRAGOMAN_WANT_HEADERS}, Case{group, DRAGOMAN_WANT_HEADERS},
+                        Case{version, DRAGOMAN_WANT_HEADERS},
                         Case{service("s", {"m"}), DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD}})
     EXPECT_EQ(compiled(table_of({to("1"), to("2", c.match)}))->want(), c.want);
   config::Route edits = to("3");
