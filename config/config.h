@@ -175,8 +175,14 @@ struct FaultFilter {
   bool operator==(const FaultFilter&) const = default;
 };
 
+struct GrpcWebFilter {
+  Position pos;
+
+  bool operator==(const GrpcWebFilter&) const = default;
+};
+
 /// One alternative per value of the key `type`, in the order of kFilterTypes in fields.cc.
-using Filter = std::variant<HeadersFilter, FaultFilter>;
+using Filter = std::variant<HeadersFilter, FaultFilter, GrpcWebFilter>;
 
 enum class TraceMethod : uint8_t { kReject, kAllow };
 enum class XForwarded : uint8_t { kAppend, kSet, kOff };
@@ -333,6 +339,8 @@ struct Match {
   std::string regex;                // RE2, the whole path without query
   std::vector<std::string> method;  // any of them
   std::string service;              // exact, or a trailing '*' = prefix
+  std::string group;                // Dubbo 2, Triple
+  std::string version;
   std::string sni;                  // exact, or "*.suffix"
   std::vector<HeaderMatch> headers;
 

@@ -313,7 +313,8 @@ In<HeadersFilter> headers_filter_block() {
       {
           field<&HeadersFilter::request>("request", header_edits_block(),
                                          "Edits to requests, seen by later filters and the routes."),
-          field<&HeadersFilter::response>("response", header_edits_block(), "Edits to responses."),
+          field<&HeadersFilter::response>("response", header_edits_block(),
+                                          "Edits to responses; over HTTP to those made here as well."),
       },
       {.type = "headers"});
 }
@@ -344,6 +345,14 @@ In<FaultFilter> fault_filter_block() {
           field<&FaultFilter::delay>("delay", optional(delay), "Holds back."),
       },
       {.groups = {{Pick::kAtLeastOne, {"abort", "delay"}}}, .type = "fault"});
+}
+
+In<GrpcWebFilter> grpc_web_filter_block() {
+  return block<GrpcWebFilter>("grpc_web_filter",
+                              "Turns gRPC-Web, binary and text, of HTTP clients into gRPC for the clusters, "
+                              "and the answers back. Other "
+                              "requests pass. Filters before it see gRPC-Web. HTTP protocols only.",
+                              {}, {.type = "grpc_web"});
 }
 
 In<ListenerHttp> listener_http_block() {
@@ -508,23 +517,28 @@ In<Listener> listener_block() {
               "address", address(true),
               "Where it listens; port 0 takes any free port. Every worker listens there.")
               .must(),
-          field<&Listener::protocol>("protocol", text(kProtocol),
-                                     "What clients speak: http1, http2, http (both, by the first bytes), tcp, a framed RPC protocol that is built in "
-                                     "(dragoman codec list), one of codecs, or auto for several on one port. tcp relays "
-                                     "bytes without looking "
-                                     "at them.")
+          field<&Listener::protocol>(
+              "protocol", text(kProtocol),
+              "What clients speak: http1, http2, http (both, by the first bytes), tcp, a framed RPC protocol "
+              "that is built in "
+              "(dragoman codec list), one of codecs, or auto for several on one port. tcp relays "
+              "bytes without looking "
+              "at them.")
               .must(),
-          field<&Listener::cluster>("cluster", text(kName),
-                                    "The cluster that everything goes to; protocol auto: where unknown bytes go."),
+          field<&Listener::cluster>(
+              "cluster", text(kName),
+              "The cluster that everything goes to; protocol auto: where unknown bytes go."),
           field<&Listener::routes>("routes", text(kName), "The route table that decides; not for tcp."),
           field<&Listener::protocols>("protocols", list(listener_protocol_block(), 1),
                                       "Protocol auto: what is told apart. Asked in this order.")
               .where<Listener, is_auto_listener>(),
-          field<&Listener::on_unknown>("on_unknown", choice<OnUnknown>({"reject", "tcp"}),
-                                       "Protocol auto: what becomes of a connection that speaks none of the protocols: "
-                                       "closed, or relayed byte for byte to the cluster.")
+          field<&Listener::on_unknown>(
+              "on_unknown", choice<OnUnknown>({"reject", "tcp"}),
+              "Protocol auto: what becomes of a connection that speaks none of the protocols: "
+              "closed, or relayed byte for byte to the cluster.")
               .where<Listener, is_auto_listener>(),
-          field<&Listener::detect>("detect", detect_block(), "Protocol auto: how the first bytes are looked at.")
+          field<&Listener::detect>("detect", detect_block(),
+                                   "Protocol auto: how the first bytes are looked at.")
               .where<Listener, is_auto_listener>(),
           field<&Listener::backlog>("backlog", whole(1, 65'535),
                                     "How many connections the kernel keeps waiting to be accepted; the "
@@ -538,14 +552,17 @@ In<Listener> listener_block() {
           field<&Listener::idle_timeout_ms>(
               "idle_timeout", duration(100, 7 * kDay, "never"),
               "A connection without a request and without a byte for so long is closed."),
-          field<&Listener::tls>("tls", optional(listener_tls_block()), "TLS towards clients; left out, none."),
-          field<&Listener::filters>("filters",
-                                    list(typed_block(headers_filter_block(), fault_filter_block())),
-                                    "What requests pass on their way to the routes, in this order; responses "
-                                    "pass them backwards. Not for tcp."),
+          field<&Listener::tls>("tls", optional(listener_tls_block()),
+                                "TLS towards clients; left out, none."),
+          field<&Listener::filters>(
+              "filters",
+              list(typed_block(headers_filter_block(), fault_filter_block(), grpc_web_filter_block())),
+              "What requests pass on their way to the routes, in this order; responses "
+              "pass them backwards. Not for tcp."),
           field<&Listener::http>("http", listener_http_block(), "HTTP settings; HTTP protocols only.")
               .where<Listener, is_http_listener>(),
-          field<&Listener::http2>("http2", listener_http2_block(), "HTTP/2 settings; protocols http2 and http only.")
+          field<&Listener::http2>("http2", listener_http2_block(),
+                                  "HTTP/2 settings; protocols http2 and http only.")
               .where<Listener, is_http2_listener>(),
           field<&Listener::rpc>("rpc", listener_rpc_block(),
                                 "Settings for framed RPC; framed protocols (bolt) only.")
@@ -586,9 +603,18 @@ In<Match> match_block() {
               "The method is one of these: the HTTP method, or the method of the RPC service."),
           field<&Match::service>("service", text(kWord),
                                  "The RPC service is this; a '*' at the end makes it a prefix."),
-          field<&Match::sni>("sni", text(kServerName),
-                             "The server name in the client's TLS hello is this, or one label before a suffix "
-                             "(\"*.example.org\"). Never holds without TLS."),
+          field<&Match::group>(
+              "group", text(kWord),
+              "The group of the service is this: tri-service-group of Triple, the header \"group\" of "
+              "framed RPC (Dubbo)."),
+          field<&Match::version>(
+              "version", text(kWord),
+              "The version of the service is this: tri-service-version of Triple (a call without one "
+              "is 1.0.0), the header \"version\" of framed RPC (Dubbo)."),
+          field<&Match::sni>(
+              "sni", text(kServerName),
+              "The server name in the client's TLS hello is this, or one label before a suffix "
+              "(\"*.example.org\"). Never holds without TLS."),
           field<&Match::headers>(
               "headers", list(header),
               "All these conditions on headers hold. For RPC the headers of every request are then decoded."),

@@ -329,6 +329,10 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
     if (headers && protocol->framed && !protocol->edits)
       fail_at(context, headers, &listener.filters,
               "protocol " + std::string(protocol->name) + " can't change headers");
+    const auto* web = std::get_if<GrpcWebFilter>(&filter);
+    if (web && !protocol->http && protocol->routes)
+      fail_at(context, web, &listener.filters,
+              "grpc_web is for HTTP protocols, not for " + std::string(protocol->name));
   }
 }
 
@@ -344,7 +348,7 @@ void check_health_check(const HealthCheck& check, const Protocol* protocol, cons
   only(http || grpc, &check.host, "host", "types http and grpc");
   only(http, &check.expect, "expect", "type http");
   only(grpc, &check.service, "service", "type grpc");
-  if (protocol && grpc && !(protocol->http && protocol->service)) {
+  if (protocol && grpc && protocol->name != "http2") {
     fail_at(context, &check.type, &cluster.health_check,
             "protocol " + std::string(protocol->name) + " does not carry gRPC; type grpc needs a cluster of http2");
   }

@@ -14,5 +14,7 @@ std::unique_ptr<FilterFactory> make_forwarded_filter(const config::ListenerHttp&
 std::unique_ptr<FilterFactory> make_headers_filter(const config::HeadersFilter& settings);
 /// Delays or answers a share of the requests.
 std::unique_ptr<FilterFactory> make_fault_filter(const config::FaultFilter& settings);
+/// gRPC-Web of clients to gRPC and back.
+std::unique_ptr<FilterFactory> make_grpc_web_filter();
 
 }  // namespace dragoman

@@ -25,7 +25,9 @@ enum class FilterVerdict : uint8_t {
   kAnswered,  // the filter called FilterContext::answer(); nothing goes further
 };
 
-/// A piece of body. A filter may replace `data` (by memory that lives as long as the call or the request's arena).
+/// A piece of body. A filter may replace `data` (by memory that lives until the next call of a filter on this thread, or as
+/// long as the request's arena), also by more or less of it: one piece in, one piece out, so that pauses hold for both. Who
+/// changes the length of a body takes content_length off its head.
 struct BodyChunk {
   std::span<const uint8_t> data;
   bool end = false;
@@ -37,7 +39,8 @@ class FilterContext {
   virtual Head& request() = 0;
   /// Continues after kPause. May be called once per pause, never from inside on_request_head.
   virtual void resume() = 0;
-  /// Ends the exchange with an answer made here. `reply` and what it points to need live during the call only.
+  /// Ends the exchange with an answer made here. `reply` and what it points to need live during the call only. Other filters
+  /// see it in on_local_reply.
   virtual void answer(const LocalReply& reply) = 0;
   virtual TimerWheel& timers() = 0;
   /// Uniform random 64 bits (per worker, seeded).
@@ -56,10 +59,20 @@ class Filter {
  public:
   /// Once. Edits to `head` are seen by later filters, the route match and the upstream.
   virtual FilterVerdict on_request_head(FilterContext& ctx, Head& head, bool end) { return FilterVerdict::kContinue; }
+  /// Trailers of requests pass by.
   virtual void on_request_body(FilterContext& ctx, BodyChunk& chunk) {}
-  /// For the final head and for local replies' heads of HTTP; not for interim heads.
+  /// For the backend's final head; not for interim heads.
   virtual void on_response_head(FilterContext& ctx, Head& head, bool end) {}
   virtual void on_response_body(FilterContext& ctx, BodyChunk& chunk) {}
+  /// The answer ends with trailers, which may be edited; without any left it ends with its body. `rest` is body that goes out
+  /// before them: nothing yet, or what a filter nearer to the backend put there.
+  virtual void on_response_trailers(FilterContext& ctx, HeaderList& trailers, BodyChunk& rest) {}
+  /// An answer made here is about to be sent, by whomever it was made. For filters that have let the request's head pass.
+  /// What is put into `reply` lives as long as the request's arena.
+  virtual void on_local_reply(FilterContext& ctx, LocalReply& reply) {}
+  /// An answer under way can't be completed, for which the protocol's own way is a reset. Who knows a better end puts the last
+  /// of the body into `rest`, and rest.end.
+  virtual void on_response_failed(FilterContext& ctx, const LocalReply& reply, BodyChunk& rest) {}
   /// Last call, however the exchange ended; a pending timer must be stopped here.
   virtual void on_stream_end(FilterContext& ctx) {}
 

@@ -13,6 +13,9 @@ class HeadersFilter final : public Filter {
     return FilterVerdict::kContinue;
   }
   void on_response_head(FilterContext&, Head& head, bool) override { apply_edits(settings_.response, head); }
+  void on_local_reply(FilterContext& ctx, LocalReply& reply) override {
+    if (!settings_.response.empty()) apply_edits(settings_.response, reply, ctx.request().arena);
+  }
 
  private:
   const config::HeadersFilter settings_;

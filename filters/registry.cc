@@ -12,6 +12,7 @@ using Made = Result<std::unique_ptr<FilterFactory>>;
 struct MakeFilter {
   Made operator()(const config::HeadersFilter& settings) const { return make_headers_filter(settings); }
   Made operator()(const config::FaultFilter& settings) const { return make_fault_filter(settings); }
+  Made operator()(const config::GrpcWebFilter&) const { return make_grpc_web_filter(); }
 };
 
 bool needs_forwarded(const config::Listener& listener) {

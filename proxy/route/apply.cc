@@ -48,6 +48,20 @@ void apply_edits(const config::HeaderEdits& edits, Head& head) {
     if (!is_host_field(head, name)) head.add_header(name, value);
 }
 
+void apply_edits(const config::HeaderEdits& edits, LocalReply& reply, Arena& arena) {
+  HeaderList fields(arena);
+  for (const Header& h : reply.headers) fields.push(h.name, h.value, h.id);
+  for (const std::string& name : edits.remove) fields.remove(name);
+  for (const auto& [name, value] : edits.set) {
+    if (header_id(name) == HeaderId::kContentType)
+      reply.content_type = arena.copy(value);
+    else
+      fields.set(name, value);
+  }
+  for (const auto& [name, value] : edits.add) fields.add(name, value);
+  reply.headers = {fields.begin(), fields.size()};
+}
+
 void apply_request(const Route& route, Head& head) {
   if (head.is_http) {
     if (!route.prefix_rewrite.empty()) head.path = replace_matched(route, head.path, route.prefix_rewrite, head.arena);

@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "protocols/exchange.h"
 #include "proxy/route/route_table.h"
 
 namespace dragoman {
@@ -28,5 +29,7 @@ inline size_t pick_cluster(const Route& route, uint64_t random) {
 /// Remove, set, add, in this order; for heads of every protocol. On HTTP requests setting `host` sets the authority;
 /// other edits of `host` are ignored, because a request has exactly one.
 void apply_edits(const config::HeaderEdits& edits, Head& head);
+/// The same for an answer made here; its list of fields is made anew in `arena`.
+void apply_edits(const config::HeaderEdits& edits, LocalReply& reply, Arena& arena);
 
 }  // namespace dragoman

@@ -57,7 +57,7 @@ void Stream::on_request_head(Head& head, bool end) {
   request_ = &head;
   request_ended_ = end;
   request_bytes_ = head.wire.size();
-  if (head.timeout_ms > 0) caller_deadline_ms_ = connection_->loop().now_ms() + static_cast<uint64_t>(head.timeout_ms);
+  arrived_ms_ = connection_->loop().now_ms();
   if (const TlsInfo* tls = connection_->tls()) {
     head.sni = tls->sni;
     if (head.is_http) head.scheme = "https";
@@ -165,6 +165,8 @@ void Stream::route() {
 }
 
 void Stream::start_caller_deadline() {
+  if (request_->timeout_ms > 0 && caller_deadline_ms_ == 0)
+    caller_deadline_ms_ = arrived_ms_ + static_cast<uint64_t>(request_->timeout_ms);
   if (caller_deadline_ms_ == 0) return;
   uint64_t now = connection_->loop().now_ms();
   deadline_.start(caller_deadline_ms_ > now ? caller_deadline_ms_ - now : 1);
@@ -407,8 +409,17 @@ void Stream::on_response_body(std::span<const uint8_t> chunk, bool end) {
 
 void Stream::on_response_trailers(HeaderList& trailers) {
   if (state_ == StreamState::kDone || !response_started_) return;
+  BodyChunk rest;
+  for (uint16_t i = filter_at_; i-- > 0;) {
+    filters_[i]->on_response_trailers(*this, trailers, rest);
+    if (state_ == StreamState::kDone) return;
+  }
   response_ended_ = true;
-  down_->send_trailers(trailers);
+  response_bytes_ += rest.data.size();
+  const bool none_left = trailers.empty();
+  if (none_left || !rest.data.empty()) down_->send_body(rest.data, none_left);
+  if (state_ == StreamState::kDone) return;
+  if (!none_left) down_->send_trailers(trailers);
   if (state_ != StreamState::kDone) response_complete();
 }
 
@@ -559,11 +570,22 @@ void Stream::answer(const LocalReply& reply) {
   outcome_ = reason_row(reply.reason).outcome;
   if (outcome_ == Outcome::kOk && status_ >= 400) outcome_ = status_ >= 500 ? Outcome::kServerError : Outcome::kClientError;
   if (request_->grpc) status_ = reply.grpc_status();
-  if (request_->one_way) return finish();
-  response_started_ = response_ended_ = true;
-  response_bytes_ += reply.text.size();
-  down_->send_reply(*request_, reply);
+  if (!request_->one_way) send_reply(reply);
   finish();
+}
+
+void Stream::send_reply(LocalReply reply) {
+  if (response_started_) {
+    BodyChunk rest;
+    for (uint16_t i = filter_at_; i-- > 0;) filters_[i]->on_response_failed(*this, reply, rest);
+    response_bytes_ += rest.data.size();
+    if (rest.end) return down_->send_body(rest.data, true);
+  } else {
+    for (uint16_t i = filter_at_; i-- > 0;) filters_[i]->on_local_reply(*this, reply);
+    response_started_ = response_ended_ = true;
+    response_bytes_ += reply.text.size();
+  }
+  down_->send_reply(*request_, reply);  // a reset, when the protocol can't take it any more
 }
 
 void Stream::fail(Reason reason, std::string_view text) {
@@ -576,7 +598,7 @@ void Stream::fail(Reason reason, std::string_view text) {
   reason_ = reason;
   outcome_ = reason_row(reason).outcome;
   if (request_->grpc) status_ = reply.grpc_status();
-  down_->send_reply(*request_, reply);  // a reset, unless the protocol has written nothing of the answer yet
+  send_reply(reply);
   finish();
 }
 

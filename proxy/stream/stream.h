@@ -77,7 +77,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void start_try();
   void send_request();
   void request_complete();
-  /// Arms the deadline that came with the request: it bounds the whole exchange.
+  /// Arms the deadline that came with the request, as the filters left it: it bounds the whole exchange.
   void start_caller_deadline();
   void response_complete();
   /// Status, outcome and reason, as the answer's codec says.
@@ -89,6 +89,8 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// One of the cluster's retries for this stream; false when they are used up, which is counted.
   bool take_retry();
   void fail(Reason reason, std::string_view text = {});
+  /// Tells the client, in place of an answer or of the rest of one.
+  void send_reply(LocalReply reply);
   void on_deadline();
   void on_try_timer();
   void pause_down(uint8_t why);
@@ -120,6 +122,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   uint64_t try_start_ns_ = 0;
   uint64_t try_duration_us_ = 0;
   uint64_t last_activity_ms_ = 0;
+  uint64_t arrived_ms_ = 0;          // loop time of the request's head
   uint64_t caller_deadline_ms_ = 0;  // loop time; 0 = none came
   uint64_t request_bytes_ = 0;
   uint64_t response_bytes_ = 0;

@@ -32,6 +32,25 @@ TEST(HeadersFilter, EditsRequestAndResponseOfHttp) {
   EXPECT_FALSE(ctx.answered);
 }
 
+TEST(HeadersFilter, EditsAnswersMadeHere) {
+  config::HeadersFilter s;
+  s.response.remove = {"X-Old"};
+  s.response.set = {{"x-a", "b"}, {"Content-Type", "text/html"}};
+  s.response.add = {{"x-a", "c"}};
+  auto factory = only(s);
+  auto request = http_head();
+  FakeContext ctx(*request);
+  const Header fields[] = {{"x-old", "1"}, {"location", "/"}, {"x-a", "a"}};
+  LocalReply reply;
+  reply.headers = fields;
+  factory->create(request->arena)->on_local_reply(ctx, reply);
+  std::string seen;
+  for (const Header& h : reply.headers) seen += std::string(h.name) + "=" + std::string(h.value) + ";";
+  EXPECT_EQ(seen, "location=/;x-a=b;x-a=c;");
+  EXPECT_EQ(reply.content_type, "text/html");
+  EXPECT_EQ(fields[2].value, "a") << "the maker's fields are not touched";
+}
+
 TEST(HeadersFilter, RecordsEditsOfFramedHeads) {
   auto factory = only(settings());
   Head request;

@@ -32,6 +32,9 @@ struct Behaviour {
   OnHead on_request_head{};
   std::function<void(FilterContext&, Head&)> on_response_head{};
   std::function<void(FilterContext&, BodyChunk&)> on_request_body{};
+  std::function<void(FilterContext&, HeaderList&, BodyChunk&)> on_response_trailers{};
+  std::function<void(FilterContext&, LocalReply&)> on_local_reply{};
+  std::function<void(FilterContext&, const LocalReply&, BodyChunk&)> on_response_failed{};
 };
 
 class ProbeFilter final : public Filter {
@@ -54,6 +57,18 @@ class ProbeFilter final : public Filter {
   }
   void on_response_body(FilterContext&, BodyChunk& chunk) override {
     if (chunk.end) journal_.add(name_ + ".answer_end");
+  }
+  void on_response_trailers(FilterContext& ctx, HeaderList& trailers, BodyChunk& rest) override {
+    journal_.add(name_ + ".trailers");
+    if (behaviour_.on_response_trailers) behaviour_.on_response_trailers(ctx, trailers, rest);
+  }
+  void on_local_reply(FilterContext& ctx, LocalReply& reply) override {
+    journal_.add(name_ + ".reply");
+    if (behaviour_.on_local_reply) behaviour_.on_local_reply(ctx, reply);
+  }
+  void on_response_failed(FilterContext& ctx, const LocalReply& reply, BodyChunk& rest) override {
+    journal_.add(name_ + ".failed");
+    if (behaviour_.on_response_failed) behaviour_.on_response_failed(ctx, reply, rest);
   }
   void on_stream_end(FilterContext&) override { journal_.add(name_ + ".end"); }
 
@@ -230,6 +245,91 @@ TEST_F(FilterChain, AnAnswerDuringTheBodyIsSent) {
   s.send("!");
   EXPECT_EQ(s.read_response().status, 413);
   EXPECT_EQ(post("fine").status, 200);
+}
+
+std::span<const uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+/// A chunked answer that ends with a trailer, or is cut off inside its body.
+ScriptedBackend::Script streaming(bool cut) {
+  return [cut](TestSocket& s) {
+    s.read_request();
+    s.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbody \r\n");
+    if (!cut) s.send("0\r\nx-sum: 1\r\n\r\n");
+  };
+}
+
+TEST_F(FilterChain, TrailersMayBecomeTheEndOfTheBody) {
+  ScriptedBackend backend{streaming(false)};
+  Behaviour outer, inner;
+  inner.on_response_trailers = [](FilterContext&, HeaderList& trailers, BodyChunk& rest) {
+    EXPECT_EQ(trailers[0].name, "x-sum");
+    EXPECT_TRUE(rest.data.empty());
+    rest.data = bytes_of("and its tail");
+    trailers.clear();
+  };
+  outer.on_response_trailers = [](FilterContext&, HeaderList& trailers, BodyChunk& rest) {
+    EXPECT_TRUE(trailers.empty());
+    EXPECT_EQ(rest.data.size(), 12u) << "what the filter before it made of them";
+  };
+  std::vector<std::unique_ptr<FilterFactory>> filters;
+  filters.push_back(std::make_unique<ProbeFactory>("a", journal_, std::move(outer)));
+  filters.push_back(std::make_unique<ProbeFactory>("b", journal_, std::move(inner)));
+  engine_ = std::make_unique<EngineHarness>("http1", std::vector<std::string>{backend.address()},
+                                            std::move(filters));
+  TestSocket s = engine_->connect();
+  s.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+  const std::string wire = s.read_to_end();
+  EXPECT_TRUE(wire.ends_with("5\r\nbody \r\nc\r\nand its tail\r\n0\r\n\r\n")) << wire;
+  engine_.reset();
+  EXPECT_NE(journal_.text().find("b.trailers a.trailers a.end"), std::string::npos) << journal_.text();
+}
+
+TEST_F(FilterChain, AnswersMadeHereAreShownToFiltersThatLetTheRequestPass) {
+  Behaviour outer, inner;
+  outer.on_local_reply = [](FilterContext& ctx, LocalReply& reply) {
+    EXPECT_EQ(reply.reason, Reason::kDenied);
+    EXPECT_EQ(reply.text, "no");
+    reply.http_status = 200;
+    reply.text = ctx.request().arena.concat("said ", reply.text);
+  };
+  inner.on_request_head = [](FilterContext& ctx, Head&, bool) {
+    LocalReply reply;
+    reply.reason = Reason::kDenied;
+    reply.text = "no";
+    ctx.answer(reply);
+    return FilterVerdict::kAnswered;
+  };
+  serve("http1", std::move(outer), std::move(inner));
+  const HttpMessage answer = post("1");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "said no");
+  engine_.reset();
+  EXPECT_EQ(journal_.text(), "a.head b.head a.reply a.end b.end ") << "the maker is not asked";
+}
+
+TEST_F(FilterChain, AFilterMayEndWellWhatTheBackendBroke) {
+  for (bool mended : {false, true}) {
+    ScriptedBackend backend{streaming(true)};
+    Behaviour outer;
+    if (mended) {
+      outer.on_response_failed = [](FilterContext&, const LocalReply& reply, BodyChunk& rest) {
+        EXPECT_EQ(reply.reason, Reason::kUpstreamTruncated);
+        rest = {bytes_of("cut off"), true};
+      };
+    }
+    std::vector<std::unique_ptr<FilterFactory>> filters;
+    filters.push_back(std::make_unique<ProbeFactory>("a", journal_, std::move(outer)));
+    engine_ = std::make_unique<EngineHarness>("http1", std::vector<std::string>{backend.address()},
+                                              std::move(filters));
+    TestSocket s = engine_->connect();
+    s.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    const std::string wire = s.read_to_end();
+    EXPECT_EQ(wire.ends_with("\r\n7\r\ncut off\r\n0\r\n\r\n"), mended) << wire;
+    EXPECT_EQ(wire.ends_with("\r\nbody \r\n"), !mended) << wire;
+    engine_.reset();
+  }
 }
 
 TEST_F(FilterChain, ABodyMayBeReplaced) {
