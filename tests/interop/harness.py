@@ -150,9 +150,9 @@ class InteropTest(unittest.TestCase):
         self.addCleanup(peer.stop)
         return peer
 
-    def node(self, script, **config):
-        """Starts tests/interop/peers/SCRIPT, which gets its configuration as JSON in its first argument."""
-        return self.peer("node", os.path.join(HERE, "peers", script), json.dumps(config))
+    def node(self, script, folder="peers", **config):
+        """Starts tests/interop/FOLDER/SCRIPT, which gets its configuration as JSON in its first argument."""
+        return self.peer("node", os.path.join(HERE, folder, script), json.dumps(config))
 
     def directory(self):
         temporary = tempfile.TemporaryDirectory(prefix="dragoman-")
