@@ -282,7 +282,7 @@ struct ListenerProtocol {
 
 enum class OnUnknown : uint8_t { kReject, kTcp };
 
-/// How protocol auto, and tls.mode permissive for tcp, look at the first bytes.
+/// How protocol auto, and tls.mode permissive for relayed bytes, look at the first bytes.
 struct Detect {
   Position pos;
   int64_t timeout_ms = 300;
@@ -290,6 +290,14 @@ struct Detect {
   std::string silence = "unknown";  // "unknown", "wait", or one of the listener's protocols
 
   bool operator==(const Detect&) const = default;
+};
+
+/// Relayed protocols that are observed.
+struct Observe {
+  Position pos;
+  uint32_t outstanding_max = 65'536;
+
+  bool operator==(const Observe&) const = default;
 };
 
 struct Listener {
@@ -311,6 +319,7 @@ struct Listener {
   ListenerHttp http;
   ListenerHttp2 http2;
   ListenerRpc rpc;
+  Observe observe;
   Glitches glitches;
   Buffer buffer;
 

@@ -117,6 +117,7 @@ bool speaks(const Listener& listener) {
 }
 bool is_http_listener(const Listener& listener) { return speaks<is_http>(listener); }
 bool is_framed_listener(const Listener& listener) { return speaks<is_framed>(listener); }
+bool is_observed_listener(const Listener& listener) { return speaks<is_observed>(listener); }
 bool is_auto_listener(const Listener& listener) { return listener.protocol == kAutoProtocol; }
 bool is_http2(std::string_view name) { return name == "http2" || name == "http"; }
 bool is_http2_listener(const Listener& listener) { return speaks<is_http2>(listener); }
@@ -506,6 +507,16 @@ In<Detect> detect_block() {
       });
 }
 
+In<Observe> observe_block() {
+  return block<Observe>(
+      "observe", "How connections whose bytes are only relayed are watched for metrics.",
+      {
+          field<&Observe::outstanding_max>("outstanding_max", whole(1, 1'000'000),
+                                           "Commands without an answer that one connection may have; with more it is not "
+                                           "observed any longer (its bytes flow on). Each takes 12 bytes while it waits."),
+      });
+}
+
 In<Listener> listener_block() {
   return block<Listener>(
       "listener", "An address that clients connect to, and where their requests go.",
@@ -519,16 +530,16 @@ In<Listener> listener_block() {
               .must(),
           field<&Listener::protocol>(
               "protocol", text(kProtocol),
-              "What clients speak: http1, http2, http (both, by the first bytes), tcp, a framed RPC protocol "
-              "that is built in "
-              "(dragoman codec list), one of codecs, or auto for several on one port. tcp relays "
-              "bytes without looking "
-              "at them.")
+              "What clients speak: http1, http2, http (both, by the first bytes), tcp, redis, mysql, a framed RPC "
+              "protocol that is built in (dragoman codec list), one of codecs, or auto for several on one port. tcp "
+              "relays bytes without looking at them; redis and mysql do the same and count commands, errors and "
+              "durations meanwhile.")
               .must(),
           field<&Listener::cluster>(
               "cluster", text(kName),
               "The cluster that everything goes to; protocol auto: where unknown bytes go."),
-          field<&Listener::routes>("routes", text(kName), "The route table that decides; not for tcp."),
+          field<&Listener::routes>("routes", text(kName),
+                                   "The route table that decides; not for tcp, redis and mysql."),
           field<&Listener::protocols>("protocols", list(listener_protocol_block(), 1),
                                       "Protocol auto: what is told apart. Asked in this order.")
               .where<Listener, is_auto_listener>(),
@@ -558,7 +569,7 @@ In<Listener> listener_block() {
               "filters",
               list(typed_block(headers_filter_block(), fault_filter_block(), grpc_web_filter_block())),
               "What requests pass on their way to the routes, in this order; responses "
-              "pass them backwards. Not for tcp."),
+              "pass them backwards. Not for tcp, redis and mysql."),
           field<&Listener::http>("http", listener_http_block(), "HTTP settings; HTTP protocols only.")
               .where<Listener, is_http_listener>(),
           field<&Listener::http2>("http2", listener_http2_block(),
@@ -567,6 +578,8 @@ In<Listener> listener_block() {
           field<&Listener::rpc>("rpc", listener_rpc_block(),
                                 "Settings for framed RPC; framed protocols (bolt) only.")
               .where<Listener, is_framed_listener>(),
+          field<&Listener::observe>("observe", observe_block(), "Protocols redis and mysql: how they are observed.")
+              .where<Listener, is_observed_listener>(),
           field<&Listener::glitches>("glitches", glitches_block(), "How much oddness a connection survives."),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
       },

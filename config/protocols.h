@@ -44,6 +44,8 @@ inline constexpr Protocol kProtocols[] = {
     {"brpc", false, true, false, false, true},
     {.name = "rocketmq", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .method = false},
     {"ttheader", false, true, false, true, true},
+    {"redis", false, false, false, false, false},
+    {"mysql", false, false, false, false, false},
     {"tcp", false, false, false, false, false},
 };
 
@@ -71,11 +73,20 @@ constexpr bool is_listen_only(std::string_view name) {
   return protocol && protocol->listen_only;
 }
 
-/// Whether requests of a listener can go to a cluster: the same protocol, or two versions of HTTP.
+/// Whether connections of `name` are relayed byte for byte.
+constexpr bool is_relayed(std::string_view name) {
+  const Protocol* protocol = find_protocol(name);
+  return protocol && !protocol->routes;
+}
+
+/// Whether connections of `name` are relayed and observed.
+constexpr bool is_observed(std::string_view name) { return is_relayed(name) && name != "tcp"; }
+
+/// Whether requests of a listener can go to a cluster: the same protocol, two versions of HTTP, or bytes of whatever protocol.
 constexpr bool protocols_meet(std::string_view listener, std::string_view cluster) {
   const Protocol* a = find_protocol(listener);
   const Protocol* b = find_protocol(cluster);
-  return listener == cluster || (a && b && a->http && b->http);
+  return listener == cluster || (a && b && ((a->http && b->http) || (is_relayed(listener) && is_relayed(cluster))));
 }
 
 /// Whether `name` is a framed protocol: one that is built in, or else one that the file declares.

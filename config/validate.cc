@@ -185,6 +185,7 @@ void check_block_fits(bool fits, const void* block, const void* owner, std::stri
 
 constexpr std::string_view kHttpProtocols = "HTTP protocols";
 constexpr std::string_view kFramedProtocols = "framed RPC protocols";
+constexpr std::string_view kObservedProtocols = "protocols redis and mysql";
 
 void check_protocol(const std::string& name, const void* owner, Context& context) {
   const ProtocolTable& protocols = context.protocols();
@@ -234,6 +235,10 @@ void check_protocol_entry(const Listener& listener, const ListenerProtocol& entr
   }
   if (tls && !entry.routes.empty())
     fail_at(context, &entry.routes, &entry, "TLS that is passed on unopened has no requests to route; use \"cluster\"");
+  if (entry.protocol == "mysql" && listener.detect.silence != "mysql")
+    fail_at(context, &entry.protocol, &entry, "mysql clients wait for the server to speak first: set \"silence\" of \"detect\" to mysql");
+  if (is_relayed(entry.protocol) && !entry.routes.empty())
+    fail_at(context, &entry.routes, &entry, entry.protocol + " has no requests to route; use \"cluster\"");
   if (entry.protocol == kAutoProtocol || entry.protocol == "tcp")
     return fail_at(context, &entry.protocol, &entry, entry.protocol + " has no first bytes of its own; see \"on_unknown\"");
   if (!tls) check_protocol(entry.protocol, &entry, context);
@@ -249,7 +254,7 @@ void check_auto_listener(const Listener& listener, const Names& tables, const Na
     fail_at(context, &listener.on_unknown, &listener, "on_unknown tcp needs a \"cluster\" to relay to");
   if (!tcp && !listener.cluster.empty())
     fail_at(context, &listener.cluster, &listener, "\"cluster\" is where unknown bytes go; on_unknown is reject");
-  bool http = false, framed = false, bolt = false, goaway = true;
+  bool http = false, framed = false, observed = false, bolt = false, goaway = true;
   bool silence_known = listener.detect.silence == "unknown" || listener.detect.silence == "wait";
   std::unordered_map<std::string_view, int> seen;
   for (const ListenerProtocol& entry : listener.protocols) {
@@ -265,6 +270,7 @@ void check_auto_listener(const Listener& listener, const Names& tables, const Na
     if (!protocol) continue;
     http = http || protocol->http;
     framed = framed || protocol->framed;
+    observed = observed || is_observed(protocol->name);
     bolt = bolt || protocol->name == "bolt";
     goaway = goaway && (!protocol->framed || protocol->goaway);
   }
@@ -274,6 +280,7 @@ void check_auto_listener(const Listener& listener, const Names& tables, const Na
   }
   check_block_fits(http, &listener.http, &listener, kHttpProtocols, "the protocols here", context);
   check_block_fits(framed, &listener.rpc, &listener, kFramedProtocols, "the protocols here", context);
+  check_block_fits(observed, &listener.observe, &listener, kObservedProtocols, "the protocols here", context);
   if (framed) check_block_fits(bolt, &listener.rpc.bolt, &listener, "protocol bolt", "the protocols here", context);
   if (listener.rpc.goaway && !goaway)
     fail_at(context, &listener.rpc.goaway, &listener.rpc, "not all protocols here can announce the end of a connection");
@@ -285,7 +292,7 @@ void only_for_auto(const Listener& listener, Context& context) {
   };
   check(&listener.protocols, "protocols");
   check(&listener.on_unknown, "on_unknown");
-  const bool looks = listener.tls && listener.tls->mode == TlsMode::kPermissive && listener.protocol == "tcp";
+  const bool looks = listener.tls && listener.tls->mode == TlsMode::kPermissive && is_relayed(listener.protocol);
   if (!looks) check(&listener.detect, "detect");
   if (!listener.cluster.empty() || !listener.routes.empty()) return;
   if (!context.find(&listener.cluster) && !context.find(&listener.routes))
@@ -307,9 +314,9 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
                    context);
   check_block_fits(protocol->http, &listener.http, &listener, kHttpProtocols, protocol->name, context);
   check_block_fits(protocol->framed, &listener.rpc, &listener, kFramedProtocols, protocol->name, context);
+  check_block_fits(is_observed(protocol->name), &listener.observe, &listener, kObservedProtocols, protocol->name, context);
   if (!protocol->routes) {
-    const std::string reason =
-        "protocol " + std::string(protocol->name) + " relays bytes it does not look into: ";
+    const std::string reason = "protocol " + std::string(protocol->name) + " relays bytes as they come: ";
     if (context.find(&listener.routes))
       fail_at(context, &listener.routes, &listener, reason + "give it a \"cluster\", not \"routes\"");
     if (!listener.filters.empty())

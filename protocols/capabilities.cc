@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "config/protocols.h"
 #include "protocols/plugin.h"
 
 namespace dragoman {
@@ -46,6 +47,8 @@ constexpr const char* kPage = R"(# What each protocol can do
 A configuration that asks for an ability a protocol has not is refused, with the place. This page is made by
 `dragoman codec list --markdown`.
 
+- **kind**: `stream` and `framed` are requests that are routed one by one; `relayed` is bytes that go to one cluster as they
+  come; `observed` is the same with metrics of what they say.
 - **shared**: many clients' requests on few connections (`pool.mode: multiplex`); else one request at a time on each
   (`ping_pong`), or one connection for each client (`bound`; `bound only`: nothing else works).
 - **heartbeat**: `pool.heartbeat_interval`, `health_check.type: heartbeat`; heartbeats of peers are answered.
@@ -62,6 +65,12 @@ A configuration that asks for an ability a protocol has not is refused, with the
 std::string capability_matrix(std::span<const Protocol> protocols, bool markdown) {
   std::vector<std::vector<std::string>> rows = {{kColumns.begin(), kColumns.end()}};
   for (const Protocol& p : protocols) rows.push_back(row(p));
+  for (const config::Protocol& p : config::kProtocols) {
+    if (!config::is_relayed(p.name)) continue;
+    rows.emplace_back(kColumns.size(), "-");
+    rows.back()[0] = p.name;
+    rows.back()[1] = config::is_observed(p.name) ? "observed" : "relayed";
+  }
   std::vector<size_t> widths(kColumns.size());
   for (const auto& r : rows)
     for (size_t i = 0; i < r.size(); ++i) widths[i] = std::max(widths[i], r[i].size());

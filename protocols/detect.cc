@@ -33,6 +33,21 @@ Verdict ask_text(std::span<const uint8_t> b, std::string_view text) {
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";  // RFC 9113 section 3.4
 Verdict ask_http2(std::span<const uint8_t> b) { return ask_text(b, kPreface); }
 
+/// A Redis command as an array of strings: "*", its length, CRLF, "$". Inline commands could be anything.
+Verdict ask_redis(std::span<const uint8_t> b) {
+  constexpr size_t kDigitsMax = 7;
+  if (b[0] != '*') return Verdict::kNo;
+  size_t at = 1;
+  while (at < b.size() && at <= kDigitsMax && b[at] >= '0' && b[at] <= '9') ++at;
+  if (b.size() >= 2 && (b[1] < '1' || b[1] > '9')) return Verdict::kNo;
+  if (at == b.size()) return Verdict::kMore;
+  return ask_text(b.subspan(at), "\r\n$");
+}
+constexpr size_t kRedisBytesMax = 1 + 7 + 3;
+
+/// The server speaks first: what a client sends says nothing.
+Verdict ask_mysql(std::span<const uint8_t>) { return Verdict::kNo; }
+
 bool is_method_char(uint8_t c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_'; }
 
 /// A known method and a target that begins like one, or else a whole request line that ends in HTTP/1.x.
@@ -61,6 +76,8 @@ Verdict ask_http1(std::span<const uint8_t> b) {
 std::optional<DetectRule> DetectRule::built_in(std::string_view name) {
   if (name == "tls") return DetectRule(ask_tls, {}, 6);
   if (name == "http1") return DetectRule(ask_http1, "GET / HTTP/1.1\r\n", kHttp1LineMax);
+  if (name == "redis") return DetectRule(ask_redis, "*1\r\n$4\r\nPING\r\n", kRedisBytesMax);
+  if (name == "mysql") return DetectRule(ask_mysql, {}, 1);
   if (name == "http2") return DetectRule(ask_http2, kPreface, kPreface.size());
   return std::nullopt;
 }

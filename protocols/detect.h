@@ -21,7 +21,8 @@ enum class Verdict : uint8_t { kNo, kMore, kYes };
 /// How to recognise one protocol.
 class DetectRule {
  public:
-  /// A built-in one that is no framed codec: tls, http1, http2. Nothing for any other name.
+  /// A built-in one that is no framed codec: tls, http1, http2, redis, and mysql, which no client's bytes tell. Nothing for any
+  /// other name.
   static std::optional<DetectRule> built_in(std::string_view name);
   /// By the codec's own probe(). `table` must outlive the rule.
   static DetectRule of(const dragoman_codec& table);

@@ -90,6 +90,33 @@ DetectMetrics MetricsBinding::detect(std::string_view listener, std::string_view
   };
 }
 
+ObserverMetrics MetricsBinding::observer(std::string_view listener, std::string_view cluster,
+                                         std::string_view protocol) {
+  const std::string_view labels[] = {listener, cluster, protocol};
+  return {.stopped = bind(kObserverGroup, labels).counter_by<ObserverStop>(shard_, kObserversStopped)};
+}
+
+RedisMetrics MetricsBinding::redis(std::string_view listener, std::string_view cluster) {
+  const std::string_view labels[] = {listener, cluster};
+  const MetricSeries& series = bind(kRedisGroup, labels);
+  return {
+      .commands = series.counter_by<redis::Command>(shard_, kRedisCommands),
+      .durations = series.histogram_by<redis::Command>(shard_, kRedisDuration),
+      .errors = series.counter_by<redis::Error>(shard_, kRedisErrors),
+      .pushes = series.counter(shard_, kRedisPushes),
+  };
+}
+
+MysqlMetrics MetricsBinding::mysql(std::string_view listener, std::string_view cluster) {
+  const std::string_view labels[] = {listener, cluster};
+  const MetricSeries& series = bind(kMysqlGroup, labels);
+  return {
+      .commands = series.counter_by<mysql::Command>(shard_, kMysqlCommands),
+      .durations = series.histogram_by<mysql::Command>(shard_, kMysqlDuration),
+      .errors = series.counter_by<mysql::Error>(shard_, kMysqlErrors),
+  };
+}
+
 WorkerMetrics MetricsBinding::worker() {
   const std::string name = std::to_string(shard_);
   const std::string_view label = name;

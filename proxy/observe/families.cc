@@ -59,7 +59,12 @@ std::string metrics_reference() {
                                                                      {"event", &kByEvent},
                                                                      {"limit of a listener", &kByLimit},
                                                                      {"limit of a cluster", &kByClusterLimit},
-                                                                     {"result", &kByResult}};
+                                                                     {"result", &kByResult},
+                                                                     {"reason of a stopped observer", &kByObserverStop},
+                                                                     {"error of Redis", &kByRedisError},
+                                                                     {"command of Redis", &kByRedisCommand},
+                                                                     {"error of MySQL", &kByMysqlError},
+                                                                     {"command of MySQL", &kByMysqlCommand}};
   for (const auto& [title, set] : sets) {
     out.append("\n").append(title).append(":");
     for (size_t i = 0; i < set->count; ++i) {

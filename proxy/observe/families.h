@@ -25,6 +25,16 @@ inline constexpr MetricLabelSet kByClusterLimit{
     "limit", kClusterLimitCount, [](size_t i) { return cluster_limit_name(static_cast<ClusterLimit>(i)); }};
 inline constexpr MetricLabelSet kByResult{
     "result", kCheckResultCount, [](size_t i) { return std::string_view(i == 0 ? "success" : "failure"); }};
+inline constexpr MetricLabelSet kByObserverStop{"reason", kObserverStopNames.size(),
+                                                [](size_t i) { return kObserverStopNames[i]; }};
+inline constexpr MetricLabelSet kByRedisCommand{"command", redis::kCommandNames.size(),
+                                                [](size_t i) { return redis::kCommandNames[i]; }};
+inline constexpr MetricLabelSet kByRedisError{"error", redis::kErrorNames.size(),
+                                              [](size_t i) { return redis::kErrorNames[i]; }};
+inline constexpr MetricLabelSet kByMysqlCommand{"command", mysql::kCommandNames.size(),
+                                                [](size_t i) { return mysql::kCommandNames[i]; }};
+inline constexpr MetricLabelSet kByMysqlError{"error", mysql::kErrors.size(),
+                                              [](size_t i) { return mysql::kErrors[i].name; }};
 
 namespace families {
 
@@ -179,6 +189,38 @@ inline constexpr MetricFamily kDetectDuration{
     .type = kHistogram,
     .unit = "seconds"};
 
+// --- observers: listener, cluster, protocol
+inline constexpr MetricFamily kObserversStopped{
+    .name = "dragoman_l4_observers_stopped_total",
+    .help = "Relayed connections that were not observed to their end, by reason; their bytes flowed on.",
+    .by = &kByObserverStop};
+
+// --- redis: listener, cluster
+inline constexpr MetricFamily kRedisCommands{
+    .name = "dragoman_redis_commands_total", .help = "Redis commands sent.", .by = &kByRedisCommand};
+inline constexpr MetricFamily kRedisDuration{
+    .name = "dragoman_redis_command_duration_seconds",
+    .help = "From the end of a Redis command to the end of its answer; commands that wait on purpose are left out.",
+    .type = kHistogram,
+    .unit = "seconds",
+    .by = &kByRedisCommand};
+inline constexpr MetricFamily kRedisErrors{
+    .name = "dragoman_redis_errors_total", .help = "Errors answered by Redis servers, by their first word.", .by = &kByRedisError};
+inline constexpr MetricFamily kRedisPushes{.name = "dragoman_redis_pushes_total",
+                                           .help = "What Redis servers sent without a command: messages, invalidations."};
+
+// --- mysql: listener, cluster
+inline constexpr MetricFamily kMysqlCommands{
+    .name = "dragoman_mysql_commands_total", .help = "MySQL commands sent; connect: logins.", .by = &kByMysqlCommand};
+inline constexpr MetricFamily kMysqlDuration{
+    .name = "dragoman_mysql_command_duration_seconds",
+    .help = "From the end of a MySQL command to the end of its answer, with all rows.",
+    .type = kHistogram,
+    .unit = "seconds",
+    .by = &kByMysqlCommand};
+inline constexpr MetricFamily kMysqlErrors{
+    .name = "dragoman_mysql_errors_total", .help = "Errors answered by MySQL servers, by the name of their number.", .by = &kByMysqlError};
+
 // --- worker: worker
 inline constexpr MetricFamily kWorkerConnectionsActive{.name = "dragoman_worker_connections_active",
                                                        .help = "Connections of both sides open now.",
@@ -245,6 +287,9 @@ inline constexpr const MetricFamily* kTlsFamilies[] = {
     &kTlsHandshakes, &kTlsResumptions, &kTlsFailures, &kTlsHandshakeDuration,
     &kTlsPlaintext,  &kTlsReloads,     &kTlsExpiry};
 inline constexpr const MetricFamily* kDetectFamilies[] = {&kDetectConnections, &kDetectDuration};
+inline constexpr const MetricFamily* kObserverFamilies[] = {&kObserversStopped};
+inline constexpr const MetricFamily* kRedisFamilies[] = {&kRedisCommands, &kRedisDuration, &kRedisErrors, &kRedisPushes};
+inline constexpr const MetricFamily* kMysqlFamilies[] = {&kMysqlCommands, &kMysqlDuration, &kMysqlErrors};
 inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag};
 inline constexpr const MetricFamily* kServerFamilies[] = {
     &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime, &kWorkers, &kDraining};
@@ -258,6 +303,8 @@ inline constexpr std::string_view kListenerLabels[] = {"listener"};
 inline constexpr std::string_view kClusterLabels[] = {"cluster"};
 inline constexpr std::string_view kTlsLabels[] = {"side", "name"};
 inline constexpr std::string_view kDetectLabels[] = {"listener", "protocol"};
+inline constexpr std::string_view kObserverLabels[] = {"listener", "cluster", "protocol"};
+inline constexpr std::string_view kObservedLabels[] = {"listener", "cluster"};
 inline constexpr std::string_view kWorkerLabels[] = {"worker"};
 inline constexpr std::string_view kBuildLabels[] = {"version"};
 
@@ -270,6 +317,9 @@ inline constexpr MetricGroup kListenerGroup{"listeners", families::kListenerLabe
 inline constexpr MetricGroup kClusterGroup{"clusters", families::kClusterLabels, families::kClusterFamilies};
 inline constexpr MetricGroup kTlsGroup{"tls", families::kTlsLabels, families::kTlsFamilies};
 inline constexpr MetricGroup kDetectGroup{"detect", families::kDetectLabels, families::kDetectFamilies};
+inline constexpr MetricGroup kObserverGroup{"observers", families::kObserverLabels, families::kObserverFamilies};
+inline constexpr MetricGroup kRedisGroup{"redis", families::kObservedLabels, families::kRedisFamilies};
+inline constexpr MetricGroup kMysqlGroup{"mysql", families::kObservedLabels, families::kMysqlFamilies};
 inline constexpr MetricGroup kWorkerGroup{"workers", families::kWorkerLabels, families::kWorkerFamilies};
 inline constexpr MetricGroup kServerGroup{"server", {}, families::kServerFamilies};
 inline constexpr MetricGroup kBuildGroup{"build", families::kBuildLabels, families::kBuildFamilies};
@@ -277,7 +327,8 @@ inline constexpr MetricGroup kScrapeGroup{"process", {}, families::kScrapeFamili
 
 /// All of the above.
 inline constexpr const MetricGroup* kMetricGroups[] = {&kRequestGroup, &kReasonGroup, &kListenerGroup,
-                                                       &kClusterGroup, &kTlsGroup,    &kDetectGroup,  &kWorkerGroup,
+                                                       &kClusterGroup, &kTlsGroup,    &kDetectGroup,
+                                                       &kObserverGroup, &kRedisGroup, &kMysqlGroup,   &kWorkerGroup,
                                                        &kServerGroup,  &kBuildGroup,  &kScrapeGroup};
 
 /// The text of METRICS.md.

@@ -94,7 +94,7 @@ Gauge MetricSeries::gauge(int shard, const MetricFamily& family) const {
 }
 
 Histogram MetricSeries::histogram(int shard, const MetricFamily& family) const {
-  assert(family.type == MetricType::kHistogram);
+  assert(family.type == MetricType::kHistogram && !family.by);
   return Histogram(cells(shard, family));
 }
 
@@ -120,9 +120,10 @@ int64_t MetricSeries::gauge_value(const MetricFamily& family) const {
   return merged;
 }
 
-HistogramSnapshot MetricSeries::histogram_value(const MetricFamily& family) const {
+HistogramSnapshot MetricSeries::histogram_value(const MetricFamily& family, size_t index) const {
+  assert((index + 1) * kHistogramCells <= family.cells());
   HistogramSnapshot merged;
-  for (int shard = 0; shard < shards_; ++shard) merged.merge(cells(shard, family));
+  for (int shard = 0; shard < shards_; ++shard) merged.merge(cells(shard, family) + index * kHistogramCells);
   return merged;
 }
 
@@ -209,8 +210,10 @@ std::vector<MetricSamples> MetricRegistry::collect() const {
         }
         if (family->by) {
           sample.labels.emplace_back(family->by->label, "");
+          const bool histogram = family->type == MetricType::kHistogram;
           for (size_t i = 0; i < family->by->count; ++i) {
-            const uint64_t value = series->counter_value(*family, i);
+            if (histogram) sample.histogram = series->histogram_value(*family, i);
+            const uint64_t value = histogram ? sample.histogram.count() : series->counter_value(*family, i);
             if (value == 0 && i != 0) continue;
             sample.labels.back().second = family->by->name(i);
             sample.value = static_cast<double>(value);

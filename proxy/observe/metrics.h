@@ -20,6 +20,9 @@
 #include <vector>
 
 #include "protocols/exchange.h"
+#include "protocols/mysql/names.h"
+#include "protocols/observer.h"
+#include "protocols/redis/commands.h"
 #include "proxy/base/reason.h"
 #include "proxy/observe/histogram.h"
 
@@ -48,7 +51,7 @@ struct MetricFamily {
   const MetricLabelSet* by = nullptr;
   GaugeMerge merge = GaugeMerge::kSum;
 
-  size_t cells() const { return type == MetricType::kHistogram ? kHistogramCells : by ? by->count : 1; }
+  size_t cells() const { return (by ? by->count : 1) * (type == MetricType::kHistogram ? kHistogramCells : 1); }
 };
 
 struct MetricGroup {
@@ -78,6 +81,22 @@ class CounterBy {
   CounterBy(MetricCell* cells, size_t count) : cells_(cells), count_(count) {}
   void inc(Enum value, uint64_t n = 1) const {
     if (static_cast<size_t>(value) < count_) cell_add(cells_[static_cast<size_t>(value)], n);
+  }
+
+ private:
+  MetricCell* cells_ = nullptr;
+  size_t count_ = 0;
+};
+
+/// Histograms by the values of an enum: `durations.observe_us(Command::kQuery, 120)`.
+template <class Enum>
+class HistogramBy {
+ public:
+  HistogramBy() = default;
+  HistogramBy(MetricCell* cells, size_t count) : cells_(cells), count_(count) {}
+  void observe_us(Enum value, uint64_t value_us) const {
+    const auto i = static_cast<size_t>(value);
+    if (i < count_) Histogram(cells_ + i * kHistogramCells).observe_us(value_us);
   }
 
  private:
@@ -123,11 +142,15 @@ class MetricSeries {
   CounterBy<Enum> counter_by(int shard, const MetricFamily& family) const {
     return CounterBy<Enum>(cells(shard, family), family.cells());
   }
+  template <class Enum>
+  HistogramBy<Enum> histogram_by(int shard, const MetricFamily& family) const {
+    return HistogramBy<Enum>(cells(shard, family), family.by->count);
+  }
 
   /// Merged over the shards; safe while they run. `index`: which value of family.by.
   uint64_t counter_value(const MetricFamily& family, size_t index = 0) const;
   int64_t gauge_value(const MetricFamily& family) const;
-  HistogramSnapshot histogram_value(const MetricFamily& family) const;
+  HistogramSnapshot histogram_value(const MetricFamily& family, size_t index = 0) const;
 
  private:
   friend class MetricRegistry;
@@ -274,6 +297,26 @@ struct DetectMetrics {
   Histogram duration;  // from the connection, or the end of its TLS handshake, to the decision
 };
 
+/// Of relayed connections that are observed: one (listener, cluster, protocol).
+struct ObserverMetrics {
+  CounterBy<ObserverStop> stopped;
+};
+
+/// What a Redis observer counts: one (listener, cluster).
+struct RedisMetrics {
+  CounterBy<redis::Command> commands;
+  HistogramBy<redis::Command> durations;
+  CounterBy<redis::Error> errors;
+  Counter pushes;
+};
+
+/// What a MySQL observer counts: one (listener, cluster).
+struct MysqlMetrics {
+  CounterBy<mysql::Command> commands;
+  HistogramBy<mysql::Command> durations;
+  CounterBy<mysql::Error> errors;
+};
+
 struct WorkerMetrics {
   Gauge connections_active;  // both sides
   Histogram loop_lag;        // how late the loop's timer ran
@@ -304,6 +347,9 @@ class MetricsBinding {
   TlsMetrics tls(std::string_view side, std::string_view name);
   /// `protocol`: one that is detected, unknown, or silent.
   DetectMetrics detect(std::string_view listener, std::string_view protocol);
+  ObserverMetrics observer(std::string_view listener, std::string_view cluster, std::string_view protocol);
+  RedisMetrics redis(std::string_view listener, std::string_view cluster);
+  MysqlMetrics mysql(std::string_view listener, std::string_view cluster);
   /// Labelled with the shard's number.
   WorkerMetrics worker();
   ServerMetrics server();

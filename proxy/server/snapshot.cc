@@ -99,7 +99,7 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
   auto spec = std::make_shared<ListenerSpec>();
   spec->settings = settings;
   spec->protocol = next.protocol(settings.protocol);
-  if (!spec->protocol && settings.protocol != "tcp")
+  if (!spec->protocol && !config::is_relayed(settings.protocol))
     return unexpected(where + "protocol " + settings.protocol + " is not built in");
   spec->drain = next.config.drain;
   spec->access_log = next.access_log;
@@ -131,7 +131,7 @@ MadeSpec protocol_spec(config::Listener settings, std::string protocol, std::str
   settings.cluster = std::move(cluster);
   settings.routes = std::move(routes);
   settings.protocols.clear();
-  if (settings.protocol == "tcp") settings.filters.clear();
+  if (config::is_relayed(settings.protocol)) settings.filters.clear();
   return plain_spec(settings, next);
 }
 
@@ -207,7 +207,7 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       next->clusters.push_back(*old);  // publishing gives it the protocol
       continue;
     }
-    if (!protocol && !settings.protocol.empty() && settings.protocol != "tcp") {
+    if (!protocol && !settings.protocol.empty() && !config::is_relayed(settings.protocol)) {
       errors.push_back("clusters: " + settings.name + ": protocol " + settings.protocol + " is not built in");
       continue;
     }

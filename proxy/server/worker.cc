@@ -79,6 +79,12 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
     runtime->silent_metrics = runtime->binding.detect(listener, "silent");
     return runtime;
   }
+  if (!spec->protocol && protocol != "tcp") {
+    const std::string& cluster = spec->settings.cluster;
+    runtime->observer = runtime->binding.observer(listener, cluster, protocol);
+    if (protocol == "redis") runtime->redis = runtime->binding.redis(listener, cluster);
+    if (protocol == "mysql") runtime->mysql = runtime->binding.mysql(listener, cluster);
+  }
   for (const Route& route : spec->routes->routes()) {
     RouteRuntime r;
     for (const auto& target : route.clusters)

@@ -39,7 +39,7 @@ struct DetectSpec {
 /// Immutable, built by the control thread from one configuration, shared by all workers.
 struct ListenerSpec {
   config::Listener settings;
-  std::shared_ptr<const Protocol> protocol;  // null: tcp
+  std::shared_ptr<const Protocol> protocol;  // null: bytes are relayed
   std::shared_ptr<const RouteTable> routes;
   std::vector<std::unique_ptr<FilterFactory>> filters;
   CodecOptions codec;
@@ -71,6 +71,9 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
   MetricsBinding binding;  // owns the series of all handles here
   ListenerMetrics metrics;
   TlsMetrics tls;  // counts nowhere without TLS
+  ObserverMetrics observer;  // of relayed protocols that are observed
+  RedisMetrics redis;        // protocol redis
+  MysqlMetrics mysql;        // protocol mysql
   // Protocol auto: by the order of DetectSpec, then the ways it can end otherwise.
   std::vector<Ref<ListenerRuntime>> detected;
   Ref<ListenerRuntime> unknown;  // null: rejected

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "proxy/base/log.h"
+#include "proxy/stream/relay_observer.h"
 
 namespace dragoman {
 namespace {
@@ -42,6 +43,7 @@ TcpRelay::TcpRelay(ListenerSlot& slot, Ref<ListenerRuntime> runtime, std::string
     : slot_(&slot),
       runtime_(std::move(runtime)),
       cluster_(runtime_->routes[0].targets[0].cluster),
+      observer_(make_relay_observer(*runtime_)),
       peer_host_(std::move(peer_host)),
       start_ns_(Loop::now_ns()) {
   timespec ts;
@@ -100,6 +102,7 @@ void TcpRelay::on_upstream_ready() {
   cluster_->report(*endpoint_, false);
   ++endpoint_->active_requests;
   if (!early_.empty()) {
+    early_.for_each([this](const uint8_t* data, size_t n) { observe(down_, data, n); });
     up_.transport->out.splice(early_);
     up_.transport->wrote();
   }
@@ -119,7 +122,19 @@ void TcpRelay::on_connect_failed(Reason reason, int error) {
   close(reason);
 }
 
-void TcpRelay::on_data(Side& side, uint8_t* data, size_t n) { other(side).transport->write(data, n); }
+void TcpRelay::on_data(Side& side, uint8_t* data, size_t n) {
+  other(side).transport->write(data, n);
+  observe(side, data, n);
+}
+
+void TcpRelay::observe(const Side& from, const uint8_t* data, size_t n) {
+  if (!observer_) return;
+  const auto now_us = static_cast<uint32_t>(Loop::now_ns() / 1000);
+  if (from.downstream)
+    observer_->on_client({data, n}, now_us);
+  else
+    observer_->on_server({data, n}, now_us);
+}
 
 void TcpRelay::on_eof(Side& side) {
   side.ended = true;
@@ -196,7 +211,7 @@ void TcpRelay::close(Reason reason) {
     r.start_us = static_cast<int64_t>(start_wall_us_);
     r.duration_us = duration_us;
     r.listener = runtime_->spec->settings.name;
-    r.protocol = "tcp";
+    r.protocol = runtime_->spec->settings.protocol;
     r.cluster = cluster_->settings().name;
     if (endpoint_) r.endpoint = endpoint_->shared().name();
     r.peer = peer_host_;

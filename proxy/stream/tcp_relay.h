@@ -1,8 +1,10 @@
-// Plain TCP: one client connection, one upstream connection, bytes both ways with back-pressure and half-close.
+// Plain TCP: one client connection, one upstream connection, bytes both ways with back-pressure and half-close. An observer may
+// look at them once they have been passed on.
 #pragma once
 
 #include <memory>
 
+#include "protocols/observer.h"
 #include "proxy/net/transport.h"
 #include "proxy/stream/connection.h"
 #include "proxy/stream/listener_slot.h"
@@ -45,6 +47,8 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   void on_side_closed(Side& side, Reason reason);
   void on_blocked(Side& side, bool blocked);
   void on_timer();
+  /// Shows the observer, if there is one, bytes that a side has sent.
+  void observe(const Side& from, const uint8_t* data, size_t n);
   void close(Reason reason);
 
   Ref<ListenerSlot> slot_;
@@ -54,6 +58,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   Side down_{*this, true};
   Side up_{*this, false};
   ByteChain early_;  // from the client, for the upstream once it is there
+  std::unique_ptr<StreamObserver> observer_;
   std::unique_ptr<Connector> connector_;
   Timer timer_;
   std::string peer_host_;

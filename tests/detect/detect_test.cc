@@ -64,7 +64,7 @@ struct Rules {
 /// Everything this program can tell.
 Rules all_rules() {
   Rules rules;
-  for (const char* name : {"tls", "http1", "http2"}) rules.add(name, *DetectRule::built_in(name));
+  for (const char* name : {"tls", "http1", "http2", "redis"}) rules.add(name, *DetectRule::built_in(name));
   for (const Protocol& p : protocols())
     if (p.table) rules.add(std::string(p.name), DetectRule::of(*p.table));
   return rules;
@@ -122,6 +122,11 @@ TEST(Detect, TheSearchFindsEveryBuiltInInItself) {
     const bool guessable = rules.names[i] != "dubbo_thrift";
     EXPECT_EQ(find_conflict(rules.rules[i], rules.rules[i]).has_value(), guessable) << rules.names[i];
   }
+}
+
+TEST(Detect, SilenceAloneMeansMysql) {
+  const DetectRule mysql = *DetectRule::built_in("mysql");
+  for (const Vector& v : vectors()) EXPECT_EQ(detect({&mysql, 1}, v.bytes).verdict, Verdict::kNo) << v.name;
 }
 
 // --- hand-made codecs -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -159,6 +160,30 @@ TEST(Metrics, ValuesOutsideAFixedSetAreIgnored) {
   EXPECT_EQ(value_of(all, "dragoman_listener_limit_hits_total", "connections"), 1);
 }
 
+TEST(Metrics, HistogramsByAFixedSetStandApart) {
+  MetricRegistry registry(2);
+  const redis::Command get = redis::find_command("get"), last = redis::find_command("zunionstore");
+  MetricsBinding bindings[] = {{registry, 0}, {registry, 1}};
+  for (MetricsBinding& binding : bindings) {
+    const RedisMetrics metrics = binding.redis("in", "out");
+    metrics.durations.observe_us(get, 100);
+    metrics.durations.observe_us(last, 300);
+    metrics.durations.observe_us(static_cast<redis::Command>(255), 1);
+    metrics.pushes.inc(7);
+  }
+  using Sums = std::map<std::string, std::pair<uint64_t, uint64_t>>;
+  Sums found;
+  for (const MetricSamples& samples : registry.collect()) {
+    if (samples.family == &families::kRedisPushes) {
+      EXPECT_EQ(samples.samples[0].value, 14);
+    }
+    if (samples.family != &families::kRedisDuration) continue;
+    for (const MetricSample& sample : samples.samples)
+      found[sample.labels.back().second] = {sample.histogram.count(), sample.histogram.sum_us};
+  }
+  EXPECT_EQ(found, (Sums{{"other", {0, 0}}, {"get", {2, 200}}, {"zunionstore", {2, 600}}}));
+}
+
 TEST(Metrics, FactsSetByEveryShardAreNotSummed) {
   MetricRegistry registry(3);
   for (int shard : {0, 2}) {
@@ -202,6 +227,12 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   t.plaintext.inc(), t.reloads.inc(CheckResult::kSuccess), t.expiry_seconds.set(1);
   const DetectMetrics d = b.detect("l", "p");
   d.connections.inc(), d.duration.observe_us(1);
+  b.observer("l", "c", "p").stopped.inc(ObserverStop::kTls);
+  const RedisMetrics redis = b.redis("l", "c");
+  redis.commands.inc(redis::Command{}), redis.durations.observe_us(redis::Command{}, 1);
+  redis.errors.inc(redis::Error{}), redis.pushes.inc();
+  const MysqlMetrics mysql = b.mysql("l", "c");
+  mysql.commands.inc(mysql::Command{}), mysql.durations.observe_us(mysql::Command{}, 1), mysql.errors.inc(mysql::Error{});
   const WorkerMetrics w = b.worker();
   w.connections_active.add(), w.loop_lag.observe_us(1);
   const ServerMetrics s = b.server();
@@ -229,7 +260,8 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
 
 TEST(Metrics, FixedLabelValuesAreDistinctNames) {
   for (const MetricLabelSet* set :
-       {&kByOutcome, &kByReason, &kByEvent, &kByLimit, &kByClusterLimit, &kByResult}) {
+       {&kByOutcome, &kByReason, &kByEvent, &kByLimit, &kByClusterLimit, &kByResult, &kByObserverStop, &kByRedisCommand,
+        &kByRedisError, &kByMysqlCommand, &kByMysqlError}) {
     std::set<std::string_view> names;
     for (size_t i = 0; i < set->count; ++i) {
       EXPECT_FALSE(set->name(i).empty()) << set->label << " " << i;

@@ -24,6 +24,9 @@ struct Populated {
     binding.cluster("api").connections.inc(2);
     binding.tls("listener", "web").handshakes.inc();
     binding.detect("web", "http1").connections.inc();
+    binding.observer("web", "api", "redis").stopped.inc(ObserverStop::kStream);
+    binding.redis("web", "api").durations.observe_us(redis::find_command("get"), 100);
+    binding.mysql("web", "api").errors.inc(mysql::find_error(1062));
     binding.worker().loop_lag.observe_us(700);
     binding.server().config_reloads.inc(CheckResult::kSuccess);
     binding.build_info("0.1.0");

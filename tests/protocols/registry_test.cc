@@ -32,7 +32,7 @@ TEST(Registry, ConfigurationKnowsThem) {
     EXPECT_TRUE(known->routes) << p.name;
   }
   for (const config::Protocol& known : config::kProtocols)
-    if (known.name != "tcp") {
+    if (!config::is_relayed(known.name)) {
       EXPECT_NE(find_protocol(known.name), nullptr) << known.name;
     }
 }
