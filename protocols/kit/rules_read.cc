@@ -272,10 +272,11 @@ struct Foreign {
   const char* name;
   std::string_view bytes;
 };
-constexpr std::string_view kHttp2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
-constexpr std::string_view kTls("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x5a\x11\x7c\x20\x99\x41\x02\xd8\x33\x0f\x77"
-                                "\x56\xaa\x90\x12\x34\x56\x78\x9a\xbc\xde\xf0\x21\x43\x65\x87\xa9\xcb\xed\x0f\x20",
-                                44);
+using namespace std::string_view_literals;  // the zeros are bytes like others
+constexpr std::string_view kHttp2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"sv;
+constexpr std::string_view kTls =
+    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x5a\x11\x7c\x20\x99\x41\x02\xd8\x33\x0f\x77"
+    "\x56\xaa\x90\x12\x34\x56\x78\x9a\xbc\xde\xf0\x21\x43\x65\x87\xa9\xcb\xed\x0f\x20"sv;
 constexpr Foreign kForeign[] = {
     {"HTTP/1.1", "GET /cart/items?id=7 HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n"},
     {"HTTP/1.1", "POST /cart HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2\r\n\r\n{}"},

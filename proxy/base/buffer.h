@@ -48,6 +48,7 @@ class ByteChain {
 
   /// Copies `n` bytes to the end.
   void append(const void* data, size_t n) {
+    if (n == 0) return;  // of nothing, `data` may be null
     if (tail_ && tail_->room() >= n) {
       std::memcpy(tail_->data() + tail_->end, data, n);
       tail_->end += static_cast<uint32_t>(n);
