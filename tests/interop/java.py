@@ -34,7 +34,7 @@ def build(folder, peer, **properties):
         package = os.path.join(target, "src", "main", "java", "dragoman", "interop")
         for path in glob.glob(shared + "/*.java"):
             shutil.copy(path, package)
-        run = subprocess.run([harness.tool("mvn"), "-q", "-B", *given, "compile", "dependency:copy-dependencies",
+        run = subprocess.run([harness.tool("mvn"), "-q", "-B", "-Dstyle.color=never", *given, "compile", "dependency:copy-dependencies",
                               "-DoutputDirectory=" + os.path.join(target, "lib")], cwd=target, capture_output=True, text=True,
                              timeout=500, check=False)
         output = run.stdout + run.stderr
