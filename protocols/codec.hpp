@@ -87,6 +87,9 @@ class View {
 inline std::string_view text_of(dragoman_bytes bytes) {
   return {reinterpret_cast<const char*>(bytes.data), static_cast<size_t>(bytes.len)};
 }
+inline std::string_view text_of(std::span<const uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 // probe()'s answers.
 inline int found(Frame&) { return DRAGOMAN_FRAME; }
@@ -110,26 +113,38 @@ inline bool same_name(std::string_view a, std::string_view b) {
   return true;
 }
 
+/// Whether an edit from the i-th on sets or removes `name`: what comes before it is gone, headers that were there
+/// included.
+inline bool replaced_from(std::span<const dragoman_edit> edits, size_t i, std::string_view name) {
+  for (; i < edits.size(); ++i)
+    if (edits[i].op != DRAGOMAN_EDIT_ADD && same_name(text_of(edits[i].name), name)) return true;
+  return false;
+}
+
 /// Writes a header section with edits applied. walk(keep) calls keep(name, bytes) for each header that is
 /// there, with the bytes that it takes, and returns false when they are broken; pair(name, value) writes a
 /// new one and returns false when it can't stand there.
 template <class Walk, class Pair>
 bool apply_edits(std::span<const dragoman_edit> edits, ByteWriter& out, Walk&& walk, Pair&& pair) {
-  // What comes before the last set or remove of a name is gone, headers that were there included.
-  auto replaced_after = [&](std::string_view name, size_t i) {
-    for (; i < edits.size(); ++i)
-      if (edits[i].op != DRAGOMAN_EDIT_ADD && same_name(text_of(edits[i].name), name)) return true;
-    return false;
-  };
   auto keep = [&](std::string_view name, std::string_view bytes) {
-    if (!replaced_after(name, 0)) out.text(bytes);
+    if (!replaced_from(edits, 0, name)) out.text(bytes);
   };
   if (!walk(keep)) return false;
   for (size_t i = 0; i < edits.size(); ++i) {
     std::string_view name = text_of(edits[i].name);
-    if (edits[i].op == DRAGOMAN_EDIT_REMOVE || replaced_after(name, i + 1)) continue;
+    if (edits[i].op == DRAGOMAN_EDIT_REMOVE || replaced_from(edits, i + 1, name)) continue;
     if (!pair(name, text_of(edits[i].value))) return false;
   }
+  return true;
+}
+
+/// How many headers apply_edits() writes, for sections that begin with their number. `walk` as there.
+template <class Walk>
+bool count_edited(std::span<const dragoman_edit> edits, Walk&& walk, uint32_t& count) {
+  count = 0;
+  if (!walk([&](std::string_view name, std::string_view) { count += !replaced_from(edits, 0, name); })) return false;
+  for (size_t i = 0; i < edits.size(); ++i)
+    count += edits[i].op != DRAGOMAN_EDIT_REMOVE && !replaced_from(edits, i + 1, text_of(edits[i].name));
   return true;
 }
 

@@ -317,29 +317,23 @@ struct Bolt {
   bool edit(const Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
     const Parts parts(m);
     if (!parts.is_sofa()) return false;
-    // What comes before the last set or remove of a name is gone, original pairs included.
-    auto replaced_after = [&](std::string_view name, size_t i) {
-      for (; i < edits.size(); ++i)
-        if (edits[i].op != DRAGOMAN_EDIT_ADD && codec::same_name(codec::text_of(edits[i].name), name)) return true;
-      return false;
-    };
     size_t fixed_and_class = parts.fixed.size + parts.fixed.class_len;
     out.bytes(m.head.first(fixed_and_class));
-    bool valid = walk(parts.section,
-                      [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
-                        if (!replaced_after(key, 0)) out.bytes(whole);
-                      });
-    if (!valid) return false;
-    for (size_t i = 0; i < edits.size(); ++i) {
-      std::string_view name = codec::text_of(edits[i].name);
-      if (edits[i].op == DRAGOMAN_EDIT_REMOVE || replaced_after(name, i + 1)) continue;
-      std::string_view value = codec::text_of(edits[i].value);
-      if (name.size() > kSectionBytesMax || value.size() > kSectionBytesMax) return false;
-      out.be<uint32_t>(static_cast<uint32_t>(name.size()));
-      out.text(name);
-      out.be<uint32_t>(static_cast<uint32_t>(value.size()));
-      out.text(value);
-    }
+    bool done = codec::apply_edits(
+        edits, out,
+        [&](auto&& keep) {
+          return walk(parts.section, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole,
+                                         bool) { keep(key, codec::text_of(whole)); });
+        },
+        [&](std::string_view name, std::string_view value) {
+          if (name.size() > kSectionBytesMax || value.size() > kSectionBytesMax) return false;
+          out.be<uint32_t>(static_cast<uint32_t>(name.size()));
+          out.text(name);
+          out.be<uint32_t>(static_cast<uint32_t>(value.size()));
+          out.text(value);
+          return true;
+        });
+    if (!done) return false;
     size_t header_len = out.size() - fixed_and_class;
     if (header_len > kSectionBytesMax) return false;
     out.patch_be<uint16_t>(parts.fixed.size - 6, static_cast<uint16_t>(header_len));

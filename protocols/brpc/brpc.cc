@@ -10,6 +10,7 @@ namespace {
 
 using codec::Frame;
 using codec::Message;
+using codec::text_of;
 using codec::View;
 
 constexpr std::string_view kMagic = "PRPC", kStreamMagic = "STRM";
@@ -199,9 +200,6 @@ struct Meta {
   }
 };
 
-std::string_view text_of(std::span<const uint8_t> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 std::string_view meta_of(const Message& m) { return text_of(m.head.subspan(kPrefixBytes)); }
 
 struct Brpc {

@@ -376,36 +376,35 @@ struct Dubbo {
     std::span<const uint8_t> body = body_of(m);
     Reader finder(body, Grammar::kFinal);
     if (!find_attachments(m.head[2], finder)) return false;
-    auto replaced_after = [&](std::string_view name, size_t i) {
-      for (; i < edits.size(); ++i)
-        if (edits[i].op != DRAGOMAN_EDIT_ADD && codec::same_name(codec::text_of(edits[i].name), name)) return true;
-      return false;
-    };
     // Two walks: everything before the pairs is known only after the first.
     Reader in = finder;
     bool shifts = false;
     Attachments found = read_attachments(in, [&](const Pair& p) {
-      shifts |= p.referable && !p.key.empty() && replaced_after(p.key, 0);
+      shifts |= p.referable && !p.key.empty() && codec::replaced_from(edits, 0, p.key);
     });
     if (found.kind == Attachments::Kind::kUnknown || shifts) return false;
     out.bytes(m.head.first(kFixedBytes));
-    if (found.kind == Attachments::Kind::kNull) {
-      out.bytes(body.first(found.begin));
-      out.u8('H');
-    } else {
-      out.bytes(body.first(found.first));
-      Reader again = finder;
-      read_attachments(again, [&](const Pair& p) {
-        if (p.key.empty() || !replaced_after(p.key, 0)) out.bytes(body.subspan(p.begin, p.end - p.begin));
-      });
-    }
-    for (size_t i = 0; i < edits.size(); ++i) {
-      std::string_view name = codec::text_of(edits[i].name);
-      if (edits[i].op == DRAGOMAN_EDIT_REMOVE || replaced_after(name, i + 1)) continue;
-      if (!hessian::write_string(name, out, Grammar::kFinal) ||
-          !hessian::write_string(codec::text_of(edits[i].value), out, Grammar::kFinal))
-        return false;
-    }
+    bool none = found.kind == Attachments::Kind::kNull;
+    out.bytes(body.first(none ? found.begin : found.first));
+    if (none) out.u8('H');
+    bool done = codec::apply_edits(
+        edits, out,
+        [&](auto&& keep) {
+          if (none) return true;
+          Reader again = finder;
+          read_attachments(again, [&](const Pair& p) {
+            auto bytes = body.subspan(p.begin, p.end - p.begin);
+            if (p.key.empty())  // no text
+              out.bytes(bytes);
+            else
+              keep(p.key, codec::text_of(bytes));
+          });
+          return true;
+        },
+        [&](std::string_view name, std::string_view value) {
+          return hessian::write_string(name, out, Grammar::kFinal) && hessian::write_string(value, out, Grammar::kFinal);
+        });
+    if (!done) return false;
     out.u8('Z');
     out.patch_be<uint32_t>(12, static_cast<uint32_t>(out.size() - kFixedBytes));
     return true;

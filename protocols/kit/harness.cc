@@ -65,7 +65,7 @@ void Side::feed(const std::string& bytes) {
   if (bytes.empty() || broken_) return;
   if (capacity_ < bytes.size()) {
     capacity_ = bytes.size();
-    buffer_ = std::make_unique<uint8_t[]>(ConnectionCodec::kHeadroom + capacity_);
+    buffer_ = std::make_unique_for_overwrite<uint8_t[]>(ConnectionCodec::kHeadroom + capacity_);
   }
   uint8_t* data = buffer_.get() + ConnectionCodec::kHeadroom;
   std::memcpy(data, bytes.data(), bytes.size());

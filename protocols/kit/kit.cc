@@ -79,7 +79,7 @@ std::vector<Frame> good_frames(const dragoman_codec& t, const std::vector<Vector
   std::vector<Frame> all;
   for (const Vector& v : vectors)
     if (!v.bad)
-      for (Frame& f : all_frames(t, v.bytes)) all.push_back(std::move(f));
+      for (Frame& f : all_frames(t, v.bytes, v.from)) all.push_back(std::move(f));
   return all;
 }
 
@@ -114,9 +114,9 @@ Cost measure(const dragoman_codec& t, const std::vector<Vector>& vectors, double
   Cost cost;
   State state(t);
   dragoman_frame f;
-  cost.probe_ns = nanoseconds(frames, seconds / 4, [&](const Frame& x) { probe(t, state, x.bytes, f); });
+  cost.probe_ns = nanoseconds(frames, seconds / 4, [&](const Frame& x) { probe(t, state, x.bytes, x.f.from, f); });
   cost.view_ns = nanoseconds(frames, seconds / 4, [&](const Frame& x) {
-    probe(t, state, x.bytes, f);
+    probe(t, state, x.bytes, x.f.from, f);
     dragoman_view v{};
     v.size = sizeof v;
     v.header = drop_header;
@@ -203,7 +203,7 @@ std::string decode_text(const dragoman_codec& t, const Vector& vector) {
   std::string out, rest;
   size_t at = 0;
   State state(t);
-  for (const Frame& frame : all_frames(t, vector.bytes, &rest)) {
+  for (const Frame& frame : all_frames(t, vector.bytes, vector.from, &rest)) {
     const dragoman_frame& f = frame.f;
     auto line = [&](const char* name, const std::string& value) { out += "  " + std::string(name) + ": " +
                                                                  value + "\n"; };
@@ -233,7 +233,7 @@ std::string decode_text(const dragoman_codec& t, const Vector& vector) {
   }
   if (rest.empty()) return out;
   dragoman_frame f;
-  int verdict = probe(t, state, rest, f);
+  int verdict = probe(t, state, rest, vector.from, f);
   out += "at " + std::to_string(at) + ": " + verdict_name(verdict);
   if (verdict == DRAGOMAN_NEED) out += " " + std::to_string(f.need) + " bytes, there are " +
       std::to_string(rest.size());

@@ -63,11 +63,11 @@ void decode(Run& run) {
   for (const Vector& v : run.vectors) {
     if (v.bad) continue;
     std::string rest;
-    std::vector<Frame> frames = all_frames(run.t, v.bytes, &rest);
+    std::vector<Frame> frames = all_frames(run.t, v.bytes, v.from, &rest);
     if (!rest.empty()) {
       State state(run.t);
       dragoman_frame f;
-      int verdict = probe(run.t, state, rest, f);
+      int verdict = probe(run.t, state, rest, v.from, f);
       run.fail("decode", v.name + " is not made of whole frames: the answer to what begins here is " +
                              verdict_name(verdict) + (f.reason ? std::string(" (") + f.reason + ")" : ""),
                rest);
@@ -90,7 +90,7 @@ void refuse(Run& run) {
     any = true;
     State state(run.t);
     dragoman_frame f;
-    int verdict = probe(run.t, state, v.bytes, f);
+    int verdict = probe(run.t, state, v.bytes, v.from, f);
     // What only shows in the head's contents, or in the whole frame.
     bool fits = verdict == DRAGOMAN_FRAME && f.head_len > 0 && f.head_len <= v.bytes.size();
     Frame frame{v.bytes, f};
@@ -118,7 +118,7 @@ void split(Run& run) {
       State state(run.t);
       std::string part = frame.bytes.substr(0, n);
       dragoman_frame f;
-      int verdict = probe(run.t, state, part, f);
+      int verdict = probe(run.t, state, part, frame.f.from, f);
       if (!run.settle(part)) break;
       if (verdict == DRAGOMAN_NEED) {
         if (f.need > frame.bytes.size()) {
@@ -143,9 +143,9 @@ void split(Run& run) {
     // Asked often, with memory of the connection: the answer must not depend on how often.
     State state(run.t);
     dragoman_frame once, often;
-    int first = probe(run.t, state, frame.bytes, once);
+    int first = probe(run.t, state, frame.bytes, frame.f.from, once);
     for (int i = 0; i < 8; ++i) {
-      int verdict = probe(run.t, state, frame.bytes, often);
+      int verdict = probe(run.t, state, frame.bytes, frame.f.from, often);
       if (verdict != first || !same(once, often))
         run.fail("pure", "probe() says something else of the same bytes the next time", frame.bytes);
     }
@@ -193,7 +193,7 @@ void views(Run& run) {
     for (uint32_t want : {+DRAGOMAN_WANT_SERVICE, +DRAGOMAN_WANT_METHOD, +DRAGOMAN_WANT_HEADERS}) {
       State other(run.t);
       dragoman_frame f;
-      if (probe(run.t, other, frame.bytes, f, want) != DRAGOMAN_FRAME ||
+      if (probe(run.t, other, frame.bytes, frame.f.from, f, want) != DRAGOMAN_FRAME ||
           f.head_len > frame.bytes.size()) continue;
       Seen some = view(run.t, other, Frame{frame.bytes, f}, want);
       bool right = want == DRAGOMAN_WANT_SERVICE  ? some.service == all.service
@@ -226,10 +226,10 @@ void views(Run& run) {
 }
 
 /// Reads whatever frame `bytes` begin with, as the host would.
-void read_all(Run& run, const std::string& bytes) {
+void read_all(Run& run, const std::string& bytes, uint32_t from) {
   State state(run.t);
   dragoman_frame f;
-  if (bytes.empty() || probe(run.t, state, bytes, f) != DRAGOMAN_FRAME) return;
+  if (bytes.empty() || probe(run.t, state, bytes, from, f) != DRAGOMAN_FRAME) return;
   if (f.head_len == 0 || f.head_len > bytes.size() || f.head_len > f.total_len) return;
   Frame frame{bytes, f};
   if (has_head(frame)) static_cast<void>(view(run.t, state, frame));
@@ -260,7 +260,7 @@ void lengths(Run& run) {
             case 6: p[0]++; break;
             case 7: p[0]--; break;
           }
-          read_all(run, changed);
+          read_all(run, changed, frame.f.from);
           if (!run.settle(changed, "lengths")) return;
         }
       }
@@ -292,14 +292,14 @@ void detect(Run& run) {
     State state(run.t);
     dragoman_frame f;
     std::string part = bytes.substr(0, std::min<size_t>(bytes.size(), 64));
-    int verdict = probe(run.t, state, part, f);
+    int verdict = probe(run.t, state, part, DRAGOMAN_FROM_UNKNOWN, f);
     run.settle(part);
     if (verdict == DRAGOMAN_FRAME) run.fail("conflict", "takes " + name + " for a " + kind_name(f.kind),
                                             part);
     if (part.size() < run.t.detect_bytes_max) return;
     part.resize(run.t.detect_bytes_max);
     State other(run.t);
-    if (probe(run.t, other, part, f) == DRAGOMAN_NEED)
+    if (probe(run.t, other, part, DRAGOMAN_FROM_UNKNOWN, f) == DRAGOMAN_NEED)
       run.fail("detect", "can't tell " + name + " from its own frames with detect_bytes_max = " +
                              std::to_string(run.t.detect_bytes_max) + " bytes",
                part);
@@ -313,7 +313,7 @@ void detect(Run& run) {
       State state(*neighbour);
       dragoman_frame f;
       std::string part = frame.bytes.substr(0, std::min<size_t>(frame.bytes.size(), 64));
-      if (probe(*neighbour, state, part, f) == DRAGOMAN_FRAME)
+      if (probe(*neighbour, state, part, DRAGOMAN_FROM_UNKNOWN, f) == DRAGOMAN_FRAME)
         run.fail("conflict", std::string(neighbour->name) + " takes a " + kind_name(frame.f.kind) +
                  " for a " +
                                  kind_name(f.kind) + " of its own",

@@ -12,14 +12,14 @@ dragoman_bytes bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-/// The one frame that `bytes` must be; reports under `rule` when they are not.
-std::optional<Frame> one_frame(Run& run, std::string_view rule, const std::string& what, const std::string&
-                               bytes) {
+/// The one frame that `bytes` of `from` must be; reports under `rule` when they are not.
+std::optional<Frame> one_frame(Run& run, std::string_view rule, const std::string& what, const std::string& bytes,
+                               uint32_t from = DRAGOMAN_FROM_SERVER) {
   State state(run.t);
   dragoman_frame f;
-  int verdict = bytes.empty() ? DRAGOMAN_NEED : probe(run.t, state, bytes, f);
+  int verdict = bytes.empty() ? DRAGOMAN_NEED : probe(run.t, state, bytes, from, f);
   std::string rest;
-  std::vector<Frame> frames = all_frames(run.t, bytes, &rest);
+  std::vector<Frame> frames = all_frames(run.t, bytes, from, &rest);
   if (frames.size() == 1 && rest.empty()) return frames[0];
   run.fail(rule, what + " is not one whole frame: " + std::to_string(frames.size()) + " frames, " +
                      std::to_string(rest.size()) + " bytes more" +
@@ -32,6 +32,11 @@ bool same_id(const Frame& a, const Frame& b) {
   if (a.f.id_type != b.f.id_type) return false;
   if (a.f.id_type != DRAGOMAN_ID_BYTES) return a.f.id == b.f.id;
   return a.bytes.substr(a.f.id_offset, a.f.id_len) == b.bytes.substr(b.f.id_offset, b.f.id_len);
+}
+
+/// Protocols whose heartbeats are calls answer them as such; the host knows the id.
+bool is_ack(const Frame& f) {
+  return f.f.kind == DRAGOMAN_HEARTBEAT_ACK || (f.f.kind == DRAGOMAN_RESPONSE && f.f.id_type != DRAGOMAN_ID_NONE);
 }
 
 bool good_checksum(Run& run, const Frame& frame) {
@@ -57,7 +62,7 @@ void replies(Run& run) {
                                       std::string("two\r\nlines=\x01\xff"), kLong}) {
         State state(run.t);
         dragoman_frame f;
-        probe(run.t, state, request.bytes, f);
+        probe(run.t, state, request.bytes, request.f.from, f);
         auto made = written([&](uint8_t* out, uint64_t cap) {
           return run.t.reply(run.t.context, state.get(), bytes_at(request.bytes), &f, outcome,
                              bytes_of(text), out, cap);
@@ -99,7 +104,7 @@ std::optional<Frame> edited(Run& run, const Frame& frame, const std::vector<Edit
   for (const Edit& e : edits) raw.push_back({e.op, 0, bytes_of(e.name), bytes_of(e.value)});
   State state(run.t);
   dragoman_frame f;
-  probe(run.t, state, frame.bytes, f);
+  probe(run.t, state, frame.bytes, frame.f.from, f);
   auto head = written([&](uint8_t* out, uint64_t cap) {
     return run.t.edit(run.t.context, state.get(), bytes_at(frame.bytes), &f, raw.data(),
                       static_cast<uint32_t>(raw.size()), out, cap);
@@ -113,13 +118,12 @@ std::optional<Frame> edited(Run& run, const Frame& frame, const std::vector<Edit
   std::string bytes = *head + frame.bytes.substr(frame.f.head_len);
   // Checksums are the host's to mend.
   State again(run.t);
-  Frame result;
-  if (probe(run.t, again, bytes, result.f) != DRAGOMAN_FRAME || result.f.total_len != bytes.size() ||
-      result.f.head_len != head->size()) {
+  auto read = first_frame(run.t, again, bytes, frame.f.from);
+  if (!read || read->bytes.size() != bytes.size() || read->f.head_len != head->size()) {
     run.fail("edit", "the head that edit() makes and the old body are not one frame", bytes);
     return std::nullopt;
   }
-  result.bytes = std::move(bytes);
+  Frame result = std::move(*read);
   if (result.f.kind != frame.f.kind || !same_id(result, frame))
     run.fail("edit", "edit() changes the kind or the id of a frame", result.bytes);
   return result;
@@ -198,7 +202,7 @@ void control(Run& run) {
           run.fail("heartbeat", "none can be made", "");
           continue;
         }
-        auto beat = one_frame(run, "heartbeat", "heartbeat()", *made);
+        auto beat = one_frame(run, "heartbeat", "heartbeat()", *made, DRAGOMAN_FROM_CLIENT);
         if (!beat) continue;
         if (beat->f.kind != DRAGOMAN_HEARTBEAT)
           run.fail("heartbeat", std::string("heartbeat() makes a ") + kind_name(beat->f.kind), *made);
@@ -214,7 +218,7 @@ void control(Run& run) {
         }
         auto ack = one_frame(run, "heartbeat-reply", "heartbeat_reply()", *answer);
         if (!ack) continue;
-        if (ack->f.kind != DRAGOMAN_HEARTBEAT_ACK)
+        if (!is_ack(*ack))
           run.fail("heartbeat-reply", std::string("heartbeat_reply() makes a ") + kind_name(ack->f.kind),
                    *answer);
         if (!same_id(*beat, *ack)) run.fail("heartbeat-reply",
@@ -225,13 +229,14 @@ void control(Run& run) {
       if (f.f.kind != DRAGOMAN_HEARTBEAT) continue;
       State state(run.t);
       dragoman_frame described;
-      probe(run.t, state, f.bytes, described);
+      probe(run.t, state, f.bytes, f.f.from, described);
       auto answer = written([&](uint8_t* out, uint64_t cap) {
         return run.t.heartbeat_reply(run.t.context, state.get(), bytes_at(f.bytes), &described, out, cap);
       });
       run.settle(f.bytes);
+      if (answer && answer->empty()) continue;  // this one takes none
       auto ack = answer ? one_frame(run, "heartbeat-reply", "heartbeat_reply()", *answer) : std::nullopt;
-      if (!ack || ack->f.kind != DRAGOMAN_HEARTBEAT_ACK || !same_id(f, *ack))
+      if (!ack || !is_ack(*ack) || !same_id(f, *ack))
         run.fail("heartbeat-reply", "the answer to a peer's heartbeat is none, or has another id", f.bytes);
     }
   }
@@ -251,6 +256,7 @@ void rewrite(Run& run) {
   if (!shared) return run.skip("id-rewrite", "connections are not shared");
   for (const Frame& frame : run.frames) {
     if (frame.f.kind != DRAGOMAN_REQUEST && frame.f.kind != DRAGOMAN_RESPONSE) continue;
+    if (frame.f.variant & DRAGOMAN_VARIANT_EXCLUSIVE) continue;  // never shared either
     State state(run.t);
     Seen before = view(run.t, state, frame);
     for (uint64_t id : {uint64_t{0}, uint64_t{0x01020304}, uint64_t{0x7fffffff}}) {
@@ -299,7 +305,7 @@ void checksums(Run& run) {
     broken[at] = static_cast<char>(broken[at] ^ 1);
     State state(run.t);
     Frame changed{broken, {}};
-    if (probe(run.t, state, broken, changed.f) != DRAGOMAN_FRAME ||
+    if (probe(run.t, state, broken, frame.f.from, changed.f) != DRAGOMAN_FRAME ||
         changed.f.total_len != broken.size()) continue;
     auto* p = reinterpret_cast<uint8_t*>(broken.data());
     if (run.t.checksum(run.t.context, state.get(), p, &changed.f, 0) != 0)

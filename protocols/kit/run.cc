@@ -15,16 +15,18 @@ const std::string* Seen::find(std::string_view name) const {
   return nullptr;
 }
 
-int probe(const dragoman_codec& t, State& state, const std::string& bytes, dragoman_frame& f, uint32_t want) {
+int probe(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from, dragoman_frame& f,
+          uint32_t want) {
   f = {};
   f.size = sizeof f;
   f.want = want;
+  f.from = from;
   return t.probe(t.context, state.get(), bytes_at(bytes), bytes.size(), &f);
 }
 
-std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes) {
+std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from) {
   Frame frame;
-  if (bytes.empty() || probe(t, state, bytes, frame.f) != DRAGOMAN_FRAME) return std::nullopt;
+  if (bytes.empty() || probe(t, state, bytes, from, frame.f) != DRAGOMAN_FRAME) return std::nullopt;
   uint64_t total = frame.f.total_len;
   const dragoman_frame& f = frame.f;
   if (f.head_len == 0 || f.head_len > bytes.size() || f.head_len > total) return std::nullopt;
@@ -44,12 +46,12 @@ std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const st
   return frame;
 }
 
-std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, std::string* rest) {
+std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, uint32_t from, std::string* rest) {
   std::vector<Frame> all;
   State state(t);
   std::string left = bytes;
   while (!left.empty()) {
-    auto frame = first_frame(t, state, left);
+    auto frame = first_frame(t, state, left, from);
     if (!frame) break;
     left.erase(0, frame->bytes.size());
     all.push_back(std::move(*frame));
@@ -153,10 +155,9 @@ std::optional<Frame> with_id(const dragoman_codec& t, const Frame& frame, uint64
   }
   std::string bytes = head + body;
   State again(t);
-  Frame changed;
-  if (probe(t, again, bytes, changed.f) != DRAGOMAN_FRAME || changed.f.total_len != bytes.size() ||
-      changed.f.head_len > bytes.size())
-    return std::nullopt;
+  auto read = first_frame(t, again, bytes, f.from);
+  if (!read || read->bytes.size() != bytes.size()) return std::nullopt;
+  Frame changed = std::move(*read);
   if (changed.f.checksum == DRAGOMAN_CHECKSUM_CRC32 && changed.f.checksum_offset + 4 == bytes.size()) {
     auto* p = reinterpret_cast<uint8_t*>(bytes.data());
     store_be<uint32_t>(p + changed.f.checksum_offset,

@@ -27,7 +27,7 @@ inline const uint8_t* bytes_at(const std::string& s, size_t at = 0) {
   return reinterpret_cast<const uint8_t*>(s.data()) + at;
 }
 
-/// One frame of a vector.
+/// One frame of a vector. f.from says who sent it.
 struct Frame {
   std::string bytes;
   dragoman_frame f{};
@@ -45,12 +45,14 @@ struct Seen {
 
 constexpr uint32_t kWantAll = DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD | DRAGOMAN_WANT_HEADERS;
 
-int probe(const dragoman_codec& t, State& state, const std::string& bytes, dragoman_frame& f,
+/// `from`: who sent the bytes, DRAGOMAN_FROM_*.
+int probe(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from, dragoman_frame& f,
           uint32_t want = kWantAll);
 /// The frame at the start of `bytes`; nothing when there is no whole one.
-std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes);
+std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from);
 /// All frames of `bytes`; `rest` gets what is left.
-std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, std::string* rest = nullptr);
+std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, uint32_t from,
+                              std::string* rest = nullptr);
 Seen view(const dragoman_codec& t, State& state, const Frame& frame, uint32_t want = kWantAll);
 const char* kind_name(uint32_t kind);
 const char* verdict_name(int verdict);

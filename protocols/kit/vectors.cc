@@ -7,6 +7,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "protocols/plugin.h"
+
 namespace dragoman::kit {
 namespace {
 
@@ -30,7 +32,6 @@ int digit(char c) {
 Result<Vector> parse_vector(const std::string& name, const std::string& text) {
   Vector v;
   v.name = name;
-  v.bad = name.starts_with("bad-");
   std::istringstream lines(text);
   int high = -1, number = 0;
   for (std::string line; std::getline(lines, line);) {
@@ -45,6 +46,7 @@ Result<Vector> parse_vector(const std::string& name, const std::string& text) {
       const bool refused = contains(kBadKinds, e.kind);
       if (!refused && !contains(kGoodKinds, e.kind)) return wrong("unknown kind of frame " + e.kind);
       v.bad = v.bad || refused;
+      if (e.kind == "response" || e.kind == "heartbeat_ack") v.from = DRAGOMAN_FROM_SERVER;
       for (std::string word; words >> word;) {
         size_t equals = word.find('=');
         if (equals == word.npos) return wrong(word + " is not name=value");
@@ -67,6 +69,7 @@ Result<Vector> parse_vector(const std::string& name, const std::string& text) {
   }
   if (high >= 0) return unexpected("half a byte at the end");
   if (v.bytes.empty()) return unexpected("no bytes");
+  if (v.expected.empty()) v.bad = name.starts_with("bad-");
   return v;
 }
 

@@ -7,8 +7,9 @@
 //   50430101 00000007 ...
 //
 // The first word is request, oneway, response, heartbeat, heartbeat_ack, goaway, or, for bytes that must be
-// refused, malformed, too_big, unsupported or not_mine. A file called bad-* must be refused even without
-// such a line; any other must hold whole frames.
+// refused, malformed, too_big, unsupported or not_mine. A file called bad-* without such a line must be refused, in
+// whatever words; any other must hold whole frames. What is expected to be an answer is shown to the codec as sent by
+// a server, for protocols whose answers look like requests.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,7 @@ struct Vector {
   std::string bytes;
   std::vector<Expectation> expected;  // may be empty
   bool bad = false;                   // must be refused
+  uint32_t from = 0;                  // who sent it: DRAGOMAN_FROM_*
 };
 
 /// The text of one file. The error says which line.

@@ -11,6 +11,7 @@ namespace {
 
 using codec::Frame;
 using codec::Message;
+using codec::text_of;
 using codec::View;
 using rocketmq::Command;
 using rocketmq::Encoding;
@@ -54,9 +55,6 @@ enum ResponseCode : int32_t {
 
 enum Attribute : uint32_t { kCodeAttribute, kGroupAttribute, kBrokerAttribute };
 
-std::string_view text_of(std::span<const uint8_t> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
 std::string_view header_of(const Message& m) { return text_of(m.head.subspan(kPrefixBytes)); }
 Command command_of(const Message& m) { return {header_of(m), static_cast<Encoding>(m.head[4])}; }
 

@@ -102,12 +102,6 @@ bool walk_map(std::span<const uint8_t> head, OnPair&& on_pair) {
   return true;
 }
 
-bool ascii_equal(std::string_view a, std::string_view b) {
-  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
-}
-
 struct Seata {
   static constexpr const char* kName = "seata";
   static constexpr const char* kVersion = "1";
@@ -185,26 +179,24 @@ struct Seata {
   bool reply(const Message&, uint32_t, std::string_view, ByteWriter&) { return true; }
 
   bool edit(const Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
-    auto replaced_after = [&](std::string_view name, size_t i) {
-      for (; i < edits.size(); ++i)
-        if (edits[i].op != DRAGOMAN_EDIT_ADD && ascii_equal(codec::text_of(edits[i].name), name)) return true;
-      return false;
-    };
     size_t end = load_be<uint16_t>(&m.head[7]);
     out.bytes(m.head.first(kFixedBytes));
-    if (!walk_map(m.head, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
-          if (!replaced_after(key, 0)) out.bytes(whole);
-        }))
-      return false;
-    for (size_t i = 0; i < edits.size(); ++i) {
-      std::string_view key = codec::text_of(edits[i].name), value = codec::text_of(edits[i].value);
-      if (edits[i].op == DRAGOMAN_EDIT_REMOVE || replaced_after(key, i + 1)) continue;
-      if (key.size() > INT16_MAX || value.size() > INT16_MAX) return false;
-      out.be<uint16_t>(static_cast<uint16_t>(key.size()));
-      out.text(key);
-      out.be<uint16_t>(static_cast<uint16_t>(value.size()));
-      out.text(value);
-    }
+    bool done = codec::apply_edits(
+        edits, out,
+        [&](auto&& keep) {
+          return walk_map(m.head, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
+            keep(key, codec::text_of(whole));
+          });
+        },
+        [&](std::string_view key, std::string_view value) {
+          if (key.size() > INT16_MAX || value.size() > INT16_MAX) return false;
+          out.be<uint16_t>(static_cast<uint16_t>(key.size()));
+          out.text(key);
+          out.be<uint16_t>(static_cast<uint16_t>(value.size()));
+          out.text(value);
+          return true;
+        });
+    if (!done) return false;
     // The length is signed in the peers.
     if (out.size() > INT16_MAX) return false;
     auto grown = static_cast<int64_t>(out.size()) - static_cast<int64_t>(end);

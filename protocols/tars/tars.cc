@@ -336,36 +336,21 @@ struct Tars {
   bool edit(const Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
     if (m.head.size() != m.frame.total_len) return false;
     Packet packet(m.head, true);
-    uint32_t count = 0;
-    auto write_pairs = [&](ByteWriter& w) {
-      count = 0;
-      auto counted = [&](auto&& write) {
-        size_t before = w.size();
-        write();
-        if (w.size() != before) ++count;
-      };
-      return codec::apply_edits(
-          edits, w,
-          [&](auto&& keep) {
-            return packet.context_of(m.head, [&](std::string_view key, std::string_view, size_t begin, size_t end) {
-              auto bytes = m.head.subspan(begin, end - begin);
-              counted([&] { keep(key, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())); });
-            });
-          },
-          [&](std::string_view name, std::string_view value) {
-            counted([&] {
-              jce::write_string(w, 0, name);
-              jce::write_string(w, 1, value);
-            });
-            return true;
-          });
+    auto walk = [&](auto&& keep) {
+      return packet.context_of(m.head, [&](std::string_view key, std::string_view, size_t begin, size_t end) {
+        keep(key, codec::text_of(m.head.subspan(begin, end - begin)));
+      });
     };
-    ByteWriter measure(nullptr, 0);  // the count stands before the pairs
-    if (!write_pairs(measure) || count > kPairsMax) return false;
+    uint32_t count = 0;
+    if (!codec::count_edited(edits, walk, count) || count > kPairsMax) return false;
     out.bytes(m.head.first(packet.context_at));
     jce::write_head(out, kTagContext, jce::kMap);
     jce::write_integer(out, 0, count);
-    write_pairs(out);
+    codec::apply_edits(edits, out, walk, [&](std::string_view name, std::string_view value) {
+      jce::write_string(out, 0, name);
+      jce::write_string(out, 1, value);
+      return true;
+    });
     out.bytes(m.head.subspan(packet.has_context ? packet.context_end : packet.context_at));
     finish_length(out);
     return true;

@@ -27,19 +27,21 @@ struct Header {
 /// Reads the header of a frame of `total` bytes. kNeed: `need` bytes from the frame's beginning.
 Parsed parse_header(std::span<const uint8_t> frame, uint64_t total, Header& out, size_t& need);
 
-/// Calls pair(key, value) for the key-value sections. False when they are broken.
+/// Calls pair(key, value, both as they stand) for the key-value sections. False when they are broken.
 template <class OnPair>
 bool walk_info(std::span<const uint8_t> frame, const Header& header, OnPair&& pair) {
-  ByteReader in(frame.subspan(header.info, header.end - header.info));
+  auto info = frame.subspan(header.info, header.end - header.info);
+  ByteReader in(info);
   while (in.remaining() > 0) {
     if (read_varint(in, 5) != 1) return in.ok();  // padding, or something we can't read past
     uint64_t count = read_varint(in, 5);
     if (count > kInfoPairsMax) return false;
     for (uint64_t i = 0; i < count; ++i) {
+      size_t from = in.position();
       std::string_view text[2];
       for (std::string_view& t : text) t = in.text(static_cast<size_t>(read_varint(in, 5)));
       if (!in.ok()) return false;
-      pair(text[0], text[1]);
+      pair(text[0], text[1], info.subspan(from, in.position() - from));
     }
   }
   return in.ok();

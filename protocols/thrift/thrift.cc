@@ -197,7 +197,7 @@ struct Thrift {
       return true;
     }
     if (want & DRAGOMAN_WANT_HEADERS)
-      thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view value) { v.header(key, value); });
+      thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view value, auto) { v.header(key, value); });
     return true;
   }
 
@@ -236,34 +236,25 @@ struct Thrift {
     Form form;
     read_form(m.head, form);
     if (form.transport != Transport::kHeader || !form.header.known) return false;
-    auto replaced_after = [&](std::string_view key, size_t i) {
-      for (; i < edits.size(); ++i)
-        if (edits[i].op != DRAGOMAN_EDIT_ADD && ascii_equal(codec::text_of(edits[i].name), key)) return true;
-      return false;
+    auto walk = [&](auto&& keep) {
+      return thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole) {
+        keep(key, codec::text_of(whole));
+      });
     };
     uint32_t kept = 0;
-    thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view) { kept += !replaced_after(key, 0); });
-    for (size_t i = 0; i < edits.size(); ++i)
-      kept += edits[i].op != DRAGOMAN_EDIT_REMOVE && !replaced_after(codec::text_of(edits[i].name), i + 1);
-    if (kept > thrift::kInfoPairsMax) return false;
+    if (!codec::count_edited(edits, walk, kept) || kept > thrift::kInfoPairsMax) return false;
     out.bytes(m.head.first(form.header.info));
     if (kept > 0) {
       thrift::write_varint(1, out);
       thrift::write_varint(kept, out);
     }
-    auto put = [&](std::string_view key, std::string_view value) {
+    codec::apply_edits(edits, out, walk, [&](std::string_view key, std::string_view value) {
       thrift::write_varint(key.size(), out);
       out.text(key);
       thrift::write_varint(value.size(), out);
       out.text(value);
-    };
-    thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view value) {
-      if (!replaced_after(key, 0)) put(key, value);
+      return true;
     });
-    for (size_t i = 0; i < edits.size(); ++i) {
-      std::string_view key = codec::text_of(edits[i].name);
-      if (edits[i].op != DRAGOMAN_EDIT_REMOVE && !replaced_after(key, i + 1)) put(key, codec::text_of(edits[i].value));
-    }
     while ((out.size() - thrift::kHeaderFixed) % 4 != 0) out.u8(0);
     size_t words = (out.size() - thrift::kHeaderFixed) / 4;
     if (words > thrift::kHeaderWordsMax) return false;
@@ -301,12 +292,6 @@ struct Thrift {
   }
 
  private:
-  static bool ascii_equal(std::string_view a, std::string_view b) {
-    auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-    return a.size() == b.size() &&
-           std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return lower(x) == lower(y); });
-  }
-
   static void describe(const Form& form, Frame& f) {
     const thrift::Message& message = form.message;
     bool header = form.transport == Transport::kHeader;

@@ -43,10 +43,6 @@ constexpr auto kUnknownService = static_cast<thrift::ErrorType>(20);
 
 enum Attribute : uint32_t { kFromAttribute, kClusterAttribute, kEnvAttribute, kLogIdAttribute };
 
-std::string_view text_of(std::span<const uint8_t> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 /// Calls pair(section, key, name, value, begin, end) for each pair (key of numbers, else name) and section(id, begin, end)
 /// for each section. False when they go past the end or are unknown.
 template <class Pair, class Whole>
@@ -122,7 +118,7 @@ struct Info {
 
 size_t info_end(std::span<const uint8_t> head) { return kInfoAt + size_t{4} * load_be<uint16_t>(&head[12]); }
 std::string_view sections_of(std::span<const uint8_t> head) {
-  return text_of(head.subspan(kSectionsAt, info_end(head) - kSectionsAt));
+  return codec::text_of(head.subspan(kSectionsAt, info_end(head) - kSectionsAt));
 }
 bool is_stream(std::span<const uint8_t> head) { return load_be<uint16_t>(&head[6]) & kStreaming; }
 
@@ -307,37 +303,16 @@ struct TtHeader {
   /// Pairs with text keys; they are written as one section, behind the others.
   bool edit(const codec::Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
     std::string_view sections = sections_of(m.head);
-    uint32_t count = 0;
-    auto write_pairs = [&](ByteWriter& w) {
-      count = 0;
-      auto counted = [&](auto&& write) {
-        size_t before = w.size();
-        write();
-        if (w.size() != before) ++count;
-      };
-      return codec::apply_edits(
-          edits, w,
-          [&](auto&& keep) {
-            return walk(
-                sections,
-                [&](uint8_t section, uint16_t, std::string_view name, std::string_view, size_t begin,
-                    size_t end) {
-                  if (section == kTextPairs)
-                    counted([&] { keep(name, sections.substr(begin, end - begin)); });
-                },
-                [](uint8_t, size_t, size_t) {});
+    auto text_pairs = [&](auto&& keep) {
+      return walk(
+          sections,
+          [&](uint8_t section, uint16_t, std::string_view name, std::string_view, size_t begin, size_t end) {
+            if (section == kTextPairs) keep(name, sections.substr(begin, end - begin));
           },
-          [&](std::string_view name, std::string_view value) {
-            if (name.size() > UINT16_MAX || value.size() > UINT16_MAX) return false;
-            counted([&] {
-              write_text(w, name);
-              write_text(w, value);
-            });
-            return true;
-          });
+          [](uint8_t, size_t, size_t) {});
     };
-    ByteWriter measure(nullptr, 0);  // the count stands before the pairs
-    if (!write_pairs(measure) || count > kPairsMax) return false;
+    uint32_t count = 0;
+    if (!codec::count_edited(edits, text_pairs, count) || count > kPairsMax) return false;
     out.bytes(m.head.first(kSectionsAt));
     walk(
         sections, [](uint8_t, uint16_t, std::string_view, std::string_view, size_t, size_t) {},
@@ -346,7 +321,13 @@ struct TtHeader {
         });
     if (count > 0) {
       write_section_head(out, kTextPairs, static_cast<uint16_t>(count));
-      write_pairs(out);
+      bool done = codec::apply_edits(edits, out, text_pairs, [&](std::string_view name, std::string_view value) {
+        if (name.size() > UINT16_MAX || value.size() > UINT16_MAX) return false;
+        write_text(out, name);
+        write_text(out, value);
+        return true;
+      });
+      if (!done) return false;
     }
     if (!finish_info(out)) return false;
     out.bytes(m.head.subspan(info_end(m.head)));

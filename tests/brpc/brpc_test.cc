@@ -74,22 +74,7 @@ TEST(Brpc, TheLastIdCountsAndIsTheOneRewritten) {
   EXPECT_EQ(asker.with_id(frame(names()), 9), request(9));
 }
 
-TEST(Brpc, Malformed) {
-  int seen = 0;
-  for (const Vector& v : vectors("brpc")) {
-    if (v.kind() != "malformed") continue;
-    ++seen;
-    for (size_t step : {v.bytes.size(), size_t{1}}) {
-      FramedConnection c(brpc_codec(), Role::kServer);
-      c.feed_in_steps(v.bytes, step);
-      EXPECT_EQ(c.events.broken, 1) << v.name;
-      EXPECT_EQ(c.events.broken_reason, v.name.ends_with("2g") ? Reason::kFrameTooLarge : Reason::kMalformed)
-          << v.name;
-      EXPECT_EQ(c.accepted(), 0u) << v.name;
-    }
-  }
-  EXPECT_EQ(seen, 3);
-}
+TEST(Brpc, Malformed) { expect_malformed_are_refused(brpc_codec(), "brpc", 3); }
 
 Reason broken_by(const std::string& bytes, Role role = Role::kServer) {
   FramedConnection c(brpc_codec(), role);
@@ -180,22 +165,8 @@ TEST(Brpc, TheFirstBytesTell) {
       << "not a request of HTTP either way";
 }
 
-/// The request that reaches the backend when the head is edited on the way.
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
-                   Reason want = Reason::kNone) {
-  FramedConnection down(brpc_codec(), Role::kServer),
-      up(brpc_codec(), Role::kClient, framed_options(PoolMode::kBound));
-  Hop hop(down, up);
-  down.events.then_exchange = [&, start = down.events.then_exchange](FakeMessageSink& sink) {
-    start(sink);
-    sink.then_head = [&edit, pass = sink.then_head](Head& h, bool end) {
-      edit(h);
-      pass(h, end);
-    };
-  };
-  down.feed(bytes);
-  EXPECT_EQ(hop.failures.empty() ? Reason::kNone : hop.failures[0], want);
-  return up.sink.take();
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+  return edited_request(brpc_codec(), bytes, edit, want);
 }
 
 TEST(Brpc, EditsTheUserFields) {
@@ -242,20 +213,8 @@ TEST(Brpc, Outcomes) {
 TEST(Brpc, LocalRepliesEqualWhatPeersAccept) {
   auto all = vectors("brpc");
   std::string call = vector_named(all, "brpc-call-echo").bytes;
-  std::pair<const char*, Outcome> rows[] = {{"brpc-hijack-codec-error", Outcome::kCodecError},
-                                            {"brpc-hijack-no-healthy-upstream", Outcome::kUnavailable},
-                                            {"brpc-hijack-no-route", Outcome::kNoRoute},
-                                            {"brpc-hijack-overflow", Outcome::kOverloaded},
-                                            {"brpc-hijack-timeout", Outcome::kTimeout}};
+  expect_replies_equal(brpc_codec(), "brpc", 5, [&](const Vector&) { return call; });
   Asker asker(brpc_codec());
-  for (auto [name, outcome] : rows) {
-    const Vector& v = vector_named(all, name);
-    EXPECT_EQ(
-        asker.reply(call, outcome,
-                    v.bytes.substr(v.bytes.find("mesh: "), v.bytes.size() - 6 - v.bytes.find("mesh: "))),
-        v.bytes)
-        << name;
-  }
   EXPECT_EQ(asker.reply(frame(names()), Outcome::kDenied), frame(text(2, number(1, 1004)), ""));
   EXPECT_EQ(asker.frame(asker.reply(call, Outcome::kReset, std::string(5000, 'x'))).status, 1009);
   EXPECT_EQ(asker.frame(asker.reply(call, Outcome::kUnknown)).status, 2001);
@@ -278,18 +237,14 @@ TEST(Brpc, AnswersWithoutAResponseMean0k) {
 }
 
 TEST(Brpc, IdsNeverCross) {
-  auto tag_of = [](std::string_view bytes) {
-    return static_cast<uint64_t>(std::stoull(std::string(bytes.substr(bytes.rfind('#') + 1))));
-  };
   expect_ids_never_cross(
       brpc_codec(), 1'000'000,
       [](uint64_t id, uint64_t tag) {
-        return frame("\x0a\x06\x0a\x01S\x12\x01m" + number(4, id), "#" + std::to_string(tag) + ".");
+        return frame("\x0a\x06\x0a\x01S\x12\x01m" + number(4, id), "tag=" + std::to_string(tag) + ".");
       },
       [](const std::string&, uint64_t id, uint64_t tag) {
-        return frame(std::string("\x12\x00", 2) + number(4, id), "#" + std::to_string(tag) + ".");
-      },
-      tag_of);
+        return frame(std::string("\x12\x00", 2) + number(4, id), "tag=" + std::to_string(tag) + ".");
+      });
 }
 
 }  // namespace

@@ -15,10 +15,10 @@
 namespace dragoman::testing {
 namespace {
 
-#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__)
-constexpr uint64_t kCalls = 1'000'000;
-#else
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr uint64_t kCalls = 100'000;
+#else
+constexpr uint64_t kCalls = 1'000'000;
 #endif
 constexpr size_t kClients = 37;
 constexpr uint32_t kInFlightPerClient = 50;

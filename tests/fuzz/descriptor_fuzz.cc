@@ -16,18 +16,12 @@
 #include <vector>
 
 #include "protocols/descriptor/descriptor.h"
-#include "protocols/framed.h"
+#include "tests/fuzz/framed_fuzz_support.h"
 
 namespace {
 
 using namespace dragoman;
-
-#define REQUIRE(condition) \
-  do {                     \
-    if (!(condition)) {    \
-      __builtin_trap();    \
-    }                      \
-  } while (0)
+using namespace dragoman::fuzz;
 
 const char* const kShipped[] = {"bolt1",           "baidu_std", "motan2",    "ttheader",
                                 "rocketmq_binary", "bankxml",   "tradeline", "pulse"};
@@ -57,113 +51,17 @@ const dragoman_codec& shipped(size_t index) {
   return all[index % std::size(kShipped)].descriptor->table();
 }
 
-class Sink final : public ByteSink {
- public:
-  std::string take() {
-    std::string text(out.size(), '\0');
-    out.copy_to(reinterpret_cast<uint8_t*>(text.data()));
-    out.clear();
-    dirty_ = false;
-    return text;
-  }
-
- private:
-  void on_dirty() override {}
-};
-
-/// Answers every request, at its end.
-struct End final : MessageSink {
-  Exchange* exchange = nullptr;
-  Head* head = nullptr;
-
-  void reply() {
-    LocalReply r;
-    r.reason = Reason::kNoRoute;
-    r.text = "no \"route\" <here>";
-    exchange->send_reply(*head, r);
-    release();
-  }
-  void on_head(Head& h, bool end) override {
-    size_t read = h.service.size() + h.method.size();
-    for (const Header& field : h.headers) read += field.name.size() + field.value.size();
-    REQUIRE(read <= 64 * h.wire.size() + 4096);
-    head = &h;
-    if (end) reply();
-  }
-  void on_body(std::span<const uint8_t>, bool end) override {
-    if (end) reply();
-  }
-  void on_trailers(HeaderList&) override { REQUIRE(false); }
-  void on_reset(Reason) override { release(); }
-  void on_write_blocked(bool) override {}
-  void release() {
-    if (Exchange* x = exchange) {
-      exchange = nullptr;
-      x->release();
-    }
-  }
-};
-
-struct Connection final : ConnectionEvents {
-  Sink sink;
-  std::vector<std::unique_ptr<End>> ends;
-  bool broken = false;
-  std::string reason;
-  std::unique_ptr<ConnectionCodec> codec;
-  std::vector<uint8_t> buffer;
-
-  explicit Connection(const dragoman_codec& table, Role role) {
-    Protocol protocol;
-    protocol.table = &table;
-    CodecOptions options;
-    options.framed.want = 7;
-    options.framed.frame_bytes_max = 1 << 20;
-    codec = make_framed_codec(protocol, role, sink, *this, options);
-  }
-  ~Connection() {
-    for (auto& e : ends) e->release();
-  }
-  void feed(std::string_view bytes) {
-    if (bytes.empty()) return;
-    // At the very end of its memory, so that reading past it is noticed.
-    buffer.resize(ConnectionCodec::kHeadroom + bytes.size());
-    buffer.shrink_to_fit();
-    std::memcpy(buffer.data() + ConnectionCodec::kHeadroom, bytes.data(), bytes.size());
-    codec->on_data(buffer.data() + ConnectionCodec::kHeadroom, bytes.size());
-  }
-  MessageSink* on_exchange(Exchange& x) override {
-    ends.push_back(std::make_unique<End>());
-    ends.back()->exchange = &x;
-    return ends.back().get();
-  }
-  void on_goaway() override {}
-  void on_broken(Reason r, std::string_view detail) override {
-    // What the host calls a lie would be the descriptor's fault, never the peer's.
-    REQUIRE(!detail.starts_with("codec:"));
-    (void)r;
-    broken = true;
-  }
-  void on_finished() override {}
-  void on_capacity() override {}
-  void pause_reading() override {}
-  void resume_reading() override {}
-  void on_event(CodecEvent) override {}
-  uint64_t now_ms() const override { return 1000; }
-};
-
-std::string answers(const dragoman_codec& table, Role role, std::string_view stream, bool whole) {
-  Connection c(table, role);
-  if (whole)
-    c.feed(stream);
-  else
-    for (char byte : stream) c.feed({&byte, 1});
-  return c.sink.take() + (c.broken ? "broken" : "");
+CodecOptions options() {
+  CodecOptions o;
+  o.framed.want = 7;
+  o.framed.frame_bytes_max = 1 << 20;
+  return o;
 }
 
 void run(const dragoman_codec& table, std::string_view stream) {
   stream = stream.substr(0, 2048);
   for (Role role : {Role::kServer, Role::kClient})
-    REQUIRE(answers(table, role, stream, true) == answers(table, role, stream, false));
+    REQUIRE(answers_alike(table, role, options(), stream));
   // What is a request can be edited and given another id, and stays what it is.
   dragoman_frame f{};
   f.size = sizeof f;
@@ -210,7 +108,7 @@ void compile(std::string_view text, std::string_view stream) {
     if (verdict == DRAGOMAN_NEED) REQUIRE(f.need > n && f.need <= t.head_bytes_max);
     if (verdict == DRAGOMAN_FRAME) REQUIRE(f.head_len > 0 && f.head_len <= f.total_len && f.head_len <= t.head_bytes_max);
   }
-  for (Role role : {Role::kServer, Role::kClient}) answers(t, role, stream.substr(0, 1024), true);
+  for (Role role : {Role::kServer, Role::kClient}) answers(t, role, options(), stream.substr(0, 1024), 1024);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "tests/http1/http1_support.h"
+#include "tests/support/hex.h"
 
 namespace dragoman::testing {
 namespace {
@@ -41,15 +42,8 @@ std::vector<Vector> vectors() {
       cells.push_back(line.substr(at, tab - at));
       at = tab + 1;
     }
-    if (out.empty() || out.back().name != cells.at(0)) {
-      Vector v{cells[0], {}, {}};
-      std::ifstream file(base + v.name + ".hex");
-      std::string hex;
-      file >> hex;
-      for (size_t i = 0; i + 1 < hex.size(); i += 2)
-        v.bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
-      out.push_back(std::move(v));
-    }
+    if (out.empty() || out.back().name != cells.at(0))
+      out.push_back({cells[0], read_hex(base + cells[0] + ".hex"), {}});
     Row row{cells.at(1), cells.at(2), cells.at(3), cells.at(4), cells.at(5), {}};
     row.fields.assign(cells.begin() + 6, cells.end());
     out.back().rows.push_back(std::move(row));

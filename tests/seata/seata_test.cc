@@ -141,18 +141,7 @@ TEST(Seata, Outcomes) {
 
 TEST(Seata, EditsTheHeadMap) {
   auto edited = [](const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
-    FramedConnection down(seata_codec(), Role::kServer, bound()), up(seata_codec(), Role::kClient, bound());
-    Hop hop(down, up);
-    down.events.then_exchange = [&, start = down.events.then_exchange](FakeMessageSink& sink) {
-      start(sink);
-      sink.then_head = [&edit, pass = sink.then_head](Head& h, bool end) {
-        edit(h);
-        pass(h, end);
-      };
-    };
-    down.feed(bytes);
-    EXPECT_EQ(hop.failures.empty() ? Reason::kNone : hop.failures[0], want);
-    return up.sink.take();
+    return edited_request(seata_codec(), bytes, edit, want);
   };
   std::string body = be(1, 2) + be(60000, 4) + text16("name");
   EXPECT_EQ(edited(frame(2, 1, body), [](Head& h) { h.set_header("k", "v"); }),

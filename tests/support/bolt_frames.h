@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/hex.h"
+
 namespace dragoman::testing {
 
 inline constexpr std::string_view kSofaRequest = "com.alipay.sofa.rpc.core.request.SofaRequest";
@@ -102,15 +104,6 @@ inline std::string with_bolt_id(std::string frame, uint32_t id) {
     frame.replace(frame.size() - 4, 4, crc);
   }
   return frame;
-}
-
-inline std::string read_hex(const std::string& path) {
-  std::ifstream in(path);
-  std::string hex, out;
-  if (!(in >> hex)) throw std::runtime_error("cannot read " + path);
-  for (size_t i = 0; i + 1 < hex.size(); i += 2)
-    out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
-  return out;
 }
 
 /// One line of an index.tsv.

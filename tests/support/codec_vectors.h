@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -13,15 +14,9 @@
 
 #include "proxy/base/cursor.h"
 #include "tests/support/framed_proxy.h"
+#include "tests/support/hex.h"
 
 namespace dragoman::testing {
-
-inline std::string from_hex(const std::string& hex) {
-  std::string out;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2)
-    out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
-  return out;
-}
 
 /// One line of an index: name, then `field=value` each; the bytes come from a field `hex` or the file name.hex.
 struct Vector {
@@ -55,9 +50,7 @@ inline std::vector<Vector> vectors(const std::string& folder, const std::string&
       }
       at = tab + 1;
     }
-    std::string hex = v.text("hex");
-    if (!v.has("hex")) std::ifstream(base + v.name + ".hex") >> hex;
-    v.bytes = from_hex(hex);
+    v.bytes = v.has("hex") ? from_hex(v.text("hex")) : read_hex(base + v.name + ".hex");
     if (v.bytes.empty()) throw std::runtime_error("no bytes in " + base + v.name);
     out.push_back(std::move(v));
   }
@@ -222,11 +215,81 @@ void expect_passes_at_every_split(const dragoman_codec* table, const std::string
     expect_response_passes(table, request, v, 0, 1, options);
 }
 
+/// A request as a backend gets it over a bound connection when its head is changed on the way. `want` is what sending it
+/// must say.
+inline std::string edited_request(const dragoman_codec* table, const std::string& bytes,
+                                  const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+  FramedConnection down(table, Role::kServer), up(table, Role::kClient, framed_options(PoolMode::kBound));
+  Hop hop(down, up);
+  down.events.then_exchange = [&, start = down.events.then_exchange](FakeMessageSink& sink) {
+    start(sink);
+    sink.then_head = [&edit, pass = sink.then_head](Head& h, bool end) {
+      edit(h);
+      pass(h, end);
+    };
+  };
+  down.feed(bytes);
+  EXPECT_EQ(hop.failures.empty() ? Reason::kNone : hop.failures[0], want);
+  return up.sink.take();
+}
+
+/// Vectors called X-hijack-REASON are error replies of other proxies: reply() makes the same bytes with the same words.
+/// `request_of(v)` is the call that v answers, `count` how many there are whose reason has an outcome.
+template <class RequestOf>
+void expect_replies_equal(const dragoman_codec* table, const std::string& folder, size_t count, RequestOf&& request_of) {
+  const std::pair<std::string_view, Outcome> reasons[] = {
+      {"bad-request", Outcome::kCodecError},         {"codec-error", Outcome::kCodecError},
+      {"limit", Outcome::kOverloaded},               {"no-healthy-upstream", Outcome::kUnavailable},
+      {"no-route", Outcome::kNoRoute},               {"overflow", Outcome::kOverloaded},
+      {"timeout", Outcome::kTimeout},                {"timeout-wideid", Outcome::kTimeout},
+      {"unknown", Outcome::kUnknown},
+  };
+  size_t seen = 0;
+  for (const Vector& v : vectors(folder)) {
+    size_t at = v.name.find("-hijack-");
+    if (at == std::string::npos || v.name.find("tup") != std::string::npos) continue;
+    for (const auto& [reason, outcome] : reasons) {
+      if (v.name.substr(at + 8) != reason) continue;
+      ++seen;
+      size_t from = v.bytes.find("mesh: "), to = from;
+      ASSERT_NE(from, std::string::npos) << v.name;
+      auto in_words = [](char c) { return isalpha(static_cast<unsigned char>(c)) || c == ' ' || c == ':' || c == '/'; };
+      while (to < v.bytes.size() && in_words(v.bytes[to])) ++to;
+      while (v.bytes[to - 1] == ' ') --to;
+      EXPECT_EQ(Asker(table).reply(request_of(v), outcome, v.bytes.substr(from, to - from)), v.bytes) << v.name;
+    }
+  }
+  EXPECT_EQ(seen, count);
+}
+
+/// Every vector of kind malformed breaks the connection of whoever sends it, whole or byte by byte; those that are over a
+/// limit with that reason.
+inline void expect_malformed_are_refused(const dragoman_codec* table, const std::string& folder, size_t count) {
+  size_t seen = 0;
+  for (const Vector& v : vectors(folder)) {
+    if (v.kind() != "malformed") continue;
+    ++seen;
+    bool too_large = v.text("reason").find(" over ") != std::string::npos;
+    for (size_t step : {v.bytes.size(), size_t{1}}) {
+      FramedConnection c(table, Role::kServer);
+      c.feed_in_steps(v.bytes, step);
+      EXPECT_EQ(c.events.broken, 1) << v.name;
+      EXPECT_EQ(c.events.broken_reason, too_large ? Reason::kFrameTooLarge : Reason::kMalformed) << v.name;
+      EXPECT_EQ(c.accepted(), 0u) << v.name;
+    }
+  }
+  EXPECT_EQ(seen, count);
+}
+
+/// The number behind "tag=": what calls are known by in expect_ids_never_cross().
+inline uint64_t tag_of(std::string_view bytes) {
+  return std::stoull(std::string(bytes.substr(bytes.rfind("tag=") + 4, 20)));
+}
+
 /// `calls` calls from several clients over shared upstream connections, answered in random order, some given up.
-/// `request(id, tag)` and `answer(request bytes, id, tag)` make frames in which `tag` can be found again by `tag_of`.
-template <class Request, class Answer, class TagOf>
-void expect_ids_never_cross(const dragoman_codec* table, int calls, Request&& request, Answer&& answer,
-                            TagOf&& tag_of) {
+/// `request(id, tag)` and `answer(request bytes, id, tag)` make frames in which tag_of() finds `tag` again.
+template <class Request, class Answer>
+void expect_ids_never_cross(const dragoman_codec* table, int calls, Request&& request, Answer&& answer) {
   constexpr size_t kClients = 8;
   std::mt19937 random(42);
   CodecOptions options = framed_options();

@@ -144,22 +144,7 @@ TEST(Tars, WholeStreams) {
   }
 }
 
-TEST(Tars, Malformed) {
-  int seen = 0;
-  for (const Vector& v : vectors("tars")) {
-    if (v.kind() != "malformed") continue;
-    ++seen;
-    for (size_t step : {v.bytes.size(), size_t{1}}) {
-      FramedConnection c(tars_codec(), Role::kServer);
-      c.feed_in_steps(v.bytes, step);
-      EXPECT_EQ(c.events.broken, 1) << v.name;
-      EXPECT_EQ(c.events.broken_reason, v.name.find("over-10m") != v.name.npos ? Reason::kFrameTooLarge : Reason::kMalformed)
-          << v.name;
-      EXPECT_EQ(c.accepted(), 0u) << v.name;
-    }
-  }
-  EXPECT_EQ(seen, 4);
-}
+TEST(Tars, Malformed) { expect_malformed_are_refused(tars_codec(), "tars", 4); }
 
 TEST(Tars, FieldsThatAreNone) {
   auto broken = [](const Write& fields) {
@@ -268,20 +253,8 @@ TEST(Tars, BigBuffersStreamAndStillRoute) {
   }
 }
 
-/// The request that reaches the backend when the head is edited on the way.
 std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
-  FramedConnection down(tars_codec(), Role::kServer), up(tars_codec(), Role::kClient, framed_options(PoolMode::kBound));
-  Hop hop(down, up);
-  down.events.then_exchange = [&, start = down.events.then_exchange](FakeMessageSink& sink) {
-    start(sink);
-    sink.then_head = [&edit, pass = sink.then_head](Head& h, bool end) {
-      edit(h);
-      pass(h, end);
-    };
-  };
-  down.feed(bytes);
-  EXPECT_EQ(hop.failures.empty() ? Reason::kNone : hop.failures[0], want);
-  return up.sink.take();
+  return edited_request(tars_codec(), bytes, edit, want);
 }
 
 TEST(Tars, EditsTheContext) {
@@ -327,20 +300,8 @@ TEST(Tars, Outcomes) {
 
 TEST(Tars, LocalRepliesEqualWhatPeersAccept) {
   auto all = vectors("tars");
-  std::pair<const char*, Outcome> rows[] = {
-      {"tars-hijack-codec-error", Outcome::kCodecError},
-      {"tars-hijack-no-healthy-upstream", Outcome::kUnavailable},
-      {"tars-hijack-no-route", Outcome::kNoRoute},
-      {"tars-hijack-overflow", Outcome::kOverloaded},
-      {"tars-hijack-timeout", Outcome::kTimeout},
-      {"tars-hijack-timeout-wideid", Outcome::kTimeout},
-      {"tars-hijack-unknown", Outcome::kUnknown}};
+  expect_replies_equal(tars_codec(), "tars", 7, [](const Vector& v) { return request(static_cast<int32_t>(v.number("id"))); });
   Asker asker(tars_codec());
-  for (auto [name, outcome] : rows) {
-    const Vector& v = vector_named(all, name);
-    std::string text = v.bytes.substr(v.bytes.find("mesh: "));
-    EXPECT_EQ(asker.reply(request(static_cast<int32_t>(v.number("id"))), outcome, text), v.bytes) << name;
-  }
   std::string tup = vector_named(all, "tars-tup3-call-getusrname").bytes;
   EXPECT_EQ(asker.reply(tup, Outcome::kTimeout), vector_named(all, "tars-tup3-hijack-timeout").bytes);
   std::string told = asker.reply(tup, Outcome::kNoRoute, "nowhere");
@@ -392,24 +353,20 @@ TEST(Tars, OneWayCallsGetNothing) {
 }
 
 TEST(Tars, IdsNeverCross) {
-  auto tag_of = [](std::string_view bytes) {
-    return static_cast<uint64_t>(std::stoull(std::string(bytes.substr(bytes.rfind('#') + 1))));
-  };
   expect_ids_never_cross(
       tars_codec(), 1'000'000,
       [](uint64_t id, uint64_t tag) {
-        std::string text = "#" + std::to_string(tag) + ".";
+        std::string text = "tag=" + std::to_string(tag) + ".";
         std::string fixed("\0\0\0\0\x10\x01\x2c\x3c\x42", 9);
         std::string bytes = fixed + be(id, 4) + "\x56\x01S\x66\x01" "f\x76" + std::string(1, static_cast<char>(text.size())) + text;
         return be(bytes.size(), 4) + bytes.substr(4);
       },
       [](const std::string&, uint64_t id, uint64_t tag) {
-        std::string text = "#" + std::to_string(tag) + ".";
+        std::string text = "tag=" + std::to_string(tag) + ".";
         std::string fixed("\0\0\0\0\x10\x01\x2c\x32", 8);
         std::string bytes = fixed + be(id, 4) + "\x4c\x5c\x66" + std::string(1, static_cast<char>(text.size())) + text;
         return be(bytes.size(), 4) + bytes.substr(4);
-      },
-      tag_of);
+      });
 }
 
 }  // namespace

@@ -86,21 +86,7 @@ TEST(TtHeader, AChecksumOverTheIdIsLeftOut) {
   EXPECT_EQ(up.sink.take(), bytes) << "ids stay, so does the checksum";
 }
 
-TEST(TtHeader, Malformed) {
-  int seen = 0;
-  for (const Vector& v : vectors("ttheader")) {
-    if (v.kind() != "malformed") continue;
-    ++seen;
-    for (size_t step : {v.bytes.size(), size_t{1}}) {
-      FramedConnection c(ttheader_codec(), Role::kServer);
-      c.feed_in_steps(v.bytes, step);
-      EXPECT_EQ(c.events.broken, 1) << v.name;
-      EXPECT_EQ(c.events.broken_reason, Reason::kMalformed) << v.name;
-      EXPECT_EQ(c.accepted(), 0u) << v.name;
-    }
-  }
-  EXPECT_EQ(seen, 2);
-}
+TEST(TtHeader, Malformed) { expect_malformed_are_refused(ttheader_codec(), "ttheader", 2); }
 
 Reason broken_by(const std::string& bytes) {
   FramedConnection c(ttheader_codec(), Role::kServer);
@@ -191,17 +177,8 @@ TEST(TtHeader, Outcomes) {
 TEST(TtHeader, LocalRepliesEqualWhatPeersAccept) {
   auto all = vectors("ttheader");
   std::string call = vector_named(all, "ttheader-call-echo").bytes;
-  std::pair<const char*, Outcome> rows[] = {{"ttheader-hijack-codec-error", Outcome::kCodecError},
-                                            {"ttheader-hijack-no-healthy-upstream", Outcome::kUnavailable},
-                                            {"ttheader-hijack-no-route", Outcome::kNoRoute},
-                                            {"ttheader-hijack-overflow", Outcome::kOverloaded},
-                                            {"ttheader-hijack-timeout", Outcome::kTimeout}};
+  expect_replies_equal(ttheader_codec(), "ttheader", 5, [&](const Vector&) { return call; });
   Asker asker(ttheader_codec());
-  for (auto [name, outcome] : rows) {
-    const Vector& v = vector_named(all, name);
-    size_t at = v.bytes.find("mesh: ");
-    EXPECT_EQ(asker.reply(call, outcome, v.bytes.substr(at, v.bytes.size() - 8 - at)), v.bytes) << name;
-  }
   EXPECT_EQ(asker.reply(call, Outcome::kTimeout), vector_named(all, "ttheader-hijack-timeout").bytes);
   std::string told = asker.reply(frame("", framed(message(1, 5)), 5), Outcome::kNoRoute);
   EXPECT_EQ(told.substr(told.size() - 8), "\x08" + be(2, 2) + be(20, 4) + std::string(1, '\0'));
@@ -211,22 +188,8 @@ TEST(TtHeader, LocalRepliesEqualWhatPeersAccept) {
   EXPECT_EQ(asker.frame(protobuf).status, 20);
 }
 
-/// The request that reaches the backend when the head is edited on the way.
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
-                   Reason want = Reason::kNone) {
-  FramedConnection down(ttheader_codec(), Role::kServer);
-  FramedConnection up(ttheader_codec(), Role::kClient, framed_options(PoolMode::kBound));
-  Hop hop(down, up);
-  down.events.then_exchange = [&, start = down.events.then_exchange](FakeMessageSink& sink) {
-    start(sink);
-    sink.then_head = [&edit, pass = sink.then_head](Head& h, bool end) {
-      edit(h);
-      pass(h, end);
-    };
-  };
-  down.feed(bytes);
-  EXPECT_EQ(hop.failures.empty() ? Reason::kNone : hop.failures[0], want);
-  return up.sink.take();
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+  return edited_request(ttheader_codec(), bytes, edit, want);
 }
 
 TEST(TtHeader, EditsTheTextPairs) {
@@ -281,18 +244,14 @@ TEST(TtHeader, StreamsAreResetAndTheConnectionGoesOn) {
 }
 
 TEST(TtHeader, IdsNeverCross) {
-  auto tag_of = [](std::string_view bytes) {
-    return static_cast<uint64_t>(std::stoull(std::string(bytes.substr(bytes.rfind('#') + 1))));
-  };
   expect_ids_never_cross(
       ttheader_codec(), 1'000'000,
       [](uint64_t id, uint64_t tag) {
-        return frame("", message(1, id, "#" + std::to_string(tag) + "."), id);
+        return frame("", message(1, id, "tag=" + std::to_string(tag) + "."), id);
       },
       [](const std::string&, uint64_t id, uint64_t tag) {
-        return frame("", message(2, id, "#" + std::to_string(tag) + "."), id);
-      },
-      tag_of);
+        return frame("", message(2, id, "tag=" + std::to_string(tag) + "."), id);
+      });
 }
 
 }  // namespace

@@ -1,0 +1,99 @@
+#include "protocols/http2/memory.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace dragoman::http2 {
+namespace {
+
+constexpr size_t kFineStep = 16, kFineMax = 1024;      // sizes up to here by this step
+constexpr size_t kCoarseStep = 256, kCoarseMax = 8192;  // and up to here; larger ones are not kept
+constexpr size_t kFine = kFineMax / kFineStep;
+constexpr size_t kLists = kFine + (kCoarseMax - kFineMax) / kCoarseStep;
+
+/// Stands in front of every piece.
+struct alignas(16) Piece {
+  size_t room;  // bytes behind this
+  Piece* next;  // in a free list
+};
+
+size_t list_of(size_t n) {
+  return n <= kFineMax ? (n + kFineStep - 1) / kFineStep - 1 : kFine + (n - kFineMax + kCoarseStep - 1) / kCoarseStep - 1;
+}
+
+class Memory {
+ public:
+  Memory() : mem_{this, take, give, take_zeroed, change} {}
+  ~Memory() {
+    for (Piece*& list : lists_)
+      while (list) ::operator delete(std::exchange(list, list->next));
+  }
+  nghttp2_mem* mem() { return &mem_; }
+  size_t kept() const { return kept_; }
+
+ private:
+  static Memory& self(void* user) { return *static_cast<Memory*>(user); }
+  static Piece* piece_of(void* p) { return static_cast<Piece*>(p) - 1; }
+
+  static void* take(size_t n, void* user) {
+    Memory& m = self(user);
+    n = std::max<size_t>(n, 1);
+    size_t room = n;
+    if (n <= kCoarseMax) {
+      const size_t list = list_of(n);
+      if (Piece* piece = m.lists_[list]) {
+        m.lists_[list] = piece->next;
+        m.kept_ -= piece->room;
+        return piece + 1;
+      }
+      room = list < kFine ? (list + 1) * kFineStep : kFineMax + (list - kFine + 1) * kCoarseStep;
+    }
+    void* raw = ::operator new(sizeof(Piece) + room, std::nothrow);
+    return raw ? new (raw) Piece{room, nullptr} + 1 : nullptr;
+  }
+  static void give(void* p, void* user) {
+    if (!p) return;
+    Memory& m = self(user);
+    Piece* piece = piece_of(p);
+    if (piece->room > kCoarseMax || m.kept_ + piece->room > kKeptMemoryMax) return ::operator delete(piece);
+    Piece*& list = m.lists_[list_of(piece->room)];
+    piece->next = list;
+    list = piece;
+    m.kept_ += piece->room;
+  }
+  static void* take_zeroed(size_t n, size_t size, void* user) {
+    if (size != 0 && n > SIZE_MAX / size) return nullptr;
+    void* p = take(n * size, user);
+    if (p) std::memset(p, 0, n * size);
+    return p;
+  }
+  static void* change(void* p, size_t n, void* user) {
+    if (!p) return take(n, user);
+    const size_t room = piece_of(p)->room;
+    if (n <= room && n > room / 2) return p;
+    void* other = take(n, user);
+    if (!other) return nullptr;
+    std::memcpy(other, p, std::min(n, room));
+    give(p, user);
+    return other;
+  }
+
+  nghttp2_mem mem_;
+  Piece* lists_[kLists] = {};
+  size_t kept_ = 0;
+};
+
+Memory& of_thread() {
+  static thread_local Memory memory;
+  return memory;
+}
+
+}  // namespace
+
+nghttp2_mem* thread_memory() { return of_thread().mem(); }
+size_t kept_memory_bytes() { return of_thread().kept(); }
+
+}  // namespace dragoman::http2
