@@ -40,7 +40,7 @@ inline constexpr Protocol kProtocols[] = {
     {"thrift", false, true, false, false, true},
     {.name = "dubbo_thrift", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .edits = false},
     {.name = "seata", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .shared = false,
-     .only_bound = true},
+     .service = false, .only_bound = true},
     {"brpc", false, true, false, false, true},
     {.name = "rocketmq", .http = false, .framed = true, .heartbeats = false, .goaway = false, .routes = true, .method = false},
     {"ttheader", false, true, false, true, true},

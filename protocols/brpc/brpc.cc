@@ -351,10 +351,17 @@ struct Brpc {
     return done && finish_sizes(m, out);
   }
 
-  /// In the place of the last one, which is the one that counts. 0 is left out: that is its default.
+  /// In the place of the last one, which is the one that counts. 0 is left out, that is its default, unless an earlier one
+  /// would count instead.
   bool set_id(const Message& m, std::span<const uint8_t> id, ByteWriter& out) {
     out.bytes(m.head.first(m.frame.id_offset));
-    if (uint64_t value = load_be<uint64_t>(id.data())) write_number(out, kId, value);
+    uint64_t value = load_be<uint64_t>(id.data());
+    bool earlier = false;
+    if (value == 0) {
+      Fields before(text_of(m.head.subspan(kPrefixBytes, m.frame.id_offset - kPrefixBytes)));
+      for (Field f; before.next(f);) earlier |= f.tag == kId;
+    }
+    if (value != 0 || earlier) write_number(out, kId, value);
     out.bytes(m.head.subspan(m.frame.id_offset + m.frame.id_len));
     return finish_sizes(m, out);
   }

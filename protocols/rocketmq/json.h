@@ -68,6 +68,12 @@ class JsonReader {
   bool ok_ = true;
 };
 
+/// Whether text stands in quotes as it is.
+inline bool is_plain(std::string_view text) {
+  for (char c : text)
+    if (c == '"' || c == '\\' || static_cast<uint8_t>(c) < 0x20) return false;
+  return true;
+}
 /// A string with its quotes, escaped where it must be.
 void write_json_string(ByteWriter& out, std::string_view text);
 

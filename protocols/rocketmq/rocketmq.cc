@@ -204,6 +204,7 @@ struct RocketMq {
         },
         [&](std::string_view name, std::string_view value) {
           if (json) {
+            if (!rocketmq::is_plain(name)) return false;  // would not be read as a name again
             out.u8(',');
             rocketmq::write_json_string(out, name);
             out.u8(':');

@@ -110,6 +110,7 @@ struct Seata {
   static constexpr uint32_t kIdLen = 4;
   static constexpr bool kOnlyBound = true;  // the coordinator knows its managers by their connections
   static constexpr const char* kAttributes[] = {"xid"};
+  static constexpr uint32_t kLacks = DRAGOMAN_WANT_SERVICE;
 
   char method[24];  // of the message being viewed
 

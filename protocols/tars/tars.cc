@@ -184,6 +184,13 @@ struct Packet {
     if (!is_tup(version)) return false;
     return from == DRAGOMAN_FROM_SERVER || (from == DRAGOMAN_FROM_UNKNOWN && !result_code.empty());
   }
+  /// `whole`: control frames are only what is all here.
+  uint32_t kind(uint32_t from, bool whole) const {
+    if (is_answer(from))
+      return id == 0 && !is_request && desc == kReconnect ? +DRAGOMAN_GOAWAY : +DRAGOMAN_RESPONSE;
+    if (func == kPing && whole) return DRAGOMAN_HEARTBEAT;
+    return type == 1 ? DRAGOMAN_ONEWAY : DRAGOMAN_REQUEST;
+  }
   int32_t result() const {
     if (!is_request) return static_cast<int32_t>(ret);
     int32_t code = kSuccess;  // left out when all is well
@@ -236,23 +243,17 @@ struct Tars {
     bool whole = rest <= kWholeBytesMax || (f.want & DRAGOMAN_WANT_HEADERS && rest <= kHeadBytesMax - 64) ||
                  (packet.is_request && is_tup(packet.version) && rest <= kHeadBytesMax - 64);
     f.head_len = static_cast<uint32_t>(whole ? length : packet.names_end);
-    f.kind = DRAGOMAN_REQUEST;
+    f.kind = packet.kind(f.from, whole);  // a frame over the limit is answered, or not, by what is here
     if (whole) {
       if (here < length) return codec::need(f, length);
       packet = Packet(there, true);
       if (packet.broken || packet.truncated) return codec::refuse(f, DRAGOMAN_MALFORMED, "tars: fields past the frame");
+      f.kind = packet.kind(f.from, whole);
     }
-    if (packet.is_answer(f.from)) {
-      f.kind = DRAGOMAN_RESPONSE;
+    if (packet.is_answer(f.from))
       f.status = packet.result();
-      if (packet.id == 0 && !packet.is_request && packet.desc == kReconnect) f.kind = DRAGOMAN_GOAWAY;
-      return codec::found(f);
-    }
-    if (packet.func == kPing && whole)
-      f.kind = DRAGOMAN_HEARTBEAT;
-    else if (packet.type == 1)
-      f.kind = DRAGOMAN_ONEWAY;
-    f.timeout_ms = packet.timeout;
+    else
+      f.timeout_ms = packet.timeout;
     return codec::found(f);
   }
 

@@ -74,6 +74,14 @@ TEST(Brpc, TheLastIdCountsAndIsTheOneRewritten) {
   EXPECT_EQ(asker.with_id(frame(names()), 9), request(9));
 }
 
+TEST(Brpc, AnEarlierIdNeverCounts) {
+  Asker asker(brpc_codec());
+  std::string twice = frame(names() + number(4, 7) + number(4, 9));
+  EXPECT_EQ(asker.with_id(twice, 0), frame(names() + number(4, 7) + number(4, 0)));
+  EXPECT_EQ(asker.with_id(request(9), 0), frame(names()));
+  EXPECT_EQ(asker.frame(asker.with_id(twice, 0)).id, 0u);
+}
+
 TEST(Brpc, Malformed) { expect_malformed_are_refused(brpc_codec(), "brpc", 3); }
 
 Reason broken_by(const std::string& bytes, Role role = Role::kServer) {

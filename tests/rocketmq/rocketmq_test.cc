@@ -240,8 +240,8 @@ TEST(RocketMq, EditsJsonFields) {
   std::string bare = json("\"code\":10,\"opaque\":9", "body");
   EXPECT_EQ(edited(bare, [](Head& h) { h.add_header("k", "v"); }),
             json("\"code\":10,\"opaque\":9,\"extFields\":{ \"k\":\"v\"}", "body"));
-  edited(
-      bare, [](Head& h) { h.add_header("a\"b", "v"); }, Reason::kEditFailed);
+  for (const char* name : {"a\"b", "a\\b", "a\nb"})
+    edited(bare, [&](Head& h) { h.add_header(name, "v"); }, Reason::kEditFailed);
   edited(
       call("{\"Signature\":\"s\"}"), [](Head& h) { h.set_header("k", "v"); }, Reason::kEditFailed);
 }

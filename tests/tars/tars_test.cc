@@ -146,6 +146,23 @@ TEST(Tars, WholeStreams) {
 
 TEST(Tars, Malformed) { expect_malformed_are_refused(tars_codec(), "tars", 4); }
 
+TEST(Tars, OnlyRequestsOverTheLimitAreAnswered) {
+  CodecOptions options = framed_options();
+  options.framed.frame_bytes_max = 400;
+  const std::string big(500, 'x');
+  const std::pair<std::string, bool> rows[] = {{request(Call{.id = 7, .bytes = big}), true},
+                                               {request(Call{.id = 7, .type = 1, .bytes = big}), false},
+                                               {response(7, 0, big), false}};
+  for (const auto& [bytes, answered] : rows) {
+    for (size_t step : {bytes.size(), size_t{1}}) {
+      FramedConnection c(tars_codec(), Role::kServer, options);
+      c.feed_in_steps(bytes, step);
+      EXPECT_EQ(c.events.broken_reason, Reason::kFrameTooLarge);
+      EXPECT_EQ(c.sink.take().empty(), !answered) << "step " << step;
+    }
+  }
+}
+
 TEST(Tars, FieldsThatAreNone) {
   auto broken = [](const Write& fields) {
     FramedConnection c(tars_codec(), Role::kServer);
