@@ -11,15 +11,12 @@
 #include "protocols/framed.h"
 #include "proxy/base/cursor.h"
 #include "tests/support/bolt_frames.h"
+#include "tests/support/codec_vectors.h"
 
 namespace dragoman::testing {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kCalls = 100'000;
-#else
-constexpr uint64_t kCalls = 1'000'000;
-#endif
+constexpr uint64_t kCalls = kCrossingCalls;
 constexpr size_t kClients = 37;
 constexpr uint32_t kInFlightPerClient = 50;
 constexpr size_t kFrameBytes = 22 + 8;

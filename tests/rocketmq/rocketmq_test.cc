@@ -316,7 +316,7 @@ TEST(RocketMq, RequestsOfBrokersNeedABoundConnection) {
 TEST(RocketMq, IdsNeverCross) {
   auto body = [](uint64_t tag) { return "tag=" + std::to_string(tag) + "."; };
   expect_ids_never_cross(
-      rocketmq_codec(), 1'000'000,
+      rocketmq_codec(),
       [&](uint64_t id, uint64_t tag) {
         return tag % 2 ? binary(10, id, 0, {}, body(tag))
                        : json("\"opaque\":" + std::to_string(id), body(tag));

@@ -343,18 +343,18 @@ TEST(Thrift, OneWaysGetNoAnswer) {
   EXPECT_EQ(c.sink.take(), "");
 }
 
-void ids_never_cross(Wire wire, Code code, int calls) {
+void ids_never_cross(Wire wire, Code code) {
   auto tagged = [=](int type, uint64_t id, uint64_t tag) {
     return frame(wire, code, type, static_cast<uint32_t>(id), "tag=" + std::to_string(tag) + ";");
   };
   expect_ids_never_cross(
-      thrift_codec(), calls, [&](uint64_t id, uint64_t tag) { return tagged(1, id, tag); },
+      thrift_codec(), [&](uint64_t id, uint64_t tag) { return tagged(1, id, tag); },
       [&](const std::string&, uint64_t id, uint64_t tag) { return tagged(2, id, tag); });
 }
 
-TEST(ThriftIds, NeverCrossInBinary) { ids_never_cross(Wire::kFramed, Code::kBinary, 1'000'000); }
-TEST(ThriftIds, NeverCrossInCompact) { ids_never_cross(Wire::kFramed, Code::kCompact, 1'000'000); }
-TEST(ThriftIds, NeverCrossInHeaders) { ids_never_cross(Wire::kHeader, Code::kCompact, 1'000'000); }
+TEST(ThriftIds, NeverCrossInBinary) { ids_never_cross(Wire::kFramed, Code::kBinary); }
+TEST(ThriftIds, NeverCrossInCompact) { ids_never_cross(Wire::kFramed, Code::kCompact); }
+TEST(ThriftIds, NeverCrossInHeaders) { ids_never_cross(Wire::kHeader, Code::kCompact); }
 
 }  // namespace
 }  // namespace dragoman::testing
