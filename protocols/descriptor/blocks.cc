@@ -1,5 +1,7 @@
 #include "protocols/descriptor/blocks.h"
 
+#include <bit>
+
 namespace dragoman::descriptor {
 namespace {
 
@@ -23,22 +25,26 @@ struct Finder {
     v.number = number;
     r.found[block] |= 1u << index;
   }
-  /// The last of several wins, as in the peers that put pairs into a map.
-  [[gnu::always_inline]] void named(const Pair& pair, const Term& key, bool value_is_text, uint32_t section, bool headers) {
-    if (pair.null) return;
-    if (key.text || plan.kind != Block::kPairs) {
-      if (headers && sink && !pair.name.empty()) sink(ctx, to_bytes(pair.name), to_bytes(pair.value));
+  /// Keeps the value where the name is wanted. The last of several wins, as in the peers that put pairs into a map.
+  void named(std::string_view name, std::string_view value, int64_t number, uint32_t section) {
+    for (uint32_t left = plan.by_length[std::min(name.size(), kLengthsMax)]; left; left &= left - 1) {
+      auto i = static_cast<size_t>(std::countr_zero(left));
+      const Lookup& l = plan.lookups[i];
+      if (l.section == section && l.name == name) keep(i, value, number);
     }
-    auto first = static_cast<uint8_t>(pair.name.empty() ? 0 : pair.name[0]);
-    if (key.text && !(plan.first_letters[first >> 5] >> (first & 31) & 1)) return;
+  }
+  void tell(std::string_view name, std::string_view value, uint32_t section) {
+    if (!sink || name.empty() || is_id(plan, name, section)) return;
+    sink(ctx, to_bytes(name), to_bytes(value));
+  }
+  void pair(const Pair& pair, const Term& key, bool value_is_text, uint32_t section, bool headers) {
+    if (pair.null) return;
+    const int64_t number = value_is_text ? 0 : pair.value_number;
+    if (headers && (key.text || plan.kind != Block::kPairs)) tell(pair.name, pair.value, section);
+    if (key.text) return named(pair.name, pair.value, number, section);
     for (size_t i = 0; i < plan.lookups.size(); ++i) {
       const Lookup& l = plan.lookups[i];
-      if (l.section != section) continue;
-      bool same = key.text ? l.name.size() == pair.name.size() &&
-                                 std::memcmp(l.name.data(), pair.name.data(), pair.name.size()) == 0
-                           : l.number == pair.number;
-      if (same)
-        keep(i, pair.value, value_is_text ? 0 : pair.value_number);
+      if (l.section == section && l.number == pair.number) keep(i, pair.value, number);
     }
   }
 };
@@ -105,20 +111,23 @@ bool walk(Finder& f, std::span<const uint8_t> bytes) {
     case Block::kNone:
       return true;
     case Block::kPairs: {
-      auto each = [&](const Pair& pair) { f.named(pair, plan.key, plan.value.text, 0, true); };
-      const Number &k = plan.key.number, &v = plan.value.number;
-      bool plain = plan.key.text && plan.value.text && !plan.counted && k.coding == Coding::kFixed &&
-                   v.coding == Coding::kFixed && k.width == v.width && k.is_signed == v.is_signed && k.big && v.big;
-      if (plain && k.width == 4) return each_plain_pair<uint32_t>(bytes, k.is_signed, pairs_max, each);
-      if (plain && k.width == 2) return each_plain_pair<uint16_t>(bytes, k.is_signed, pairs_max, each);
+      auto plain = [&](std::string_view name, std::string_view value) {
+        f.tell(name, value, 0);
+        f.named(name, value, 0, 0);
+      };
+      const bool nulls = plan.key.number.is_signed;
+      if (plan.plain_width == 4) return each_plain_pair<uint32_t>(bytes, nulls, pairs_max, plain);
+      if (plan.plain_width == 2) return each_plain_pair<uint16_t>(bytes, nulls, pairs_max, plain);
+      auto each = [&](const Pair& pair) { f.pair(pair, plan.key, plan.value.text, 0, true); };
       Cursor c(bytes);
       return each_pair(c, plan.key, plan.value, plan.counted ? &plan.count : nullptr, pairs_max, each);
     }
     case Block::kTextPairs:
       return each_text_pair(bytes, plan.between, plan.after, pairs_max,
-                            [&](const Pair& pair) { f.named(pair, kTextTerm, true, 0, true); });
+                            [&](const Pair& pair) { f.pair(pair, kTextTerm, true, 0, true); });
     case Block::kXml:
-      return each_element(bytes, pairs_max, [&](const Pair& pair) { f.named(pair, kTextTerm, true, 0, true); });
+      return each_element(bytes, pairs_max,
+                          [&](const Pair& pair) { f.pair(pair, kTextTerm, true, 0, true); });
     case Block::kSplit:
       each_word(bytes, plan.between, plan.words, [&](unsigned place, std::string_view word) {
         for (size_t i = 0; i < plan.lookups.size(); ++i)
@@ -139,7 +148,7 @@ bool walk(Finder& f, std::span<const uint8_t> bytes) {
             if (plan.lookups[i].section == index && !null) f.keep(i, text, 0);
           return true;
         }
-        auto each = [&](const Pair& pair) { f.named(pair, s.key, s.value.text, index, s.headers); };
+        auto each = [&](const Pair& pair) { f.pair(pair, s.key, s.value.text, index, s.headers); };
         return each_pair(c, s.key, s.value, &s.count, pairs_max, each);
       });
     }

@@ -15,6 +15,13 @@ bool look_up(Reading& r, uint8_t block);
 /// The same, and tells every header of the block. A broken block may have told some.
 bool tell_headers(Reading& r, uint8_t block, HeaderSink sink, void* ctx);
 
+/// Whether a header is the message's id: the host's own business.
+inline bool is_id(const BlockPlan& plan, std::string_view name, uint32_t section) {
+  if (plan.id_lookup == kNowhere) return false;
+  const Lookup& id = plan.lookups[plan.id_lookup];
+  return id.section == section && id.name == name;
+}
+
 /// One name and its value.
 struct Pair {
   std::span<const uint8_t> whole;  // as it stands
@@ -85,28 +92,34 @@ bool each_pair(Cursor& c, const Term& key, const Term& value, const Number* coun
   return true;
 }
 
-/// each_pair() of texts behind lengths of one width, without a count: the most common kind.
+/// f(name, value) for texts behind lengths of one width, without a count: the most common kind of pairs. Those with a
+/// null in them are left out.
 template <class T, class F>
 bool each_plain_pair(std::span<const uint8_t> bytes, bool null_allowed, uint32_t pairs_max, F&& f) {
-  const uint8_t *p = bytes.data(), *end = p + bytes.size();
-  for (uint32_t n = 0; p < end;) {
-    if (n++ == pairs_max) return false;
-    Pair pair;
-    const uint8_t* from = p;
-    for (std::string_view* text : {&pair.name, &pair.value}) {
-      if (static_cast<size_t>(end - p) < sizeof(T)) return false;
-      T length = load_be<T>(p);
-      p += sizeof(T);
-      if (null_allowed && length == static_cast<T>(-1)) {
-        pair.null = true;
+  constexpr size_t kWidth = sizeof(T);
+  const uint8_t* p = bytes.data();
+  size_t left = bytes.size();
+  // Of four bytes, a negative length is larger than any text anyway.
+  const size_t most = kWidth < 4 && null_allowed ? static_cast<T>(-1) >> 1 : SIZE_MAX;
+  for (; left > 0; --pairs_max) {
+    if (pairs_max == 0) return false;
+    bool null = false;
+    std::string_view text[2];
+    for (std::string_view& out : text) {
+      if (left < kWidth) return false;
+      size_t length = load_be<T>(p);
+      p += kWidth;
+      left -= kWidth;
+      if (length > left || length > most) [[unlikely]] {
+        if (!null_allowed || length != static_cast<T>(-1)) return false;
+        null = true;
         continue;
       }
-      if (length > static_cast<size_t>(end - p)) return false;
-      *text = {reinterpret_cast<const char*>(p), length};
+      out = {reinterpret_cast<const char*>(p), length};
       p += length;
+      left -= length;
     }
-    pair.whole = {from, p};
-    f(pair);
+    if (!null) f(text[0], text[1]);
   }
   return true;
 }

@@ -28,8 +28,11 @@ int64_t rewrite(Reading& r, Draft& draft, uint8_t item, F&& content, uint8_t* ou
     if (i.kind == ItemKind::kPrefix) draft.anew |= uint64_t{1} << item;
     if (i.kind == ItemKind::kLength) draft.resized |= uint64_t{1} << item;
     if (i.kind == ItemKind::kBytes && counting.size() != i.size) return -1;
+    if (i.kind != ItemKind::kRest && counting.size() > i.max) return -1;
   }
-  if (!draft.settle()) return -1;
+  // Nothing is made that would be refused when it is read.
+  if (!draft.settle() || draft.total > r.program->frame_bytes_max) return -1;
+  if (draft.total - (r.total - r.head_len) > r.program->head_bytes_max) return -1;
   ByteWriter writer(out, static_cast<size_t>(cap));
   bool whole = r.head_len == r.total;
   bool right = write_items(draft, &r, whole, writer, [&](uint8_t i, ByteWriter& w) {

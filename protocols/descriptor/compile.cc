@@ -363,8 +363,6 @@ uint8_t Compiler::look_up(Layout& layout, uint8_t block, const Path& path, size_
     if (old.name == l.name && old.section == l.section && old.number == l.number) return static_cast<uint8_t>(i);
   }
   if (plan.lookups.size() == kLookupsMax) return kNowhere;
-  auto first = static_cast<uint8_t>(l.name.empty() ? 0 : l.name[0]);
-  plan.first_letters[first >> 5] |= 1u << (first & 31);
   plan.lookups.push_back(std::move(l));
   return static_cast<uint8_t>(plan.lookups.size() - 1);
 }

@@ -21,6 +21,10 @@ struct Edits {
     return false;
   }
   bool drops(std::string_view name) const { return replaced_after(name, 0); }
+  bool any_on(std::string_view name) const {
+    return std::any_of(list.begin(), list.end(),
+                       [&](const auto& e) { return equals_ignore_case(text_of(e.name), name); });
+  }
   /// f(name, value) for every pair to write; false when f is.
   template <class F>
   bool each_new(F&& f) const {
@@ -209,6 +213,7 @@ void write_xml_text(ByteWriter& out, std::string_view text) {
 
 bool write_edited(Reading& r, const BlockPlan& plan, std::span<const dragoman_edit> list, ByteWriter& out) {
   const Edits edits{list};
+  if (plan.id_lookup != kNowhere && edits.any_on(plan.lookups[plan.id_lookup].name)) return false;
   auto bytes = r.content(plan.item);
   const uint32_t pairs_max = r.program->pairs_max;
   switch (plan.kind) {

@@ -3,6 +3,7 @@
 // loop moves forward over bounded bytes or over these tables.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "protocols/plugin.h"
+#include "proxy/base/cursor.h"
 
 namespace dragoman::descriptor {
 
@@ -17,6 +19,8 @@ inline constexpr size_t kItemsMax = 48;    // items of a layout
 inline constexpr size_t kSlotsMax = 64;    // items and bit fields of a layout
 inline constexpr size_t kLookupsMax = 32;  // names looked up in one block
 inline constexpr size_t kBlocksMax = 4;    // blocks of a layout
+inline constexpr size_t kPartsMax = 8;     // variable items of a plain layout
+inline constexpr size_t kLengthsMax = 63;  // lengths of names that are told apart
 inline constexpr size_t kPathMax = 4;      // numbers of a protobuf path
 inline constexpr size_t kXmlDepthMax = 32;
 inline constexpr uint8_t kNowhere = 0xff;  // no item, no block
@@ -172,7 +176,11 @@ struct BlockPlan {
   std::vector<Section> sections{};
   uint32_t map_field = 0;     // kProtobuf: the field whose entries are the headers; 0 = none
   std::vector<Lookup> lookups{};
-  uint32_t first_letters[8] = {};  // bit set of the bytes that wanted names begin with
+  uint32_t by_length[kLengthsMax + 1] =
+      {};  // look-ups whose names have so many bytes, or kLengthsMax and more
+  uint8_t id_lookup =
+      kNowhere;  // of the message's id, when it is one of its headers: nobody sees or edits it there
+  uint8_t plain_width = 0;  // kPairs of texts behind lengths of so many bytes, big-endian, uncounted; else 0
 };
 
 // ---------------------------------------------------------------- a layout
@@ -257,6 +265,82 @@ struct Step {
   uint8_t slot;  // its length
 };
 
+/// A number of the fixed part, of any width, byte order, sign and mask: taken out of eight bytes that are surely there.
+struct Field {
+  uint64_t mask = 0;
+  uint64_t sign = 0;  // the sign's bit of a signed number
+  uint16_t at = 0;
+  uint8_t shift = 0;
+  bool big = true;
+
+  int64_t of(const uint8_t* p) const {
+    uint64_t v = big ? load_be<uint64_t>(p + at) : load_le<uint64_t>(p + at);
+    v = v >> shift & mask;
+    return static_cast<int64_t>((v ^ sign) - sign);
+  }
+};
+
+/// A layout whose every place and field follows from its fixed part: the frames of most protocols. They are read by
+/// straight code (plain.cc), which gives up whatever is not entirely in order to the functions that take any layout.
+struct Plain {
+  struct Part {  // an item behind the fixed part, its length in it
+    Field length;
+    uint64_t max = 0;
+  };
+  struct Check {  // a number
+    Field field;
+    QuickTest test;
+  };
+  struct Text {
+    enum class Kind : uint8_t { kFixed, kPart, kLookup } kind = Kind::kFixed;
+    uint8_t index = 0;  // part or look-up
+    uint32_t at = 0, size = 0;
+    std::vector<Filter> filters{};
+  };
+  struct Texts {
+    std::vector<Text> list{};
+    uint32_t lookups = 0;  // bit set of those at the front of the list
+    uint32_t behind = 0;   // the first that is none
+  };
+  /// Bit sets of the look-ups that somebody wants, by the length of their names.
+  using Names = std::array<uint32_t, kLengthsMax + 1>;
+  struct Condition {
+    bool is_text = false;
+    Check number{};
+    Text text{};
+    Op op = Op::kEqual;
+    std::vector<std::string> texts{};
+  };
+  struct Rule {
+    uint32_t outcome = 0;
+    std::vector<Condition> when{};
+  };
+  bool yes = false;
+  bool has_body = false, has_id = false, has_timeout = false, has_status = false;
+  std::vector<Part> parts{};  // of the head
+  Part body{};
+  std::vector<Check> checks{};  // that Opening::check_value leaves
+  Field id{}, timeout{}, status{};
+  uint32_t id_offset = 0, id_len = 0;
+  bool views = false;          // the rest is there as well: what view() and outcome() want
+  uint8_t headers = kNowhere;  // the part that holds them
+  std::vector<Condition> headers_when{};
+  Texts service{}, method{};
+  std::vector<Texts> attributes{};
+  std::vector<Rule> rules{};
+  Names view_names{}, rule_names{};
+};
+
+/// The first bytes of frames of one layout and kind, as the tests of match, layout and kind want them: all of them in
+/// one comparison.
+struct Opening {
+  uint64_t mask = 0, value = 0;              // of the eight bytes at Program::opening_at
+  uint64_t check_mask = 0, check_value = 0;  // what the layout's checks want of the same bytes
+  uint8_t layout = 0;
+  bool plain = false;  // else such frames go the long way
+  uint32_t kind = 0;
+};
+
 struct Layout {
   std::string name{};
   Tests when{};
@@ -268,6 +352,7 @@ struct Layout {
   std::vector<Load> head_loads{};   // and those that view() and outcome() want
   bool simple = false;              // `steps` are all there is behind the fixed part
   std::vector<Step> steps{};
+  Plain plain{};
   std::vector<BlockPlan> blocks{};
   std::vector<Check> checks{};       // on the fixed part
   QuickTests quick_checks{};
@@ -351,6 +436,8 @@ struct Program {
   uint32_t match_bytes = 0;  // with so many bytes no test of `match` needs a bounds check
   std::vector<Layout> layouts{};
   uint32_t when_bytes = 0;   // the same for the layouts' tests
+  std::vector<Opening> openings{};  // the first that fits tells layout and kind; none: ask the tests
+  uint32_t opening_at = 0;
   uint32_t id_len = 0;
 
   bool status_is_text = false;

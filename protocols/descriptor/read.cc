@@ -539,28 +539,39 @@ bool holds(const Test& t, Reading& r) {
   return compare(v, t);
 }
 
-bool filtered_text(const Reference& reference, Reading& r, std::string_view& out) {
-  if (!text_of(reference.source, r, out)) return false;
-  for (const Filter& f : reference.filters) {
-    bool last = f.cut == Cut::kBeforeLast || f.cut == Cut::kAfterLast;
-    if (f.cut == Cut::kSegment) {
-      for (unsigned i = 0; i < f.segment; ++i) {
-        size_t at = out.find(f.mark);
+bool apply_filters(const std::vector<Filter>& filters, std::string_view& text) {
+  for (const Filter& f : filters) {
+    const std::string_view mark = f.mark;
+    switch (f.cut) {
+      case Cut::kSegment:
+        for (unsigned i = 0; i < f.segment; ++i) {
+          size_t at = text.find(mark);
+          if (at == std::string_view::npos) return false;
+          text.remove_prefix(at + mark.size());
+        }
+        text = text.substr(0, text.find(mark));
+        break;
+      // Nothing stands before what is not there; everything stands behind it.
+      case Cut::kBefore:
+      case Cut::kBeforeLast: {
+        size_t at = f.cut == Cut::kBefore ? text.find(mark) : find_last(text, mark);
         if (at == std::string_view::npos) return false;
-        out.remove_prefix(at + f.mark.size());
+        text.remove_suffix(text.size() - at);
+        break;
       }
-      out = out.substr(0, out.find(f.mark));
-      continue;
+      case Cut::kAfter:
+      case Cut::kAfterLast: {
+        size_t at = f.cut == Cut::kAfter ? text.find(mark) : find_last(text, mark);
+        if (at != std::string_view::npos) text.remove_prefix(at + mark.size());
+        break;
+      }
     }
-    size_t at = last ? out.rfind(f.mark) : out.find(f.mark);
-    bool before = f.cut == Cut::kBefore || f.cut == Cut::kBeforeLast;
-    if (at == std::string_view::npos) {
-      if (before) return false;  // nothing stands before what is not there; everything stands behind it
-      continue;
-    }
-    out = before ? out.substr(0, at) : out.substr(at + f.mark.size());
   }
   return true;
+}
+
+bool filtered_text(const Reference& reference, Reading& r, std::string_view& out) {
+  return text_of(reference.source, r, out) && apply_filters(reference.filters, out);
 }
 
 std::string_view first_text(const References& references, Reading& r) {

@@ -78,6 +78,27 @@ inline bool all_hold(const Tests& tests, Reading& r) {
 /// The first reference that gives a text that is not empty; else an empty one.
 std::string_view first_text(const References& references, Reading& r);
 bool filtered_text(const Reference& reference, Reading& r, std::string_view& out);
+/// text.rfind(mark): marks are mostly one byte, and texts long class names.
+inline size_t find_last(std::string_view text, std::string_view mark) {
+  if (mark.size() != 1 || text.empty()) return text.rfind(mark);
+  const void* at = ::memrchr(text.data(), mark[0], text.size());
+  return at ? static_cast<size_t>(static_cast<const char*>(at) - text.data()) : std::string_view::npos;
+}
+/// False when they leave nothing.
+bool apply_filters(const std::vector<Filter>& filters, std::string_view& text);
+
+inline bool is_request(uint32_t kind) {
+  return kind == DRAGOMAN_REQUEST || kind == DRAGOMAN_ONEWAY || kind == DRAGOMAN_HEARTBEAT;
+}
+/// What the field of a deadline says; 0: none.
+inline int64_t timeout_ms(const Program& g, int64_t value) {
+  if (value <= 0 || value >= int64_t{1} << 40) return 0;
+  for (int64_t none : g.no_timeout)
+    if (value == none) return 0;
+  if (g.timeout_multiply == g.timeout_divide) return value;
+  int64_t ms = value * g.timeout_multiply / g.timeout_divide;
+  return ms > 0 ? ms : 1;
+}
 
 /// Decimal digits with an optional sign; false when it is anything else or does not fit.
 bool decimal_of(std::string_view text, int64_t& out);

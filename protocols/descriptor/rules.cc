@@ -3,6 +3,7 @@
 #include "protocols/descriptor/build.h"
 #include "protocols/descriptor/compiler.h"
 #include "protocols/descriptor/keys.h"
+#include "protocols/descriptor/plain.h"
 #include "protocols/descriptor/run.h"
 
 namespace dragoman::descriptor {
@@ -632,6 +633,20 @@ void Compiler::finish_quick(Layout& l) {
     uint64_t max = i == l.body_item ? item.max : std::min<uint64_t>(item.max, g_.head_bytes_max);
     l.steps.push_back({.max = max, .item = static_cast<uint8_t>(i), .slot = parts[0].index});
   }
+  if (l.id.from == From::kLookup && l.id.block == l.headers_block) {
+    BlockPlan& plan = l.blocks[l.headers_block];
+    if (plan.kind != Block::kProtobuf)
+      plan.id_lookup = l.id.index;  // there the headers are a field of their own
+  }
+  for (BlockPlan& plan : l.blocks) {
+    for (size_t i = 0; i < plan.lookups.size(); ++i)
+      plan.by_length[std::min(plan.lookups[i].name.size(), kLengthsMax)] |= 1u << i;
+    const Number &k = plan.key.number, &v = plan.value.number;
+    bool plain = plan.kind == Block::kPairs && plan.key.text && plan.value.text && !plan.counted &&
+                 k.coding == Coding::kFixed && v.coding == Coding::kFixed && k.width == v.width &&
+                 k.is_signed == v.is_signed && k.big && v.big;
+    if (plain && (k.width == 2 || k.width == 4)) plan.plain_width = k.width;
+  }
   // Which numbers are wanted by whom.
   uint64_t probe = 0, head = 0;
   auto want = [](uint64_t& set, const Source& s) {
@@ -685,6 +700,7 @@ void Compiler::finish() {
       editable = false;
     if (l.has_frame && l.frame.owner == kNowhere) editable = false;
   }
+  find_plain(g_);
   dragoman_codec& t = g_.table;
   t.size = sizeof t;
   t.abi_major = DRAGOMAN_ABI_MAJOR;

@@ -4,16 +4,13 @@
 
 #include "protocols/checksum.h"
 #include "protocols/descriptor/blocks.h"
+#include "protocols/descriptor/plain.h"
 #include "protocols/descriptor/sums.h"
 
 namespace dragoman::descriptor {
 namespace {
 
 const Program& program_of(const void* context) { return *static_cast<const Program*>(context); }
-
-bool is_request(uint32_t kind) {
-  return kind == DRAGOMAN_REQUEST || kind == DRAGOMAN_ONEWAY || kind == DRAGOMAN_HEARTBEAT;
-}
 
 /// Integer ids, and where any id is. False when a frame that must have one has none.
 bool describe_id(Reading& r, dragoman_frame& f) {
@@ -80,11 +77,8 @@ void describe_refused(Reading& r, dragoman_frame& f) {
   f.head_len = r.layout->fixed_bytes;
 }
 
-}  // namespace
-
-int probe(const void* context, void*, const uint8_t* data, uint64_t len, dragoman_frame* out) {
-  const Program& g = program_of(context);
-  dragoman_frame& f = *out;
+/// Of any frame.
+[[gnu::noinline]] int probe_any(const Program& g, const uint8_t* data, uint64_t len, dragoman_frame& f) {
   Reading r(g, data, static_cast<size_t>(len));
   int v = locate(r);
   if (v == DRAGOMAN_NEED) {
@@ -122,10 +116,9 @@ int probe(const void* context, void*, const uint8_t* data, uint64_t len, dragoma
     return refused(f, DRAGOMAN_MALFORMED, "no id");
   }
   if (is_request(f.kind)) {
-    int64_t ms = 0;
-    if (l.timeout.from != From::kMissing && number_of(l.timeout, r, ms) && ms > 0 && ms < (int64_t{1} << 40) &&
-        std::find(g.no_timeout.begin(), g.no_timeout.end(), ms) == g.no_timeout.end())
-      f.timeout_ms = std::max<int64_t>(1, ms * g.timeout_multiply / g.timeout_divide);
+    int64_t value = 0;
+    if (l.timeout.from != From::kMissing && number_of(l.timeout, r, value))
+      f.timeout_ms = timeout_ms(g, value);
   } else if (f.kind == DRAGOMAN_RESPONSE && l.status.from != From::kMissing) {
     f.status = status_of(r, l.status);
   }
@@ -142,9 +135,9 @@ int probe(const void* context, void*, const uint8_t* data, uint64_t len, dragoma
   return DRAGOMAN_FRAME;
 }
 
-int view(const void* context, void*, const uint8_t* head, const dragoman_frame* frame, uint32_t want,
-         dragoman_view* out) {
-  Reading r(program_of(context), head, frame->head_len);
+[[gnu::noinline]] int view_any(const Program& g, const uint8_t* head, const dragoman_frame* frame,
+                               uint32_t want, dragoman_view* out) {
+  Reading r(g, head, frame->head_len);
   if (locate_head(r) != DRAGOMAN_FRAME) return -1;
   const Layout& l = *r.layout;
   bool opaque = true;
@@ -176,9 +169,38 @@ int view(const void* context, void*, const uint8_t* head, const dragoman_frame* 
   return 0;
 }
 
+/// False when the head can't be read.
+[[gnu::noinline]] bool rules_any(const Program& g, const uint8_t* head, size_t n, bool& found,
+                                 uint32_t& outcome) {
+  Reading r(g, head, n);
+  if (locate_head(r) != DRAGOMAN_FRAME) return false;
+  for (const OutcomeRule& rule : r.layout->outcome_rules) {
+    if (!all_hold(rule.when, r)) continue;
+    found = true;
+    outcome = rule.outcome;
+    break;
+  }
+  return true;
+}
+
+}  // namespace
+
+int probe(const void* context, void*, const uint8_t* data, uint64_t len, dragoman_frame* out) {
+  const Program& g = program_of(context);
+  if (probe_plain(g, data, static_cast<size_t>(len), *out)) return DRAGOMAN_FRAME;
+  return probe_any(g, data, len, *out);
+}
+
+int view(const void* context, void*, const uint8_t* head, const dragoman_frame* frame, uint32_t want,
+         dragoman_view* out) {
+  const Program& g = program_of(context);
+  int result = 0;
+  if (view_plain(g, head, frame->head_len, want, *out, result)) return result;
+  return view_any(g, head, frame, want, out);
+}
+
 uint32_t outcome(const void* context, void*, const uint8_t* head, const dragoman_frame* frame) {
   const Program& g = program_of(context);
-  Reading r(g, head, frame->head_len);
   auto table = [&](int64_t status) -> uint32_t {
     if (g.status_is_text) {
       auto i = static_cast<size_t>(status);
@@ -193,10 +215,12 @@ uint32_t outcome(const void* context, void*, const uint8_t* head, const dragoman
     return g.other_outcome;
   };
   if (!g.any_rules) return table(frame->status);
-  if (locate_head(r) != DRAGOMAN_FRAME) return DRAGOMAN_OUTCOME_UNKNOWN;
-  for (const OutcomeRule& rule : r.layout->outcome_rules)
-    if (all_hold(rule.when, r)) return rule.outcome;
-  return table(frame->status);
+  bool found = false;
+  uint32_t by_rule = 0;
+  if (!rules_plain(g, head, frame->head_len, found, by_rule) &&
+      !rules_any(g, head, frame->head_len, found, by_rule))
+    return DRAGOMAN_OUTCOME_UNKNOWN;
+  return found ? by_rule : table(frame->status);
 }
 
 int checksum(const void* context, void*, uint8_t* bytes, const dragoman_frame* frame, int fix) {

@@ -116,6 +116,23 @@ def memory_table(results):
     )
 
 
+def descriptor_table(results):
+    body = []
+    for key, row in results['descriptor'].items():
+        if not isinstance(row, dict):
+            continue
+        wanted, what = key.split('_')
+        body.append(
+            [
+                what + (', every header wanted' if wanted == 'all' else ', service and method wanted'),
+                number(row['written_ns'], '%.1f'),
+                number(row['described_ns'], '%.1f'),
+                number(row['ratio']),
+            ]
+        )
+    return table(['Bolt v1', 'C++, ns', 'descriptor, ns', 'ratio'], body)
+
+
 def targets(results):
     """(what, measured, must, goal) of every target this run can judge."""
     found = []
@@ -185,6 +202,9 @@ def targets(results):
             found.append((title, memory[key] / KILO, 2, 1))
     if memory:
         found.append(('user memory at start, MB', memory['start_anonymous'] / KILO**2, 16, 10))
+    if results['descriptor']:
+        most = results['descriptor']['target']
+        found.append(('bolt v1: a descriptor / the codec in C++', results['descriptor']['ratio'], most, most))
     if 'dragoman' in results['start_ms']:
         found.append(('exec to first answer, ms', results['start_ms']['dragoman'], 20, 10))
     return found
@@ -255,6 +275,11 @@ def markdown(results):
         out.append(
             '## Memory and start\n\n%d idle connections, each after one request. An idle TCP connection has '
             'its upstream connection with it.\n\n' % results['idle_connections'] + memory_table(results)
+        )
+    if results['descriptor']:
+        out.append(
+            '## A descriptor beside a codec in C++\n\nA frame read, given another id, judged and viewed, '
+            'through the functions of the codec alone.\n\n' + descriptor_table(results)
         )
     if results['callgrind']:
         out.append(

@@ -52,7 +52,7 @@ OPEN = (
     Workload('rate_http', 'http', 64, 1, 4000, 'HTTP/1.1, 4,000 requests/s'),
     Workload('rate_bolt', 'bolt', 64, 1, 4000, 'Bolt, 4,000 calls/s'),
 )
-PARTS = ('closed', 'tls', 'open', 'syscalls', 'memory', 'start', 'callgrind')
+PARTS = ('closed', 'tls', 'open', 'syscalls', 'memory', 'start', 'descriptor', 'callgrind')
 LOAD_FIELDS = ('total_requests', 'errors', 'rps', 'p50_us', 'p90_us', 'p99_us', 'p999_us', 'max_us')
 WAITED_MAX = 0.10  # ... nor one in which a proxy waited for its CPU longer than this part of the time
 TCP_BYTES = 1340  # about a Bolt call with 1 KB of content
@@ -381,6 +381,26 @@ class Bench:
                     table[peer.name].append(peer.start() * 1e3)
         return {name: statistics.median(times) for name, times in table.items()}
 
+    # ---- codecs ----------------------------------------------------------------------------------
+
+    def run_descriptor(self):
+        """What the descriptor of Bolt v1 costs beside the codec in C++: no network, the functions alone."""
+        for name in ('tests/descriptor/descriptor_bench', 'descriptor_bench'):
+            path = os.path.join(self.options.bin_dir, name)
+            if not os.access(path, os.X_OK):
+                continue
+            process = peers.start([path, '--json'], self.proxy_cpu, stdout=subprocess.PIPE, text=True)
+            text = process.communicate(timeout=60)[0]
+            if process.returncode != 0:
+                self.failed = True
+                self.warn('descriptor_bench failed')
+                return {}
+            table = json.loads(text)
+            say('  a descriptor costs %.2f times the codec in C++ (target %.2f)' % (table['ratio'], table['target']))
+            return table
+        self.warn('DESCRIPTORS ARE NOT MEASURED: no descriptor_bench in %s' % self.options.bin_dir)
+        return {}
+
     # ---- instructions ----------------------------------------------------------------------------
 
     def run_callgrind(self):
@@ -452,6 +472,7 @@ class Bench:
             'syscalls': {},
             'memory': {},
             'start_ms': {},
+            'descriptor': {},
             'callgrind': {},
         }
         only = self.options.only
@@ -478,6 +499,7 @@ class Bench:
             ('syscalls', 'syscalls', self.run_syscalls),
             ('memory', 'memory', self.run_memory),
             ('start', 'start_ms', self.run_start),
+            ('descriptor', 'descriptor', self.run_descriptor),
             ('callgrind', 'callgrind', self.run_callgrind),
         ):
             if part in only:

@@ -16,10 +16,17 @@ struct Shipped {
   const char* vectors;  // folder under tests/vectors
 };
 inline constexpr Shipped kShipped[] = {
-    {"baidu_std", "brpc"},           {"motan2", "motan2"},   {"ttheader", "ttheader"},
-    {"rocketmq_binary", "rocketmq"}, {"bankxml", "bankxml"}, {"tradeline", "tradeline"},
+    {"baidu_std", "brpc"},
+    {"motan2", "motan2"},
+    {"ttheader_lite", "ttheader"},
+    {"rocketmq_binary", "rocketmq"},
+    {"bankxml", "bankxml"},
+    {"tradeline", "tradeline"},
     {"pulse", "pulse"},
 };
+
+inline constexpr const char* kShippedNames[] = {"bolt1",           "baidu_std", "motan2",    "ttheader_lite",
+                                                "rocketmq_binary", "bankxml",   "tradeline", "pulse"};
 
 /// Throws when the descriptor has faults.
 inline std::shared_ptr<const descriptor::Descriptor> shipped_descriptor(const std::string& name) {

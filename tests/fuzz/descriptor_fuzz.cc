@@ -3,7 +3,7 @@
 // Input: one byte that chooses.
 //   0: the rest is a descriptor. Whatever loads is run over its own text.
 //   1..8: the rest is a stream for a shipped descriptor, through the framed host in both roles: fed whole and byte by
-//         byte, the answers must be the same.
+//         byte, the answers must be the same. What the short way says of it the long way says as well.
 //   9..: `u8 where, u8 value` changes a shipped descriptor's text, which is then loaded and run over the rest.
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "protocols/descriptor/descriptor.h"
+#include "protocols/descriptor/program.h"
 #include "tests/fuzz/framed_fuzz_support.h"
 
 namespace {
@@ -23,7 +24,7 @@ namespace {
 using namespace dragoman;
 using namespace dragoman::fuzz;
 
-const char* const kShipped[] = {"bolt1",           "baidu_std", "motan2",    "ttheader",
+const char* const kShipped[] = {"bolt1",           "baidu_std", "motan2",    "ttheader_lite",
                                 "rocketmq_binary", "bankxml",   "tradeline", "pulse"};
 
 const std::string& text_of(size_t index) {
@@ -39,16 +40,59 @@ const std::string& text_of(size_t index) {
   return texts[index % std::size(kShipped)];
 }
 
-const dragoman_codec& shipped(size_t index) {
-  static const std::vector<descriptor::Loaded> all = [] {
+/// Its frames go the long way from now on.
+void close_short_way(const dragoman_codec& t) {
+  const_cast<descriptor::Program*>(static_cast<const descriptor::Program*>(t.context))->openings.clear();
+}
+
+const dragoman_codec& shipped(size_t index, bool short_way = true) {
+  static const auto load = [](bool open) {
     std::vector<descriptor::Loaded> loaded;
     for (size_t i = 0; i < std::size(kShipped); ++i) {
       loaded.push_back(descriptor::load_string(text_of(i), kShipped[i]));
       REQUIRE(loaded.back().descriptor);
+      if (!open) close_short_way(loaded.back().descriptor->table());
     }
     return loaded;
-  }();
-  return all[index % std::size(kShipped)].descriptor->table();
+  };
+  static const std::vector<descriptor::Loaded> all[2] = {load(false), load(true)};
+  return all[short_way][index % std::size(kShipped)].descriptor->table();
+}
+
+/// Everything that is said of the frame at `p`.
+std::string said(const dragoman_codec& t, const uint8_t* p, size_t n) {
+  dragoman_frame f{};
+  f.size = sizeof f;
+  int verdict = t.probe(t.context, nullptr, p, n, &f);
+  std::string out = std::to_string(verdict) + (f.reason ? f.reason : "");
+  for (uint64_t v : {uint64_t{f.kind}, f.total_len, f.need, uint64_t{f.head_len}, uint64_t{f.id_offset},
+                     uint64_t{f.id_len}, uint64_t{f.id_type}, f.id, static_cast<uint64_t>(f.timeout_ms),
+                     static_cast<uint64_t>(f.status), uint64_t{f.checksum}, f.checksum_offset})
+    out += " " + std::to_string(v);
+  if (verdict != DRAGOMAN_FRAME || n < f.head_len) return out;
+  out += " outcome " + std::to_string(t.outcome(t.context, nullptr, p, &f));
+  dragoman_view v{};
+  v.size = sizeof v;
+  v.ctx = &out;
+  static constexpr auto text = [](dragoman_bytes b) {
+    return std::string(reinterpret_cast<const char*>(b.data), static_cast<size_t>(b.len));
+  };
+  v.header = [](void* ctx, dragoman_bytes name, dragoman_bytes value) {
+    *static_cast<std::string*>(ctx) += " " + text(name) + ":" + text(value);
+  };
+  v.attribute = [](void* ctx, uint32_t index, dragoman_bytes value) {
+    *static_cast<std::string*>(ctx) += " " + std::to_string(index) + "=" + text(value);
+  };
+  out += " view " + std::to_string(t.view(t.context, nullptr, p, &f, 7, &v));
+  return out + " " + std::to_string(v.flags) + " " + text(v.service) + " " + text(v.method);
+}
+
+void compare(const dragoman_codec& first, const dragoman_codec& second, std::string_view stream) {
+  for (size_t n : {stream.size(), stream.size() / 2, std::min<size_t>(stream.size(), 20)}) {
+    if (n == 0) continue;
+    std::vector<uint8_t> bytes(stream.begin(), stream.begin() + static_cast<std::ptrdiff_t>(n));
+    REQUIRE(said(first, bytes.data(), n) == said(second, bytes.data(), n));
+  }
 }
 
 CodecOptions options() {
@@ -109,6 +153,9 @@ void compile(std::string_view text, std::string_view stream) {
     if (verdict == DRAGOMAN_FRAME) REQUIRE(f.head_len > 0 && f.head_len <= f.total_len && f.head_len <= t.head_bytes_max);
   }
   for (Role role : {Role::kServer, Role::kClient}) answers(t, role, options(), stream.substr(0, 1024), 1024);
+  auto again = descriptor::load_string(text, "fuzz.yaml");
+  close_short_way(again.descriptor->table());
+  compare(t, again.descriptor->table(), stream.substr(0, 1024));
 }
 
 }  // namespace
@@ -120,6 +167,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     compile(rest, rest);
   } else if (data[0] <= std::size(kShipped)) {
     run(shipped(data[0] - 1u), rest);
+    compare(shipped(data[0] - 1u), shipped(data[0] - 1u, false), rest.substr(0, 2048));
   } else if (rest.size() >= 2) {
     std::string text = text_of(data[0]);
     auto at = static_cast<size_t>(static_cast<uint8_t>(rest[0])) * text.size() / 256;
