@@ -92,15 +92,19 @@ int cli_main(int argc, char** argv) {
   codecs->require_subcommand(1);
   auto* list = codecs->add_subcommand("list", "What each protocol can do.\nExample: dragoman codec list");
   list->add_flag("--markdown", codec.markdown, "As a page");
-  auto* make = codecs->add_subcommand("new", "Write a new codec that builds and passes the kit.\n"
-                                             "Example: dragoman codec new acme");
+  auto* make = codecs->add_subcommand("new",
+                                      "Write a new codec that passes the kit.\n"
+                                      "Example: dragoman codec new acme");
   make->add_option("name", codec.name, "Of the protocol")->required();
+  make->add_flag("--descriptor", codec.descriptor, "In YAML instead of C++: nothing to compile");
   make->add_option("--dir", codec.folder, "Where its folder goes")->capture_default_str();
   auto* checks = codecs->add_subcommand("check", "Run the conformance kit.\n"
                                                  "Example: dragoman codec check ./libacme.so --vectors vectors");
   checks->add_option("codec", codec.codec, "A library, a descriptor, or the name of a built-in codec")->required();
   checks->add_option("--vectors", codec.vectors, "Folder of *.hex files")->required();
   checks->add_option("--others", codec.others, "Folders of *.hex files of other protocols");
+  checks->add_option("--instead-of", codec.instead_of,
+                     "A built-in codec of the same protocol: its frames are no conflict");
   checks->add_option("--seconds", codec.seconds, "How long to try random changes")->capture_default_str();
   checks->add_option("--seed", codec.seed, "Of the random changes")->capture_default_str();
   checks->add_flag("--only-failed", codec.only_failed, "Show broken rules only");

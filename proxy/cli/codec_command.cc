@@ -21,6 +21,12 @@ constexpr SkeletonFile kSkeleton[] = {
 #include "proxy/cli/skeleton.inc"
 };
 
+/// Whether a new codec gets the file: those in YAML have no C++, and read lines without '=' as headers without value.
+bool belongs(std::string_view path, bool descriptor) {
+  if (path == "parcel.yaml" || path == "README.descriptor.md") return descriptor;
+  return !descriptor || (!path.ends_with(".cc") && path != "README.md" && path != "vectors/bad-headers.hex");
+}
+
 int failed(const std::string& why) {
   std::fprintf(stderr, "dragoman codec: %s\n", why.c_str());
   return 1;
@@ -86,6 +92,8 @@ int codec_check(const CodecCommand& command) {
   CodecCatalog catalog;
   auto target = find_codec(catalog, command.codec);
   if (!target) return failed(target.error());
+  if (!command.instead_of.empty() && !find_protocol(command.instead_of))
+    return failed("no protocol called " + command.instead_of + " is built in");
   auto vectors = kit::read_vectors(command.vectors);
   if (!vectors) return failed(vectors.error());
   kit::Options options;
@@ -97,7 +105,8 @@ int codec_check(const CodecCommand& command) {
     for (kit::Vector& v : *others) options.others.push_back(std::move(v));
   }
   for (const Protocol& p : protocols())
-    if (p.table && p.table != target->table && std::string_view(p.table->name) != target->table->name)
+    if (p.table && p.table != target->table && std::string_view(p.table->name) != target->table->name &&
+        p.name != command.instead_of)
       options.neighbours.push_back(p.table);
   std::printf("%s: %zu vectors\n", target->what.c_str(), vectors->size());
   kit::Report report = kit::check(*target->table, *vectors, options);
@@ -162,15 +171,24 @@ int codec_new(const CodecCommand& command) {
   const std::filesystem::path folder = std::filesystem::path(command.folder) / name;
   if (std::filesystem::exists(folder)) return failed(folder.string() + " is there already");
   for (const SkeletonFile& file : kSkeleton) {
+    if (!belongs(file.path, command.descriptor)) continue;
     std::string text = replaced(replaced(file.text, "parcel", name), "Parcel", type);
-    std::string path = replaced(file.path, "parcel", name);
+    std::string path = replaced(replaced(file.path, "parcel", name), "README.descriptor", "README");
     if (!write_file(folder / path, text)) return failed("can't write " + (folder / path).string());
-    if (!path.ends_with(".hex")) continue;
+    if (command.descriptor || !path.ends_with(".hex")) continue;
     // The fuzzer starts from the bytes of the vectors.
     std::string stem = std::filesystem::path(path).stem();
     auto vector = kit::parse_vector(stem, text);
     if (!vector || !write_file(folder / "corpus" / stem,
                                vector->bytes)) return failed("can't write the corpus");
+  }
+  if (command.descriptor) {
+    std::printf(
+        "%s is ready. Next:\n"
+        "  cd %s\n"
+        "  dragoman codec check %s.yaml --vectors vectors\n",
+        folder.c_str(), folder.c_str(), name.c_str());
+    return 0;
   }
   std::printf("%s is ready. Next:\n"
               "  cd %s\n"

@@ -12,9 +12,11 @@ struct CodecCommand {
   std::vector<std::string> codecs;  // bench: any number
   std::string vectors;              // folder of *.hex files
   std::vector<std::string> others;  // check: such folders of other protocols
+  std::string instead_of;           // check: a built-in codec whose frames it may take
   std::string file;                 // decode: one *.hex file
   std::string name;                 // new
   std::string folder = ".";         // new: where the new folder goes
+  bool descriptor = false;          // new: in YAML instead of C++
   double seconds = 2;
   uint64_t seed = 1;
   bool markdown = false;

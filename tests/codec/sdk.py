@@ -194,6 +194,42 @@ target_link_libraries(parcel PRIVATE dragoman::codec)
         self.assertIn("is there already", again.stderr)
         self.assertEqual(run(DRAGOMAN, "codec", "new", "Acme", ok=False).returncode, 2)
 
+    def test_a_new_descriptor_passes_the_kit_as_it_is(self):
+        done = run(DRAGOMAN, "codec", "new", "--descriptor", "acme_wire", "--dir", self.dir)
+        self.assertIn("dragoman codec check acme_wire.yaml --vectors vectors\n", done.stdout)
+        work = os.path.join(self.dir, "acme_wire")
+        self.assertEqual(sorted(os.listdir(work)), ["README.md", "acme_wire.yaml", "vectors"])
+        done = run(DRAGOMAN, "codec", "check", "acme_wire.yaml", "--vectors", "vectors", "--seconds", "0.2", cwd=work)
+        self.assertIn("acme_wire 1 (acme_wire.yaml): 15 vectors\n", done.stdout)
+        self.assertRegex(done.stdout, r"\n\d+ passed, 0 failed, 1 skipped; \d+ random changes; \d+ ns a frame\n$")
+        done = run(DRAGOMAN, "codec", "decode", "vectors/request.hex", "--codec", "acme_wire.yaml", cwd=work)
+        self.assertIn("  service: shop.Cart\n  method: add\n", done.stdout)
+        for name in ("README.md", "acme_wire.yaml"):
+            self.assertNotRegex(text_of(os.path.join(work, name)), "[Pp]arcel")
+        # A mistake is told with its place.
+        text = text_of(os.path.join(work, "acme_wire.yaml"))
+        with open(os.path.join(work, "acme_wire.yaml"), "w", encoding="utf-8") as out:
+            out.write(text.replace("id: reqid", "id: reqidd"))
+        wrong = run(DRAGOMAN, "codec", "check", "acme_wire.yaml", "--vectors", "vectors", cwd=work, ok=False)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertRegex(wrong.stderr, r"acme_wire\.yaml:\d+:5: .*did you mean \"reqid\"")
+
+    def test_a_descriptor_in_place_of_a_built_in_codec(self):
+        vectors = os.path.join(self.dir, "bolt1-vectors")
+        os.mkdir(vectors)
+        for name in ("request", "response", "oneway", "heartbeat", "heartbeat-ack"):
+            shutil.copy(os.path.join(SOURCE, "tests", "vectors", "bolt", "bolt-v1-java-%s.hex" % name), vectors)
+        check = (DRAGOMAN, "codec", "check", os.path.join(SOURCE, "protocols", "descriptors", "bolt1.yaml"),
+                 "--vectors", vectors, "--seconds", "0.1", "--only-failed")
+        conflict = run(*check, ok=False)
+        self.assertEqual(conflict.returncode, 1)
+        self.assertRegex(conflict.stdout, r"FAIL  conflict +bolt takes a request for a request of its own")
+        self.assertIn(" 1 failed", conflict.stdout)
+        self.assertIn(" 0 failed", run(*check, "--instead-of", "bolt").stdout)
+        wrong = run(*check, "--instead-of", "bolt9", ok=False)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("no protocol called bolt9 is built in", wrong.stderr)
+
     def test_the_commands_tell_what_is_wrong(self):
         vectors = os.path.join(self.example, "vectors")
         none = run(DRAGOMAN, "codec", "check", "nothing", "--vectors", vectors, ok=False)
