@@ -278,7 +278,7 @@ def markdown(results):
         )
     if results['descriptor']:
         out.append(
-            '## A descriptor beside a codec in C++\n\nA frame read, given another id, judged and viewed, '
+            '## A descriptor beside a codec in C++\n\nA frame read, judged, viewed and given another id, '
             'through the functions of the codec alone.\n\n' + descriptor_table(results)
         )
     if results['callgrind']:

@@ -217,13 +217,13 @@ target_link_libraries(parcel PRIVATE dragoman::codec)
     def test_a_descriptor_in_place_of_a_built_in_codec(self):
         vectors = os.path.join(self.dir, "bolt1-vectors")
         os.mkdir(vectors)
-        for name in ("request", "response", "oneway", "heartbeat", "heartbeat-ack"):
-            shutil.copy(os.path.join(SOURCE, "tests", "vectors", "bolt", "bolt-v1-java-%s.hex" % name), vectors)
+        for name in ("request-plus", "response-plus", "oneway-fire", "java-heartbeat", "java-heartbeat-ack"):
+            shutil.copy(os.path.join(SOURCE, "tests", "vectors", "bolt", "bolt-v1-%s.hex" % name), vectors)
         check = (DRAGOMAN, "codec", "check", os.path.join(SOURCE, "protocols", "descriptors", "bolt1.yaml"),
                  "--vectors", vectors, "--seconds", "0.1", "--only-failed")
         conflict = run(*check, ok=False)
         self.assertEqual(conflict.returncode, 1)
-        self.assertRegex(conflict.stdout, r"FAIL  conflict +bolt takes a request for a request of its own")
+        self.assertRegex(conflict.stdout, r"FAIL  conflict +bolt takes a (\w+) for a \1 of its own")
         self.assertIn(" 1 failed", conflict.stdout)
         self.assertIn(" 0 failed", run(*check, "--instead-of", "bolt").stdout)
         wrong = run(*check, "--instead-of", "bolt9", ok=False)
