@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""gRPC: the C core's client and server (python3-grpcio) with sidecars between them."""
+"""gRPC: clients and servers of the C core (python3-grpcio) and of grpc-js, with two sidecars and mutual TLS between them."""
 import json
 import os
 
+from certificates import Certificates
 from harness import HERE, InteropTest, free_port, main, wait_for
 
 
@@ -10,27 +11,46 @@ class Grpc(InteropTest):
     def python(self, script, **config):
         return self.peer("/usr/bin/python3", os.path.join(HERE, "peers", script), json.dumps(config))
 
-    def server(self):
-        peer = self.python("grpc_server.py")
+    def js(self, script, **config):
+        return self.node(script, "peers_grpc", **config)
+
+    def server(self, js=False):
+        peer = self.js("grpc_server.js") if js else self.python("grpc_server.py")
         return peer, peer.expect("port")["port"]
 
+    def client(self, js=False, **config):
+        return self.js("grpc_client.js", **config) if js else self.python("grpc_client.py", **config)
+
     def between(self, port):
-        """Two sidecars; the outer one routes by service and method."""
+        """Two sidecars that know each other by certificates; the outer one routes by service and method."""
+        cluster_tls, listener_tls = Certificates(self, self.directory()).mutual()
         inner = self.sidecar(
-            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, cluster: out}\n"
+            f"listeners:\n  - {{name: in, address: '127.0.0.1:0', protocol: http2, cluster: out, {listener_tls}}}\n"
             f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{port}']}}\n")
         outer = self.sidecar(
             "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
             "routes:\n  - name: r\n    routes:\n"
             "      - {name: says, match: {service: acme.Test, method: [Echo]}, cluster: out}\n"
             "      - {name: rest, match: {service: 'acme.T*'}, cluster: out}\n"
-            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{inner.ports['in']}']}}\n")
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{inner.ports['in']}'], {cluster_tls}}}\n")
         return outer, inner
 
     def test_all_kinds_of_calls(self):
-        _, port = self.server()
-        outer, _ = self.between(port)
-        client = self.python("grpc_client.py", port=outer.ports["in"], run="kinds")
+        self.all_kinds_of_calls(False, False)
+
+    def test_all_kinds_of_calls_by_js(self):
+        self.all_kinds_of_calls(True, True)
+
+    def test_all_kinds_of_calls_by_js_to_the_core(self):
+        self.all_kinds_of_calls(True, False)
+
+    def test_all_kinds_of_calls_by_the_core_to_js(self):
+        self.all_kinds_of_calls(False, True)
+
+    def all_kinds_of_calls(self, client_js, server_js):
+        _, port = self.server(server_js)
+        outer, inner = self.between(port)
+        client = self.client(client_js, port=outer.ports["in"], run="kinds")
         unary = client.expect("call", "unary")
         self.assertTrue(unary["same"] and unary["binary"], unary)
         # gRPC's C core rounds a timeout up to three digits before it sends it: 30.0 s and a bit is 30.1 s.
@@ -42,11 +62,24 @@ class Grpc(InteropTest):
         client.wait()
         self.assertEqual(outer.metric("dragoman_requests_total", outcome="ok"), 5)
         self.assertEqual(outer.metric("dragoman_requests_total", route="says"), 2)
+        self.assertGreaterEqual(inner.metric("dragoman_tls_handshakes_total"), 1)
 
     def test_errors_deadlines_and_cancels(self):
-        peer, port = self.server()
+        self.errors_deadlines_and_cancels(False, False)
+
+    def test_errors_deadlines_and_cancels_by_js(self):
+        self.errors_deadlines_and_cancels(True, True)
+
+    def test_errors_deadlines_and_cancels_by_js_to_the_core(self):
+        self.errors_deadlines_and_cancels(True, False)
+
+    def test_errors_deadlines_and_cancels_by_the_core_to_js(self):
+        self.errors_deadlines_and_cancels(False, True)
+
+    def errors_deadlines_and_cancels(self, client_js, server_js):
+        peer, port = self.server(server_js)
         outer, inner = self.between(port)
-        client = self.python("grpc_client.py", port=outer.ports["in"], run="errors")
+        client = self.client(client_js, port=outer.ports["in"], run="errors")
         failed = client.expect("call", "fail")
         self.assertEqual((failed["code"], failed["details"]), ("NOT_FOUND", "50% schön"))
         unknown = client.expect("call", "unimplemented")
