@@ -605,10 +605,16 @@ void Http2Codec::build_frames() {
 }
 
 void Http2Codec::produce() {
-  if (done() || transport_blocked_) return;
-  Scope scope(*this);
-  build_frames();
-  if (!done() && goaway_error_) after_input();
+  // Sinks that hear of room send what they kept, at the latest when the Scope ends. The transport is being collected and will
+  // not be again for that, so it is built here too. None of them waits for more than is in memory already.
+  size_t before;
+  do {
+    if (done() || transport_blocked_) return;
+    before = out_.out.size();
+    Scope scope(*this);
+    build_frames();
+    if (!done() && goaway_error_) after_input();
+  } while (!done() && nghttp2_session_want_write(session_) && out_.out.size() != before);
 }
 
 bool Http2Codec::write_blocked(const Http2Exchange& x) const { return x.blocked || transport_blocked_; }

@@ -216,6 +216,22 @@ TEST(Http2PairTest, LocalRepliesAreCompleteAnswers) {
   EXPECT_TRUE(call.answer.ended);
 }
 
+// The transport is being collected while a sink hears of room: nobody collects it again for what the sink sends then.
+TEST(Http2PairTest, WhatSinksSendWhenTheyHearOfRoomLeavesAtOnce) {
+  Http2Pair pair;
+  Call call("POST", "/");
+  ASSERT_EQ(pair.start(call, false), Reason::kNone);
+  call.answer.then_blocked = [&](bool blocked) {
+    if (!blocked) call.exchange->send_body(bytes_of("last"), true);
+  };
+  const std::string piece(7000, 'x');
+  while (call.answer.blocked.empty()) call.exchange->send_body(bytes_of(piece), false);
+  pair.server.feed(pair.client.sink.take());
+  EXPECT_EQ(call.answer.blocked, (std::vector<bool>{true, false}));
+  EXPECT_TRUE(pair.server.at(0).ended);
+  EXPECT_TRUE(pair.server.at(0).body.ends_with("xlast"));
+}
+
 TEST(Http2PairTest, NoMemoryIsLeft) {
   {
     Http2Pair pair;
