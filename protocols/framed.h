@@ -19,7 +19,7 @@
 // (kUnknownId). Ping-pong and bound: ids pass through and answers find the oldest unanswered request with
 // their id; giving up a request in ping-pong mode, or without ids, breaks the connection because its answer
 // could not be told from the next. Answers to the peer's requests carry the id the peer gave, also when it
-// used one twice. Protocols without ids, and requests marked ORDERED, get their answers in request order.
+// used one twice (kDuplicateId). Protocols without ids, and requests marked ORDERED, get their answers in request order.
 //
 // Frames of unknown length: the table says as the body comes where it ends (extent); they are limited,
 // collected and skipped like others.

@@ -154,6 +154,7 @@ class FramedCodec final : public ConnectionCodec {
   Reason measure(const dragoman_frame& f, const uint8_t* p, size_t n, size_t& used);
   const char* frame_fault(const dragoman_frame& f) const;
   void on_request(const uint8_t* p, size_t here, const dragoman_frame& f, bool supported);
+  bool is_duplicate(const FramedExchange& x);
   void turn_away(const uint8_t* p, const dragoman_frame& f, Reason reason);
   void on_response(const uint8_t* p, size_t here, const dragoman_frame& f);
   void on_heartbeat(const uint8_t* p, const dragoman_frame& f);
@@ -224,6 +225,8 @@ class FramedCodec final : public ConnectionCodec {
   uint32_t open_ = 0;
   uint32_t ours_open_ = 0;
   uint32_t paused_ = 0;  // exchanges with paused set
+  uint64_t newest_id_ = 0;  // of the peer's requests, in the order in which ids grow
+  bool has_newest_id_ = false;
 
   uint32_t variant_;
   uint32_t heartbeats_missed_ = 0;

@@ -231,7 +231,9 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
       break;
     case DRAGOMAN_GOAWAY:
       events_.on_event(CodecEvent::kGoAway);
-      if (!goaway_) {
+      if (goaway_) {
+        events_.on_event(CodecEvent::kGlitch);
+      } else {
         goaway_ = true;
         events_.on_goaway();
         maybe_finished();
@@ -323,6 +325,7 @@ void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame
       lie(fault);
     return;
   }
+  if (is_duplicate(x)) events_.on_event(CodecEvent::kDuplicateId);
   if (role_ == Role::kServer) variant_ = f.variant;
   x.ordered = !x.one_way && (!has_ids() || (f.flags & DRAGOMAN_FRAME_ORDERED));
   if (x.ordered) answers_.push_back(x);
@@ -337,6 +340,25 @@ void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame
   x.sink = sink;
   if (x.closed) return sink->on_reset(broken_reason_);  // the owner broke the connection meanwhile
   deliver(x, p, here, f);
+}
+
+/// Whether the peer uses the id of a request that still waits for its answer. Ids that grow cost a comparison; of others
+/// only the last requests are looked at.
+bool FramedCodec::is_duplicate(const FramedExchange& x) {
+  constexpr int kLooksMax = 256;
+  const dragoman_frame& f = x.head.frame;
+  if (!has_number(f) || f.id_len == 0 || x.one_way || (f.flags & DRAGOMAN_FRAME_ORDERED)) return false;
+  const uint32_t unused = 64 - 8 * table_.id_len;  // so that the sign is that of ids which wrap around
+  const bool grows = !has_newest_id_ || static_cast<int64_t>((f.id - newest_id_) << unused) > 0;
+  if (grows) {
+    newest_id_ = f.id;
+    has_newest_id_ = true;
+    return false;
+  }
+  int looks = 0;
+  for (FramedExchange* other = live_.back(); other && looks < kLooksMax; other = live_.previous(*other), ++looks)
+    if (other != &x && !other->ours && !other->one_way && other->out != Part::kDone && other->head.frame.id == f.id) return true;
+  return false;
 }
 
 /// Answers a request that gets no exchange; the connection goes on.

@@ -65,6 +65,11 @@ class IntrusiveList {
     Link* link = static_cast<Link&>(item).next_;
     return link == &root_ ? nullptr : static_cast<T*>(link);
   }
+  /// The element before `item`, or null at the beginning.
+  T* previous(T& item) {
+    Link* link = static_cast<Link&>(item).prev_;
+    return link == &root_ ? nullptr : static_cast<T*>(link);
+  }
   /// Moves all elements of `other` to the end of this list.
   void splice(IntrusiveList& other) {
     while (T* item = other.pop_front()) push_back(*item);

@@ -37,6 +37,8 @@ TEST(IntrusiveList, OrderAndEnds) {
   EXPECT_EQ(values(list), (std::vector<int>{1, 2, 3}));
   EXPECT_EQ(list.count(), 3u);
   EXPECT_EQ(list.back(), &c);
+  EXPECT_EQ(list.previous(c), &b);
+  EXPECT_EQ(list.previous(a), nullptr);
   EXPECT_EQ(list.pop_front(), &a);
   EXPECT_FALSE(a.ListLink<TagA>::linked());
   EXPECT_EQ(values(list), (std::vector<int>{2, 3}));

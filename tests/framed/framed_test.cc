@@ -232,6 +232,7 @@ TEST_F(Framed, RandomBytesBreakWithinOneRead) {
 TEST_F(Framed, DuplicateIdsAreBothAnswered) {
   down.feed(BoltFrame::request(5, "a").bytes() + BoltFrame::request(5, "b").bytes());
   ASSERT_EQ(down.accepted(), 2u);
+  EXPECT_EQ(down.events.count(CodecEvent::kDuplicateId), 1u);
   FakeMessageSink a, b;
   forward(down.at(0), up, a);
   forward(down.at(1), up, b);
@@ -248,6 +249,38 @@ TEST_F(Framed, DuplicateIdsAreBothAnswered) {
     EXPECT_EQ(down.sink.take(), BoltFrame::response(5, answer->body).bytes());
     answer->release();
   }
+}
+
+TEST_F(Framed, OnlyIdsInFlightAreDuplicates) {
+  auto duplicates = [&](const std::vector<BoltFrame>& frames) {
+    FramedConnection c(bolt_codec(), Role::kServer);
+    for (const BoltFrame& f : frames) c.feed(f.bytes());
+    EXPECT_EQ(c.accepted(), frames.size());
+    return c.events.count(CodecEvent::kDuplicateId);
+  };
+  auto call = [](uint32_t id) { return BoltFrame::request(id); };
+  EXPECT_EQ(duplicates({call(1), call(2), call(2), call(1)}), 2u);
+  EXPECT_EQ(duplicates({call(9), call(3), call(7), call(8)}), 0u) << "in any order";
+  EXPECT_EQ(duplicates({call(0xffffffff), call(0), call(1), call(0xffffffff)}), 1u) << "ids wrap around";
+  BoltFrame one_way = call(5);
+  one_way.type = 2;
+  EXPECT_EQ(duplicates({one_way, one_way, call(5)}), 0u) << "nothing is owed";
+  FramedConnection c(bolt_codec(), Role::kServer);
+  c.feed(call(5).bytes());
+  c.at(0).exchange->send_reply(*c.at(0).head, {});
+  c.feed(call(5).bytes());
+  EXPECT_EQ(c.events.count(CodecEvent::kDuplicateId), 0u) << "answered";
+}
+
+TEST_F(Framed, AGoawayAfterAnotherIsAGlitch) {
+  BoltFrame bye = BoltFrame::heartbeat(0);
+  bye.command = 100;
+  FramedConnection c(bolt_codec(), Role::kServer);
+  for (uint64_t n = 0; n < 3; ++n) {
+    c.feed(bye.bytes());
+    EXPECT_EQ(c.events.count(CodecEvent::kGlitch), n);
+  }
+  EXPECT_EQ(c.events.goaways, 1);
 }
 
 TEST_F(Framed, LateAndUnknownAnswersAreDropped) {

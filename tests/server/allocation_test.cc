@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "tests/http2/frames.h"
 #include "tests/server/server_support.h"
 #include "tests/support/allocation_count.h"
 
@@ -100,6 +101,101 @@ TEST_F(Allocation, BoltAtDepthCostsNone) {
                           if (s.read_bolt().empty()) std::abort();
                       }) /
                       16;
+  count_allocations(true);
+  EXPECT_LT(each, 0.5) << "allocations a request";
+}
+
+// --- HTTP/2 ---
+
+/// The client's side of one connection.
+class Http2Client {
+ public:
+  explicit Http2Client(TestSocket s) : s_(std::move(s)) {
+    s_.send(h2::hello() + h2::window_update(0, 0x7fff0000 - 65535));
+  }
+  /// Sends `calls` requests at once and waits for all answers.
+  void call(int calls) {
+    std::string burst;
+    for (int i = 0; i < calls; ++i, id_ += 2)
+      burst += h2::headers(id_, {{":method", "POST"}, {":scheme", "http"}, {":path", "/some/path?q=1"}, {":authority", "a.example"},
+                                 {"user-agent", "test"}, {"x-request", "1234567890"}}, h2::kEndHeaders) +
+               h2::data(id_, "twenty bytes of body", h2::kEndStream);
+    if (!s_.send(burst)) std::abort();
+    for (int open = calls; open > 0;) {
+      const std::string head = s_.read(9);
+      if (head.size() < 9) std::abort();
+      auto u8 = [&](size_t i) { return static_cast<uint8_t>(head[i]); };
+      const size_t n = size_t{u8(0)} << 16 | size_t{u8(1)} << 8 | u8(2);
+      s_.read(n);
+      if (u8(3) == h2::kSettings && !(u8(4) & h2::kAck)) s_.send(h2::frame(h2::kSettings, h2::kAck, 0));
+      if (u8(3) == h2::kRstStream || u8(3) == h2::kGoAway) std::abort();
+      if (u8(3) <= h2::kHeaders && u8(4) & h2::kEndStream) --open;
+    }
+  }
+
+ private:
+  TestSocket s_;
+  uint32_t id_ = 1;
+};
+
+/// Answers every request whose end came.
+void http2_backend(TestSocket& s) {
+  count_allocations(false);
+  if (!s.send(h2::settings({{3, 1000}}) + h2::window_update(0, 0x7fff0000 - 65535))) return;
+  s.read(h2::kPreface.size());
+  for (;;) {
+    const std::string head = s.read(9);
+    if (head.size() < 9) return;
+    auto u8 = [&](size_t i) { return static_cast<uint8_t>(head[i]); };
+    s.read(size_t{u8(0)} << 16 | size_t{u8(1)} << 8 | u8(2));
+    const uint32_t id = uint32_t{u8(5)} << 24 | uint32_t{u8(6)} << 16 | uint32_t{u8(7)} << 8 | u8(8);
+    std::string out;
+    if (u8(3) == h2::kSettings && !(u8(4) & h2::kAck)) out = h2::frame(h2::kSettings, h2::kAck, 0);
+    if (u8(3) <= h2::kHeaders && u8(4) & h2::kEndStream)
+      out = h2::headers(id, {{":status", "200"}, {"x-answer", "1234567890"}}, h2::kEndHeaders) +
+            h2::data(id, std::string(200, 'x'), h2::kEndStream);
+    if (!out.empty() && !s.send(out)) return;
+  }
+}
+
+TEST_F(Allocation, Http2RequestsCostNone) {
+  ScriptedBackend backend(http2_backend);
+  serve("http2", backend.address(), ", filters: [{type: headers, request: {set: {x-a: b}}, response: {add: {x-c: d}}}]");
+  count_allocations(false);
+  Http2Client client(connect());
+  const double each = per_request([&] { client.call(1); });
+  count_allocations(true);
+  EXPECT_LT(each, 0.5) << "allocations a request";
+}
+
+TEST_F(Allocation, Http2AtDepthCostsNone) {
+  ScriptedBackend backend(http2_backend);
+  serve("http2", backend.address());
+  count_allocations(false);
+  Http2Client client(connect());
+  const double each = per_request([&] { client.call(16); }) / 16;
+  count_allocations(true);
+  EXPECT_LT(each, 0.5) << "allocations a request";
+}
+
+TEST_F(Allocation, Http2ToHttp1CostsNone) {
+  static const std::string answer = http_ok(std::string(200, 'x'));
+  ScriptedBackend backend([](TestSocket& s) {
+    count_allocations(false);
+    for (;;) {
+      if (!s.read_request().complete || !s.send(answer)) return;
+    }
+  });
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("access_log: {path: /dev/null}\n"
+                "listeners: [{name: in, address: '127.0.0.1:0', protocol: http2, cluster: c}]\n"
+                "clusters: [{name: c, protocol: http1, endpoints: ['$UP'], outlier: {}}]\n",
+                {{"UP", backend.address()}}),
+        options);
+  count_allocations(false);
+  Http2Client client(connect());
+  const double each = per_request([&] { client.call(1); });
   count_allocations(true);
   EXPECT_LT(each, 0.5) << "allocations a request";
 }
