@@ -210,6 +210,7 @@ struct ListenerHttp {
 struct BoltOptions {
   Position pos;
   bool verify_crc = true;
+  bool read_body = false;
 
   bool operator==(const BoltOptions&) const = default;
 };

@@ -453,6 +453,11 @@ In<ListenerRpc> listener_rpc_block() {
           field<&BoltOptions::verify_crc>(
               "verify_crc", boolean(),
               "Check the CRC-32 of frames that carry one. Costs one pass over every such frame's bytes."),
+          field<&BoltOptions::read_body>(
+              "read_body", boolean(),
+              "Look for what SOFARPC clients put into a request's Hessian body only: method, service, and as headers xid, "
+              "trace_id and rpc_id. Done without it where a route matches by method. At most 32 KiB of a body are "
+              "read; what can't be read is left out and counted (codec event body_unread)."),
       });
   return block<ListenerRpc>(
       "listener_rpc", "Settings for framed RPC; listeners with a framed protocol (bolt) only.",

@@ -76,6 +76,8 @@ class View {
   }
   /// This head has no header section that can be read or edited; headers already given are forgotten.
   void opaque() { raw_.flags |= DRAGOMAN_VIEW_OPAQUE; }
+  /// The body was to be read (DRAGOMAN_WANT_BODY) and could not be.
+  void unread() { raw_.flags |= DRAGOMAN_VIEW_UNREAD; }
 
  private:
   static dragoman_bytes as_bytes(std::string_view text) {

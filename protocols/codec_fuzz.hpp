@@ -30,7 +30,8 @@ inline void fuzz_once(const dragoman_codec& t, const uint8_t* data, size_t size)
   for (int frames = 0; frames < 16 && !left.empty(); ++frames) {
     dragoman_frame f{};
     f.size = sizeof f;
-    f.want = DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD | DRAGOMAN_WANT_HEADERS;
+    f.want = DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD | DRAGOMAN_WANT_HEADERS |
+             DRAGOMAN_WANT_BODY;
     int verdict = t.probe(t.context, conn, left.data(), left.size(), &f);
     require(verdict >= DRAGOMAN_FRAME && verdict <= DRAGOMAN_UNSUPPORTED, "an unknown verdict");
     if (verdict == DRAGOMAN_NEED) require(f.need > left.size() && f.need <= t.head_bytes_max,

@@ -116,8 +116,9 @@ enum class CodecEvent : uint8_t {
   kHeadFlood,           // a head far over its limits: the connection ends
   kGlitchFlood,         // too many glitches: the connection ends
   kStreamStalled,       // a stream whose reader does not read, or whose writer does not write, was reset
+  kBodyUnread,          // what lies in a request's body was wanted, and the body could not be read
 };
-inline constexpr int kCodecEventCount = 20;
+inline constexpr int kCodecEventCount = 21;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {

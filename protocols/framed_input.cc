@@ -445,6 +445,7 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
   h.method = collector.copied(v.method, conn_.get());
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
   if (h.opaque) h.headers.clear();
+  if (v.flags & DRAGOMAN_VIEW_UNREAD) events_.on_event(CodecEvent::kBodyUnread);
   collector.add_attributes();
   honest = collector.honest;
   return honest ? nullptr : "codec: view of what is not there";

@@ -132,13 +132,15 @@ typedef struct dragoman_frame {
 enum { DRAGOMAN_FROM_UNKNOWN = 0, DRAGOMAN_FROM_CLIENT = 1, DRAGOMAN_FROM_SERVER = 2 };
 
 /* Bits of `want`: what view() should give. A codec may give more, never less. Attributes come with the
- * headers. */
-enum { DRAGOMAN_WANT_SERVICE = 1, DRAGOMAN_WANT_METHOD = 2, DRAGOMAN_WANT_HEADERS = 4 };
+ * headers. BODY: also what lies in the body only, which costs a longer head; what can't be read there is
+ * left out. */
+enum { DRAGOMAN_WANT_SERVICE = 1, DRAGOMAN_WANT_METHOD = 2, DRAGOMAN_WANT_HEADERS = 4, DRAGOMAN_WANT_BODY = 8 };
 
 /* Bits of view.flags */
 enum {
-  DRAGOMAN_VIEW_OPAQUE = 1 /* this head has no header section that could be read or edited; headers already
-                              given (before that was known) are forgotten */
+  DRAGOMAN_VIEW_OPAQUE = 1, /* this head has no header section that could be read or edited; headers already
+                               given (before that was known) are forgotten */
+  DRAGOMAN_VIEW_UNREAD = 2  /* what lies in the body was wanted, and the body could not be read; counted */
 };
 
 #define DRAGOMAN_ATTRIBUTES_MAX 16

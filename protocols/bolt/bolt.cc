@@ -1,7 +1,9 @@
 #include "protocols/bolt/bolt.h"
 
+#include <algorithm>
 #include <string_view>
 
+#include "protocols/bolt/sofa_body.h"
 #include "protocols/codec.hpp"
 
 namespace dragoman {
@@ -37,6 +39,9 @@ constexpr uint8_t kSwitchSign = 0x80;  // a Java peer throws on it
 constexpr uint32_t kSectionBytesMax = 0x7fff;
 constexpr uint32_t kContentBytesMax = 0x7fffffff;
 constexpr size_t kLengthsBytes = 8;  // class_len, header_len, content_len end every fixed header
+// How far a request's body is looked into, and how much more of it is waited for at a time.
+constexpr uint32_t kBodyBytesMax = 32 * 1024;
+constexpr uint32_t kBodyStep = 1024;
 
 constexpr std::string_view kRequestClass = "com.alipay.sofa.rpc.core.request.SofaRequest";
 constexpr std::string_view kResponseClass = "com.alipay.sofa.rpc.core.response.SofaResponse";
@@ -44,6 +49,7 @@ constexpr std::string_view kService = "service";
 constexpr std::string_view kTargetService = "sofa_head_target_service";
 constexpr std::string_view kMethod = "sofa_head_method_name";
 constexpr std::string_view kResponseError = "sofa_head_response_error";
+enum Attribute : uint32_t { kXid, kTraceId, kRpcId };
 
 /// v1 and v2 differ by the byte ver1 behind proto, and by the switch byte behind codec.
 constexpr size_t fixed_bytes(uint8_t proto, uint8_t type) {
@@ -137,10 +143,12 @@ struct Parts {
   Fixed fixed;
   std::string_view class_name;
   std::span<const uint8_t> section;
+  std::span<const uint8_t> body;  // as much of it as is part of the head
 
   explicit Parts(const Message& m) : fixed(m.head.data()) {
     class_name = {reinterpret_cast<const char*>(m.head.data()) + fixed.size, fixed.class_len};
     section = m.head.subspan(fixed.size + fixed.class_len, fixed.header_len);
+    body = m.head.subspan(fixed.size + fixed.class_len + fixed.header_len);
   }
   /// Only these two classes put key-value pairs into the header section; JRaft has protobuf there.
   bool is_sofa() const { return class_name == kRequestClass || class_name == kResponseClass; }
@@ -149,7 +157,8 @@ struct Parts {
 struct Bolt {
   static constexpr const char* kName = "bolt";
   static constexpr const char* kVersion = "1";
-  static constexpr uint32_t kHeadBytesMax = 24 + 2 * kSectionBytesMax;
+  static constexpr uint32_t kHeadBytesMax = 24 + 2 * kSectionBytesMax + kBodyBytesMax;
+  static constexpr const char* kAttributes[] = {"xid", "trace_id", "rpc_id"};
   static constexpr uint32_t kDetectBytesMax = 24;
   static constexpr uint32_t kIdLen = 4;
 
@@ -196,7 +205,7 @@ struct Bolt {
       return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "bolt: unknown command version");
     switch (h.command) {
       case kRpcRequest:
-        if (type != kResponse) return codec::found(f);
+        if (type != kResponse) return with_body(bytes, h, f);
         break;
       case kRpcResponse:
         if (type == kResponse) return codec::found(f);
@@ -216,10 +225,14 @@ struct Bolt {
   bool view(const Message& m, uint32_t want, View& v) {
     const Parts parts(m);
     std::string_view service, target, method;
+    SofaContext context;
     bool sofa = parts.is_sofa() &&
                 walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
                   if (null) return;
-                  if (want & DRAGOMAN_WANT_HEADERS) v.header(key, value);
+                  if (want & DRAGOMAN_WANT_HEADERS) {
+                    v.header(key, value);
+                    context.see_header(key, value);
+                  }
                   // The last of several wins, as in the peers.
                   if (key == kService)
                     service = value;
@@ -234,8 +247,19 @@ struct Bolt {
       v.method(parts.class_name.substr(parts.class_name.find_last_of("$.") + 1));
       return true;
     }
-    v.service(service.empty() ? target : service);
+    if (service.empty()) service = target;
+    if (reads_body(parts.fixed, want)) {
+      SofaBody body;
+      if (!body.read(parts.body)) v.unread();
+      if (service.empty()) service = body.service;
+      if (method.empty()) method = body.method;
+      context.add(body.context);
+    }
+    v.service(service);
     v.method(method);
+    if (!context.xid.empty()) v.attribute(kXid, context.xid);
+    if (!context.trace_id.empty()) v.attribute(kTraceId, context.trace_id);
+    if (!context.rpc_id.empty()) v.attribute(kRpcId, context.rpc_id);
     return true;
   }
 
@@ -337,6 +361,7 @@ struct Bolt {
     size_t header_len = out.size() - fixed_and_class;
     if (header_len > kSectionBytesMax) return false;
     out.patch_be<uint16_t>(parts.fixed.size - 6, static_cast<uint16_t>(header_len));
+    out.bytes(parts.body);
     return true;
   }
 
@@ -358,6 +383,29 @@ struct Bolt {
   }
 
  private:
+  /// Whether a request of a SOFARPC class has a body to look into.
+  static bool reads_body(const Fixed& h, uint32_t want) {
+    return (want & DRAGOMAN_WANT_BODY) && h.type != kResponse && h.codec == kHessian2 && h.content_len > 0;
+  }
+  /// Makes the beginning of the body part of the head, as far as it has to be read. That does not depend on what the header
+  /// section says, which edits may change.
+  static int with_body(std::span<const uint8_t> bytes, const Fixed& h, Frame& f) {
+    if (!reads_body(h, f.want) || h.class_len != kRequestClass.size()) return codec::found(f);
+    const uint32_t limit = std::min(h.content_len, kBodyBytesMax);
+    if (bytes.size() < f.head_len) return codec::need(f, f.head_len + std::min(limit, kBodyStep));
+    const auto name = bytes.subspan(h.size, h.class_len);
+    if (!std::equal(name.begin(), name.end(), kRequestClass.begin())) return codec::found(f);
+    const auto here = static_cast<uint32_t>(std::min<size_t>(bytes.size() - f.head_len, limit));
+    SofaBody body;
+    if (body.read(bytes.subspan(f.head_len, here))) {
+      f.head_len += static_cast<uint32_t>(body.bytes);
+    } else if (here < limit) {
+      return codec::need(f, f.head_len + std::min(limit, 2 * here + kBodyStep));
+    } else {
+      f.head_len += limit;  // not to be read: view() comes to the same
+    }
+    return codec::found(f);
+  }
   /// Variant 0: nothing was said yet.
   static uint8_t proto_of(uint32_t variant) { return variant >> 8 == 2 ? 2 : 1; }
 };

@@ -43,7 +43,8 @@ struct Seen {
   const std::string* find(std::string_view name) const;
 };
 
-constexpr uint32_t kWantAll = DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD | DRAGOMAN_WANT_HEADERS;
+constexpr uint32_t kWantAll =
+    DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD | DRAGOMAN_WANT_HEADERS | DRAGOMAN_WANT_BODY;
 
 /// `from`: who sent the bytes, DRAGOMAN_FROM_*.
 int probe(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from, dragoman_frame& f,
