@@ -88,6 +88,41 @@ class Calls(Sofa):
                            for port in (self.sofa.port, client_side.ports["in"]))
         self.assertEqual(through, direct)
 
+    def test_routes_by_what_only_hessian_bodies_say(self):
+        """Of a Hessian call the client's header section has the service alone."""
+        other = self.server(name="b")
+        xid, trace = "127.0.0.1:8091:4645713214472194", "0a0fe8ec1700000000000100112345"
+        client_side = self.sidecar(f"""
+listeners:
+  - {{name: by_method, address: '127.0.0.1:0', protocol: bolt, routes: by_method}}
+  - {{name: by_id, address: '127.0.0.1:0', protocol: bolt, routes: by_id, rpc: {{bolt: {{read_body: true}}}}}}
+routes:
+  - name: by_method
+    routes: [{{match: {{method: [who]}}, cluster: b}}, {{cluster: a}}]
+  - name: by_id
+    routes:
+      - {{match: {{headers: [{{name: xid, exact: '{xid}'}}]}}, cluster: b}}
+      - {{match: {{headers: [{{name: trace_id, exact: {trace}}}]}}, cluster: b}}
+      - {{cluster: a}}
+clusters:
+  - {{name: a, endpoints: ['127.0.0.1:{self.sofa.port}']}}
+  - {{name: b, endpoints: ['127.0.0.1:{other.port}']}}
+""")
+        by_method, by_id = client_side.ports["by_method"], client_side.ports["by_id"]
+        for version in ("v1", "v2", "v2-crc"):
+            def who(port, v=version, **props):
+                return self.caller.ask("invoke", port=port, method="who", version=v, props=props)["value"]
+            self.assertEqual(who(by_method), "b")
+            self.assertEqual(self.caller.ask("invoke", port=by_method, method="plus", args=[1, 2], version=version)["value"], 3)
+            self.assertEqual(who(by_id), "a")
+            self.assertEqual(who(by_id, TX_XID=xid), "b")
+            self.assertEqual(who(by_id, TX_XID=xid + "0", other={"deep": [1, {"TX_XID": xid}]}), "a")
+            self.assertEqual(who(by_id, rpc_trace_context={"sofaTraceId": trace, "sofaRpcId": "0"}), "b")
+            text = "y" * 200_000  # the arguments are not looked at
+            self.assertEqual(self.caller.ask("invoke", port=by_id, method="echo", args=[text], version=version)["value"], text)
+        self.assertEqual(client_side.metric("dragoman_requests_total", listener="by_method", cluster="a", outcome="ok"), 3)
+        self.assertEqual(client_side.metric("dragoman_listener_codec_events_total", event="body_unread"), 0)
+
     def test_heartbeats_of_both_sides(self):
         client_side, server_side = self.pair("bolt", self.sofa.port, server_cluster="pool: {heartbeat_interval: 100ms}")
         port = client_side.ports["in"]
