@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/descriptor/shipped.h"
 #include "tests/support/scripted_backend.h"
 #include "tests/support/test_server.h"
 
@@ -437,6 +438,45 @@ TEST_F(Described, AnotherNameAndAMissingAbilityAreRefused) {
   refused("codecs: [{name: lines, descriptor: tradeline.yaml, codec: tradeline}]\n" +
               fill_in(rest, {{"POOL", ", pool: {mode: multiplex}"}}),
           "lines");
+}
+
+TEST_F(Described, ShippedOnesStandBesideBuiltInCodecsUnderTheirOwnNames) {
+  std::string codecs, listeners;
+  for (const char* name : kShippedNames) {
+    put(name);
+    codecs += "- {name: " + std::string(name) + ", descriptor: ./" + name + ".yaml}\n";
+    listeners += "- {name: in_" + std::string(name) + ", address: 127.0.0.1:0, protocol: " + name +
+                 ", cluster: " + name + "}\n";
+  }
+  std::string clusters;
+  for (const char* name : kShippedNames)
+    clusters += "- {name: " + std::string(name) + ", protocol: " + name + ", endpoints: ['127.0.0.1:9']}\n";
+  // The codec that is built in for the same protocol serves in the same configuration.
+  listeners += "- {name: in, address: 127.0.0.1:0, protocol: ttheader, cluster: kitex}\n";
+  clusters += "- {name: kitex, protocol: ttheader, endpoints: ['127.0.0.1:9']}\n";
+  TestServer::Options options;
+  options.file = folder / "dragoman.yaml";
+  EXPECT_TRUE(
+      start("codecs:\n" + codecs + "listeners:\n" + listeners + "clusters:\n" + clusters, options).serving());
+}
+
+TEST_F(Described, TheNameOfABuiltInCodecIsRefused) {
+  put("ttheader_lite");
+  TestServer::Options options;
+  options.file = folder / "dragoman.yaml";
+  ::testing::internal::CaptureStderr();
+  TestServer server(
+      "codecs: [{name: ttheader, descriptor: ./ttheader_lite.yaml, codec: ttheader_lite}]\n"
+      "listeners: [{name: in, address: 127.0.0.1:0, protocol: ttheader, cluster: a}]\n"
+      "clusters: [{name: a, endpoints: ['127.0.0.1:9']}]\n",
+      options);
+  bool serving = server.serving();
+  server.stop();
+  std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(serving);
+  EXPECT_NE(said.find(":17: error: codecs[0].name: a protocol called \"ttheader\" is built in"),
+            std::string::npos)
+      << said;
 }
 
 }  // namespace
