@@ -167,6 +167,7 @@ void Head::reset() {
   outcome = Outcome::kOk;
   content_length = timeout_ms = -1;
   rpc_status = -1;
+  repeat_after_ms = -1;
   is_request = true;
   one_way = is_http = grpc = triple = upgrade = expect_continue = te_trailers = http10 = false;
   wire = {};

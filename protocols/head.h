@@ -140,6 +140,9 @@ struct Head {
   Outcome outcome = Outcome::kOk;
   std::string_view status_text; // HTTP reason phrase
   int32_t rpc_status = -1;      // gRPC: grpc-status, known at the answer's end at the latest; -1 = none
+  static constexpr int64_t kNoRepeat = -2;
+  int64_t repeat_after_ms =
+      -1;  // of a failure: how long a repeat has to wait; -1 = not said, kNoRepeat = never
 
   int64_t content_length = -1;  // body bytes when known, else -1; with end=true on the head there is no body
   int64_t timeout_ms = -1;      // the caller's own deadline carried on the wire; -1 = none

@@ -15,6 +15,7 @@ bool parse_digits(std::string_view text, size_t digits_max, int64_t& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+constexpr std::string_view kRetryPushback = "grpc-retry-pushback-ms";
 constexpr int64_t kDigitsMax = 99'999'999;  // what 8 digits can say
 
 }  // namespace
@@ -113,6 +114,11 @@ void read_result(Head& answer, const HeaderList& trailers) {
   if (!status && answer.status != 200) return;  // something else answered, in HTTP's words
   answer.rpc_status = status ? parse_status(status->value) : 2;
   answer.outcome = outcome_of_status(answer.rpc_status);
+  if (answer.rpc_status == 0) return;
+  const Header* pushback = trailers.find(kRetryPushback);
+  if (!pushback) pushback = answer.headers.find(kRetryPushback);
+  int64_t ms = 0;
+  if (pushback) answer.repeat_after_ms = parse_digits(pushback->value, 8, ms) ? ms : Head::kNoRepeat;
 }
 
 }  // namespace dragoman::grpc

@@ -33,7 +33,8 @@ std::string_view encode_message(std::string_view text, Arena& arena);
 void read_request(Head& head);
 /// Writes timeout_ms into the fields it came in, if it came.
 void write_deadline(Head& request);
-/// The result of a call, when its answer has ended: status and outcome, from `trailers` or else the head of the answer.
+/// The result of a call, when its answer has ended: status and outcome, from `trailers` or else the head of the answer; of a
+/// failure grpc-retry-pushback-ms too (what is not a number of up to 8 digits forbids repeats).
 void read_result(Head& answer, const HeaderList& trailers);
 
 }  // namespace dragoman::grpc

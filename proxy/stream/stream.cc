@@ -349,9 +349,10 @@ void Stream::on_response_head(Head& head, bool end) {
                      .answer_received = false,  // its head says that the call was not served
                      .replayable = request_ended_ && (!body_sent_ || keep_body_)};
     // Only when the repeat will surely be made: otherwise the backend's own words are better than ours.
-    if (attempts_ <= route_->retry.attempts && may_retry(input) &&
+    if (attempts_ <= route_->retry.attempts && may_retry(input) && backend_allows_repeat(head) &&
         effective_pool_mode(*target_->cluster) != PoolMode::kBound && take_retry()) {
       response_ = nullptr;
+      repeat_after_ms_ = head.repeat_after_ms;
       Outcome outcome = head.outcome;
       end_try(reason, outcome);
       drop_upstream(reason);
@@ -521,11 +522,19 @@ void Stream::try_failed(Reason reason) {
     cluster.metrics().retries.inc();
     avoid_ = endpoint_;
   }
-  if (race || route_->retry.backoff_ms <= 0) return start_try();
+  const int64_t asked_ms = std::exchange(repeat_after_ms_, -1);
+  if (asked_ms > 0) return try_timer_.start(static_cast<uint64_t>(asked_ms));
+  if (race || asked_ms == 0 || route_->retry.backoff_ms <= 0) return start_try();
   // Full jitter: uniform in [1, min(backoff * 2^(retry - 1), max)].
   auto ceiling = static_cast<uint64_t>(route_->retry.backoff_ms) << std::min<uint32_t>(attempts_ - 1u, 16);
   if (route_->retry.backoff_max_ms > 0) ceiling = std::min(ceiling, static_cast<uint64_t>(route_->retry.backoff_max_ms));
   try_timer_.start(1 + random() % ceiling);
+}
+
+bool Stream::backend_allows_repeat(const Head& answer) const {
+  if (answer.repeat_after_ms < 0) return answer.repeat_after_ms != Head::kNoRepeat;
+  const uint64_t due_ms = connection_->loop().now_ms() + static_cast<uint64_t>(answer.repeat_after_ms);
+  return !deadline_.active() || due_ms < deadline_.expires_ms();
 }
 
 bool Stream::take_retry() {

@@ -86,6 +86,8 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// A try ended without an answer that counts: repeat it if that is safe and allowed, else answer with `reason`.
   void try_failed(Reason reason);
   void end_try(Reason reason, Outcome outcome);
+  /// Whether a repeat after this failure is neither forbidden nor too late.
+  bool backend_allows_repeat(const Head& answer) const;
   /// One of the cluster's retries for this stream; false when they are used up, which is counted.
   bool take_retry();
   void fail(Reason reason, std::string_view text = {});
@@ -122,6 +124,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   uint64_t try_start_ns_ = 0;
   uint64_t try_duration_us_ = 0;
   uint64_t last_activity_ms_ = 0;
+  int64_t repeat_after_ms_ = -1;     // how long the backend told the next try to wait; -1 = not at all
   uint64_t arrived_ms_ = 0;          // loop time of the request's head
   uint64_t caller_deadline_ms_ = 0;  // loop time; 0 = none came
   uint64_t request_bytes_ = 0;

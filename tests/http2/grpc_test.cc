@@ -180,6 +180,31 @@ TEST(GrpcTest, TheResultStandsInTrailersOrIsUnknown) {
   }
 }
 
+TEST(GrpcTest, WhatTheBackendSaysOfRepeats) {
+  struct Row {
+    const char* status;
+    const char* pushback;
+    int64_t after_ms;
+  };
+  for (const Row& row :
+       {Row{"14", "250", 250}, Row{"14", "0", 0}, Row{"14", "-1", Head::kNoRepeat},
+        Row{"14", "soon", Head::kNoRepeat}, Row{"14", "", Head::kNoRepeat},
+        Row{"14", "123456789", Head::kNoRepeat}, Row{"14", nullptr, -1}, Row{"0", "250", -1}}) {
+    for (bool in_head : {false, true}) {
+      Arena arena;
+      Head answer;
+      answer.status = 200;
+      HeaderList trailers(arena);
+      HeaderList& where = in_head ? answer.headers : trailers;
+      where.add("grpc-status", row.status);
+      if (row.pushback) where.add("grpc-retry-pushback-ms", row.pushback);
+      grpc::read_result(answer, trailers);
+      EXPECT_EQ(answer.repeat_after_ms, row.after_ms)
+          << row.status << " " << (row.pushback ? row.pushback : "-");
+    }
+  }
+}
+
 TEST(GrpcTest, TrailingMetadataMayHaveAnyName) {
   for (bool grpc : {true, false}) {
     Http2Pair pair;

@@ -2,6 +2,8 @@
 """gRPC: clients and servers of the C core (python3-grpcio) and of grpc-js, with two sidecars and mutual TLS between them."""
 import json
 import os
+import re
+import time
 
 from certificates import Certificates
 from harness import HERE, InteropTest, free_port, main, wait_for
@@ -127,6 +129,44 @@ class Grpc(InteropTest):
         self.assertEqual(client.expect("call", "once")["code"], "OK")
         self.assertEqual(sidecar.metric("dragoman_cluster_retries_total"), 1)
         self.assertEqual(sidecar.metric("dragoman_cluster_requests_total", outcome="unavailable"), 1)
+
+    def call(self, sidecar, method, request, *more):
+        """One call by curl; its grpc-status."""
+        frame = b"\0" + len(request).to_bytes(4, "big") + request
+        done = self.run_tool("curl", "-sS", "--http2-prior-knowledge", "-D", "-", "-o", "/dev/null", "--max-time", 20,
+                             "-H", "content-type: application/grpc", "-H", "te: trailers", *more, "--data-binary", "@-",
+                             f"http://127.0.0.1:{sidecar.ports['in']}/acme.Test/{method}", input=frame)
+        return int(re.search(r"(?m)^grpc-status: (\d+)", done.stdout.decode()).group(1))
+
+    def test_backends_say_how_long_repeats_wait(self):
+        sidecar = self.sidecar(
+            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
+            "routes:\n  - name: r\n    routes:\n"
+            "      - {cluster: out, retry: {attempts: 1, on: [gateway_error], idempotent: true, backoff: 1ms, backoff_max: 1ms}}\n"
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{self.server()[1]}']}}\n")
+        start = time.monotonic()
+        self.assertEqual(self.call(sidecar, "Pushback", b"700"), 0)
+        self.assertGreaterEqual(time.monotonic() - start, 0.7)
+        retries = lambda: sidecar.metric("dragoman_cluster_retries_total")  # noqa: E731
+        self.assertEqual(retries(), 1)
+        self.assertEqual(self.call(sidecar, "Pushback", b"0"), 0)
+        self.assertEqual(retries(), 2)
+        # Forbidden, and after the deadline: the backend's own answer.
+        self.assertEqual(self.call(sidecar, "Pushback", b"-1"), 14)
+        self.assertEqual(self.call(sidecar, "Pushback", b"1"), 0)  # the server's second
+        self.assertEqual(self.call(sidecar, "Pushback", b"60000", "-H", "grpc-timeout: 10S"), 14)
+        self.assertEqual(retries(), 2)
+
+    def test_which_failures_eject(self):
+        for status, ejected in ((14, 1), (4, 1), (2, 0), (13, 0), (5, 0)):
+            server = f"'127.0.0.1:{self.server()[1]}'"
+            sidecar = self.sidecar(
+                "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, cluster: out}\n"
+                f"clusters:\n  - {{name: out, protocol: http2, endpoints: [{server}], "
+                "outlier: {consecutive_failures: 3, max_ejection_percent: 100}}\n")
+            for _ in range(3):
+                self.assertEqual(self.call(sidecar, "Fail", bytes([status])), status)
+            self.assertEqual(sidecar.metric("dragoman_cluster_ejections_total"), ejected, status)
 
     def test_health_checks(self):
         _, port = self.server()

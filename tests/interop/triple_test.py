@@ -22,14 +22,14 @@ class Triple(InteropTest):
         self.inner = self.sidecar(
             f"listeners:\n  - {{name: in, address: '127.0.0.1:0', protocol: http2, routes: r, {listener_tls}}}\n"
             "routes:\n  - name: r\n    routes:\n"
-            "      - {match: {service: acme.Hello, group: blue, version: 1.2.3}, cluster: blue}\n"
-            "      - {match: {service: acme.Hello, group: old}, cluster: old}\n"
-            "      - {match: {service: acme.Hello, version: 1.0.0}, cluster: plain}\n"
+            "      - {match: {service: acme.Hello, group: blue, version: 1.2.3}, cluster: blue, timeout: 60s}\n"
+            "      - {match: {service: acme.Hello, group: old}, cluster: old, timeout: 60s}\n"
+            "      - {match: {service: acme.Hello, version: 1.0.0}, cluster: plain, timeout: 60s}\n"
             f"clusters:\n{clusters}")
         self.outer = self.sidecar(
             "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http, routes: r}\n"
             "routes:\n  - name: r\n    routes:\n"
-            "      - {name: says, match: {service: acme.Hello, method: [Say]}, cluster: out}\n"
+            "      - {name: says, match: {service: acme.Hello, method: [Say]}, cluster: out, timeout: 60s}\n"
             "      - {match: {service: acme.Hello}, cluster: out}\n"
             "      - {match: {service: acme.Nobody}, cluster: nobody}\n"
             f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{self.inner.ports['in']}'], {cluster_tls}}}\n"

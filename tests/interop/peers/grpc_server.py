@@ -29,6 +29,15 @@ def flaky(request, context):
     return b"%d" % len(calls)
 
 
+def pushback(request, context):
+    """Fails the first time, and says how long to wait."""
+    calls.append(request)
+    if len(calls) % 2:
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", request.decode()),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "later")
+    return b""
+
+
 def never(_request, context):
     context.add_callback(lambda: print(json.dumps({"cancelled": True}), flush=True))
     while context.is_active():
@@ -47,6 +56,7 @@ HANDLERS = {
     "Echo": grpc.unary_unary_rpc_method_handler(echo),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
     "Flaky": grpc.unary_unary_rpc_method_handler(flaky),
+    "Pushback": grpc.unary_unary_rpc_method_handler(pushback),
     "Never": grpc.unary_unary_rpc_method_handler(never),
     "Drip": grpc.unary_stream_rpc_method_handler(drip),
     "Count": grpc.unary_stream_rpc_method_handler(lambda request, _: (b"%d" % i for i in range(request[0]))),
