@@ -107,10 +107,11 @@ class Caller {
     std::shared_ptr<TTransport> outer = socket;
     std::shared_ptr<TProtocol> protocol;
     if (starts_with(transport, "header")) {
-      protocol = header_ =
-          std::make_shared<THeaderProtocol>(outer, static_cast<uint16_t>(compact ? T_COMPACT_PROTOCOL : T_BINARY_PROTOCOL));
+      protocol = header_ = std::make_shared<THeaderProtocol>(
+          outer, static_cast<uint16_t>(compact ? T_COMPACT_PROTOCOL : T_BINARY_PROTOCOL));
       if (transport == "header-zlib")
-        std::dynamic_pointer_cast<THeaderTransport>(header_->getTransport())->setTransform(THeaderTransport::ZLIB_TRANSFORM);
+        std::dynamic_pointer_cast<THeaderTransport>(header_->getTransport())
+            ->setTransform(THeaderTransport::ZLIB_TRANSFORM);
     } else {
       if (transport == "framed")
         outer = std::make_shared<TFramedTransport>(socket);
@@ -121,7 +122,8 @@ class Caller {
       else
         protocol = std::make_shared<TBinaryProtocol>(outer);
     }
-    if (config.HasMember("service")) protocol = std::make_shared<TMultiplexedProtocol>(protocol, text(config, "service"));
+    if (config.HasMember("service"))
+      protocol = std::make_shared<TMultiplexedProtocol>(protocol, text(config, "service"));
     client_ = std::make_unique<EchoClient>(protocol);
     socket->open();
   }
@@ -130,7 +132,8 @@ class Caller {
   void run(const Value& command, Json& answer) {
     auto& memory = answer.GetAllocator();
     auto set = [&](const char* name, const std::string& value) {
-      answer.AddMember(Value(name, memory), Value(value.c_str(), static_cast<rapidjson::SizeType>(value.size()), memory), memory);
+      answer.AddMember(Value(name, memory),
+                       Value(value.c_str(), static_cast<rapidjson::SizeType>(value.size()), memory), memory);
     };
     try {
       if (text(command, "operation") == "load") {
@@ -138,7 +141,8 @@ class Caller {
         return;
       }
       if (header_ && command.HasMember("headers"))
-        for (auto& h : command["headers"].GetObject()) header_->setHeader(h.name.GetString(), h.value.GetString());
+        for (auto& h : command["headers"].GetObject())
+          header_->setHeader(h.name.GetString(), h.value.GetString());
       std::string method = text(command, "method"), said;
       if (method == "noted") {
         std::vector<std::string> notes;
