@@ -475,6 +475,7 @@ struct Pool {
   uint32_t requests_per_connection_max = 0;  // 0 = no limit
   int64_t heartbeat_interval_ms = 15'000;    // 0 = none
   uint32_t heartbeat_misses_max = 3;
+  int64_t goaway_pause_ms = 10'000;  // 0 = none
 
   bool operator==(const Pool&) const = default;
 };

@@ -86,6 +86,7 @@ std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry&
       number(w, "weight", e->weight());
       boolean(w, "healthy", e->active_healthy());
       boolean(w, "ejected", e->ejected(now_ms));
+      boolean(w, "leaving", e->leaving(now_ms));
       number(w, "consecutive_failures", e->failures());
       w.EndObject();
     }
@@ -107,9 +108,10 @@ std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry&
                         c->limits.taken(Limit::kPending));
     for (const auto& e : c->endpoints()->endpoints)
       text += fmt::format("  {} weight={} {}\n", e->name(), e->weight(),
-                          e->ejected(now_ms)        ? "ejected"
-                          : e->active_healthy() ? "healthy"
-                                                : "unhealthy");
+                          e->ejected(now_ms)     ? "ejected"
+                          : !e->active_healthy() ? "unhealthy"
+                          : e->leaving(now_ms)   ? "leaving"
+                                                 : "healthy");
   }
   return text;
 }

@@ -67,31 +67,31 @@ void Cluster::update(const EndpointSet& set) {
   }
   // Workers start at different places so that a burst of new workers doesn't hit one endpoint.
   next_ = endpoints_.empty() ? 0 : static_cast<size_t>(worker_.index) % endpoints_.size();
-  panic_checked_ms_ = 0;
+  health_checked_ms_ = 0;
 }
 
 void Cluster::drain() {
   for (const Ref<Endpoint>& e : endpoints_) e->drain();
 }
 
-void Cluster::refresh_panic(uint64_t now) {
+void Cluster::refresh_health(uint64_t now) {
   // Counting is O(endpoints): once per 50 ms is enough, the individual flags are always current.
-  if (panic_checked_ms_ != 0 && now - panic_checked_ms_ < 50) return;
-  panic_checked_ms_ = now;
-  auto threshold = static_cast<size_t>(settings().panic_threshold_percent);
-  if (threshold == 0 || endpoints_.empty()) {
-    panic_ = false;
-    return;
+  if (health_checked_ms_ != 0 && now - health_checked_ms_ < 50) return;
+  health_checked_ms_ = now;
+  size_t good = 0, leaving = 0;
+  for (const Ref<Endpoint>& e : endpoints_) {
+    if (!e->shared_->usable(now)) continue;
+    ++good;
+    leaving += e->shared_->leaving(now) ? 1 : 0;
   }
-  size_t good = 0;
-  for (const Ref<Endpoint>& e : endpoints_) good += e->shared_->usable(now) ? 1 : 0;
-  panic_ = good * 100 < threshold * endpoints_.size();
+  panic_ = good * 100 < static_cast<size_t>(settings().panic_threshold_percent) * endpoints_.size();
+  shun_leaving_ = !panic_ && leaving > 0 && good > leaving;
 }
 
 Endpoint* Cluster::pick(const Endpoint* avoid) {
   if (endpoints_.empty()) return nullptr;
   uint64_t now = worker_.loop.now_ms();
-  refresh_panic(now);
+  refresh_health(now);
   if (endpoints_.size() == 1) return usable(*endpoints_[0], now) ? endpoints_[0].get() : nullptr;
   Endpoint* e = nullptr;
   switch (settings().lb) {
@@ -162,6 +162,12 @@ Endpoint* Cluster::pick_least_request(const Endpoint* avoid, uint64_t now) {
   return best ? best : pick_round_robin(avoid, now);
 }
 
+void Cluster::note_leaving(Endpoint& endpoint) {
+  uint64_t now = worker_.loop.now_ms();
+  endpoint.shared_->leave_until(now + static_cast<uint64_t>(settings().pool.goaway_pause_ms));
+  health_checked_ms_ = 0;
+}
+
 void Cluster::report(Endpoint& endpoint, bool failed) {
   if (!failed) {
     endpoint.shared_->note_success();
@@ -169,7 +175,7 @@ void Cluster::report(Endpoint& endpoint, bool failed) {
   }
   if (shared_->maybe_eject(*endpoint.shared_, worker_.loop.now_ms())) {
     metrics_.ejections.inc();
-    panic_checked_ms_ = 0;
+    health_checked_ms_ = 0;
   }
 }
 

@@ -68,6 +68,8 @@ class Cluster : public RefCounted<Cluster> {
   /// The cluster left the configuration (or the worker ends): see Endpoint::drain.
   void drain();
 
+  /// The endpoint said that it takes no more requests: see pool.goaway_pause.
+  void note_leaving(Endpoint& endpoint);
   /// Result of one try, for passive ejection.
   void report(Endpoint& endpoint, bool failed);
 
@@ -76,8 +78,11 @@ class Cluster : public RefCounted<Cluster> {
   const std::vector<Ref<Endpoint>>& endpoints() const { return endpoints_; }
 
  private:
-  bool usable(const Endpoint& endpoint, uint64_t now) const { return panic_ || endpoint.shared_->usable(now); }
-  void refresh_panic(uint64_t now);
+  bool usable(const Endpoint& endpoint, uint64_t now) const {
+    if (shun_leaving_ && endpoint.shared_->leaving(now)) return false;
+    return panic_ || endpoint.shared_->usable(now);
+  }
+  void refresh_health(uint64_t now);
   Endpoint* pick_round_robin(const Endpoint* avoid, uint64_t now);
   Endpoint* pick_random(const Endpoint* avoid, uint64_t now);
   Endpoint* pick_least_request(const Endpoint* avoid, uint64_t now);
@@ -92,7 +97,8 @@ class Cluster : public RefCounted<Cluster> {
   bool equal_weights_ = true;
   size_t next_ = 0;
   bool panic_ = false;
-  uint64_t panic_checked_ms_ = 0;
+  bool shun_leaving_ = false;  // some are, and there are healthy ones that are not
+  uint64_t health_checked_ms_ = 0;
 };
 
 }  // namespace dragoman

@@ -185,6 +185,8 @@ MessageSink* UpstreamConnection::on_exchange(Exchange& exchange) {
 
 void UpstreamConnection::on_goaway() {
   if (state_ != State::kReady) return;
+  // In framed protocols the whole process leaves. HTTP servers also end single connections so, because of their age.
+  if (cluster_->protocol()->table) cluster_->note_leaving(*endpoint_);
   state_ = State::kGoing;
   leave(Reason::kDraining);
   if (idle()) finish(true, Reason::kDraining);

@@ -27,6 +27,7 @@ class SharedEndpoint {
   void inherit(const SharedEndpoint& earlier, bool checked) {
     if (checked) set_active_healthy(earlier.active_healthy());
     eject_until(earlier.ejected_until_ms_.load(std::memory_order_relaxed));
+    leave_until(earlier.leaving_until_ms_.load(std::memory_order_relaxed));
   }
 
   bool active_healthy() const { return healthy_.load(std::memory_order_relaxed); }
@@ -35,6 +36,11 @@ class SharedEndpoint {
   /// Passive ejection ends at this loop time (ms, CLOCK_MONOTONIC); 0 = not ejected.
   bool ejected(uint64_t now_ms) const { return ejected_until_ms_.load(std::memory_order_relaxed) > now_ms; }
   void eject_until(uint64_t ms) { ejected_until_ms_.store(ms, std::memory_order_relaxed); }
+
+  /// It said that it takes no more requests; believed until this loop time, 0 = it did not. Not a matter of health: it is
+  /// used where there is no other.
+  bool leaving(uint64_t now_ms) const { return leaving_until_ms_.load(std::memory_order_relaxed) > now_ms; }
+  void leave_until(uint64_t ms) { leaving_until_ms_.store(ms, std::memory_order_relaxed); }
 
   bool usable(uint64_t now_ms) const { return active_healthy() && !ejected(now_ms); }
 
@@ -54,6 +60,7 @@ class SharedEndpoint {
   const uint32_t weight_;
   std::atomic<bool> healthy_{true};
   std::atomic<uint64_t> ejected_until_ms_{0};
+  std::atomic<uint64_t> leaving_until_ms_{0};
   std::atomic<uint32_t> failures_{0};
   std::atomic<uint32_t> ejections_{0};
 };

@@ -155,6 +155,25 @@ clusters: [{{name: out, endpoints: ['127.0.0.1:{self.port}']}}]
         self.assertLess(time.monotonic() - begin, 8)  # not only because of the deadline of 10 s
         self.assertEqual(self.client.answer(load)["value"], {"wrong": 0, "errors": {}})
 
+    def test_a_provider_that_stops_loses_no_call(self):
+        for version in CLASSES:
+            ports = [free_port(), free_port()]
+            leaving, staying = (self.java(CLASSES[v], "Server", "dubbo", port, v, options=OPTIONS)
+                                for v, port in zip((version, "3"), ports))
+            for server in (leaving, staying):
+                server.expect("port")
+            sidecar = self.sidecar(f"""
+listeners: [{{name: in, address: '127.0.0.1:0', protocol: dubbo, cluster: out}}]
+clusters: [{{name: out, endpoints: ['127.0.0.1:{ports[0]}', '127.0.0.1:{ports[1]}'], pool: {{goaway_pause: 60s}}}}]
+""")
+            load = self.client.send("load", ports=str(sidecar.ports["in"]), threads=4, calls=400, every=5)
+            wait_for("calls", lambda: sidecar.metric("dragoman_cluster_requests_total", cluster="out") > 100)
+            leaving.process.terminate()
+            # Its read-only event comes before its end. No call is repeated.
+            self.assertEqual(self.client.answer(load)["value"], {"wrong": 0, "errors": {}}, version)
+            self.assertGreaterEqual(sidecar.metric("dragoman_cluster_codec_events_total", cluster="out", event="goaway"), 1)
+            self.assertEqual(sidecar.metric("dragoman_request_retries_total"), 0)
+
 
 class Triple(Consumers):
     """Dubbo 3's protocol over HTTP/2."""

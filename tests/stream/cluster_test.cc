@@ -212,12 +212,54 @@ TEST_F(ClusterTest, TenThousandListsUnderUseLeaveNothing) {
   EXPECT_EQ(loop_.live_handles(), 0u);
 }
 
+TEST_F(ClusterTest, EndpointsThatLeaveAreChosenOnlyWhereThereIsNoOther) {
+  for (auto lb :
+       {config::LbPolicy::kRoundRobin, config::LbPolicy::kRandom, config::LbPolicy::kLeastRequest}) {
+    config::Cluster settings;
+    settings.lb = lb;
+    settings.panic_threshold_percent = 0;
+    settings.pool.goaway_pause_ms = 60'000;
+    make(settings, {1, 1, 1});
+    cluster_->note_leaving(*cluster_->endpoints()[1]);
+    auto count = picks(300);
+    EXPECT_EQ(count[2], 0);
+    EXPECT_GT(count[1], 0);
+    EXPECT_GT(count[3], 0);
+    EXPECT_EQ(picks(20, cluster_->endpoints()[0].get()), (std::map<int, int>{{3, 20}}));
+    cluster_->note_leaving(*cluster_->endpoints()[0]);
+    EXPECT_EQ(picks(20), (std::map<int, int>{{3, 20}}));
+    endpoint(2).set_active_healthy(false);
+    wait_ms(60);
+    count = picks(100);
+    EXPECT_GT(count[1] * count[2], 0) << "better than the one that is down";
+    EXPECT_EQ(count[3], 0);
+  }
+}
+
+TEST_F(ClusterTest, AnEndpointThatLeftIsBelievedForAWhile) {
+  config::Cluster settings;
+  settings.pool.goaway_pause_ms = 100;
+  make(settings, {1, 1});
+  cluster_->note_leaving(*cluster_->endpoints()[0]);
+  EXPECT_EQ(picks(10), (std::map<int, int>{{2, 10}}));
+  wait_ms(160);
+  EXPECT_EQ(picks(10), (std::map<int, int>{{1, 5}, {2, 5}}));
+  settings.pool.goaway_pause_ms = 0;
+  make(settings, {1, 1});
+  cluster_->note_leaving(*cluster_->endpoints()[0]);
+  EXPECT_EQ(picks(10), (std::map<int, int>{{1, 5}, {2, 5}})) << "none";
+  make({}, {1});
+  cluster_->note_leaving(*cluster_->endpoints()[0]);
+  EXPECT_EQ(picks(10), (std::map<int, int>{{1, 10}})) << "there is no other";
+}
+
 TEST_F(ClusterTest, ReloadedSettingsInheritHealthAndEjection) {
   config::Cluster settings;
   settings.health_check = config::HealthCheck{};
   make(settings, {1, 1});
   endpoint(0).set_active_healthy(false);
   endpoint(1).eject_until(loop_.now_ms() + 60'000);
+  endpoint(1).leave_until(loop_.now_ms() + 60'000);
   auto old = shared_;
   auto reload = [&](bool checked) {
     config::Cluster next = settings;
@@ -231,6 +273,7 @@ TEST_F(ClusterTest, ReloadedSettingsInheritHealthAndEjection) {
   auto checked = reload(true);
   EXPECT_FALSE(checked[0]->active_healthy());
   EXPECT_TRUE(checked[1]->ejected(loop_.now_ms()));
+  EXPECT_TRUE(checked[1]->leaving(loop_.now_ms()));
   EXPECT_TRUE(checked[2]->usable(loop_.now_ms()));
   EXPECT_TRUE(reload(false)[0]->active_healthy()) << "without checks nobody would ever call it healthy again";
 }

@@ -1,6 +1,7 @@
 // Pools and limits: how many connections, who waits, who is refused, and which counter says so.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "tests/stream/stream_support.h"
@@ -221,6 +222,30 @@ TEST_F(Pools, ASharedConnectionWhoseHeartbeatsStayUnansweredIsReplaced) {
   EXPECT_GE(heartbeats, 2);
   s.send(BoltFrame::request(2).bytes());
   EXPECT_EQ(read_answer(s).content, "two");
+}
+
+TEST_F(Pools, AnEndpointThatSaysGoawayGetsNoNewConnection) {
+  ScriptedBackend leaving([](TestSocket& s) {
+    const std::string frame = s.read_bolt();
+    if (frame.empty()) return;
+    BoltFrame goaway;
+    goaway.command = 100, goaway.id = 0, goaway.timeout_ms = 0;
+    s.send(goaway.bytes() + BoltFrame::response(bolt_id(frame), "leaving").bytes());
+    s.read_bolt();
+  });
+  ScriptedBackend staying(scripts::bolt("staying"));
+  serve("bolt", leaving.address() + "', '" + staying.address(), "");
+  TestSocket s = connect();
+  std::map<std::string, int> answers;
+  for (uint32_t id = 1; id <= 20; ++id) {
+    s.send(BoltFrame::request(id).bytes());
+    ++answers[read_answer(s).content];
+  }
+  EXPECT_EQ(answers, (std::map<std::string, int>{{"leaving", 1}, {"staying", 19}}));
+  EXPECT_EQ(leaving.connections(), 1);
+  EXPECT_NE(server().admin("GET", "/clusters").body.find(leaving.address() + " weight=1 leaving"),
+            std::string::npos);
+  EXPECT_NE(server().admin("GET", "/clusters?format=json").body.find("\"leaving\":true"), std::string::npos);
 }
 
 // --- limits ---
