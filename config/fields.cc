@@ -844,10 +844,10 @@ In<Cluster> cluster_block() {
           field<&Pool::heartbeat_misses_max>(
               "heartbeat_misses_max", whole(1, 100),
               "So many heartbeats in a row without an answer end the connection."),
-          field<&Pool::goaway_pause_ms>(
-              "goaway_pause", duration(100, kHour, "none"),
-              "Framed protocols: an endpoint that says it takes no more requests is not chosen for so long while "
-              "there are others. Shorter than its process takes to end, new connections go to one that is about to."),
+          field<&Pool::goaway_pause_ms>("goaway_pause", duration(100, kHour, "none"),
+                                        "Framed protocols: an endpoint that says it takes no more requests "
+                                        "is not chosen for so long while there are others. Shorter than its "
+                                        "process takes to end, new connections go to one that is about to."),
       });
   const In<Limits> limits = block<Limits>(
       "limits", "Circuit breakers, over all workers. What is beyond is refused at once as overloaded.",
