@@ -6,6 +6,7 @@ import json
 import os
 import struct
 
+from certificates import Certificates
 from harness import HERE, InteropTest, main
 
 TRAILERS = 0x80
@@ -39,8 +40,9 @@ class GrpcWeb(InteropTest):
     def between(self, protocol="http1"):
         """Clients speak gRPC-Web to the outer sidecar; everything behind it is gRPC. Browsers may come from shop.example."""
         server = self.peer("/usr/bin/python3", os.path.join(HERE, "peers", "grpc_server.py"))
+        cluster_tls, listener_tls = Certificates(self, self.directory()).mutual()
         inner = self.sidecar(
-            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http2, cluster: out}\n"
+            f"listeners:\n  - {{name: in, address: '127.0.0.1:0', protocol: http2, cluster: out, {listener_tls}}}\n"
             f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{server.expect('port')['port']}']}}\n")
         return self.sidecar(
             f"listeners:\n  - name: in\n    address: 127.0.0.1:0\n    protocol: {protocol}\n    routes: r\n    filters:\n"
@@ -53,7 +55,7 @@ class GrpcWeb(InteropTest):
             "      - {match: {method: [OPTIONS]}, direct_response: {status: 204}}\n"
             "      - {name: says, match: {service: acme.Test, method: [Echo]}, cluster: out}\n"
             "      - {match: {service: acme.Test}, cluster: out}\n"
-            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{inner.ports['in']}']}}\n")
+            f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{inner.ports['in']}'], {cluster_tls}}}\n")
 
     def post(self, sidecar, path, body, **fields):
         """One request by HTTP/1; the response and its body."""

@@ -27,7 +27,7 @@ class Triple(InteropTest):
             "      - {match: {service: acme.Hello, version: 1.0.0}, cluster: plain, timeout: 60s}\n"
             f"clusters:\n{clusters}")
         self.outer = self.sidecar(
-            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http, routes: r}\n"
+            "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http, routes: r, filters: [{type: grpc_web}]}\n"
             "routes:\n  - name: r\n    routes:\n"
             "      - {name: says, match: {service: acme.Hello, method: [Say]}, cluster: out, timeout: 60s}\n"
             "      - {match: {service: acme.Hello}, cluster: out}\n"
@@ -40,7 +40,7 @@ class Triple(InteropTest):
                            json=json_format, **service)
         unary = client.expect("call", "unary")
         self.assertEqual((unary["text"], unary["binary"]), (f"{name}: hello", "AAEC/w"))
-        self.assertEqual(unary["protocol"], "grpc" if face == "grpc" else "connect")
+        self.assertEqual(unary["protocol"], "connect" if face == "triple" else "grpc")
         self.assertTrue(client.expect("call", "big")["same"])
         self.assertEqual(client.expect("call", "server_stream")["got"], ["0", "1", "2", "3", "4"])
         if http_version == "2" and name != "old":
@@ -66,6 +66,12 @@ class Triple(InteropTest):
 
     def test_the_grpc_face_of_a_group(self):
         self.calls("blue", "grpc", "2", group="blue", version="1.2.3")
+
+    def test_grpc_web_over_http1_to_the_grpc_face(self):
+        self.calls("blue", "grpc-web", "1.1", group="blue", version="1.2.3")
+
+    def test_grpc_web_over_http2_to_the_grpc_face(self):
+        self.calls("plain", "grpc-web", "2")
 
     def test_the_http_face_over_http1(self):
         self.calls("plain", "triple", "1.1", json_format=True)

@@ -1,13 +1,13 @@
-// Calls of triple_server.js on the port given; prints what came of each as {"call": name, ...}. Configuration: face ("triple"
-// or "grpc"), http ("1.1" or "2"), json, group, version.
+// Calls of triple_server.js on the port given; prints what came of each as {"call": name, ...}. Configuration: face ("triple",
+// "grpc" or "grpc-web"), http ("1.1" or "2"), json, group, version.
 'use strict';
 const { Code, createPromiseClient } = require('@apachedubbo/dubbo');
-const { createDubboTransport, createGrpcTransport } = require('@apachedubbo/dubbo-node');
+const { createDubboTransport, createGrpcTransport, createGrpcWebTransport } = require('@apachedubbo/dubbo-node');
 const { Hello, say } = require('./triple');
 
 const config = JSON.parse(process.argv[2]);
-const grpc = config.face === 'grpc';
-const transport = (grpc ? createGrpcTransport : createDubboTransport)({
+const transports = { triple: createDubboTransport, grpc: createGrpcTransport, 'grpc-web': createGrpcWebTransport };
+const transport = transports[config.face]({
   baseUrl: `http://127.0.0.1:${config.port}`, httpVersion: config.http, useBinaryFormat: !config.json,
 });
 const client = createPromiseClient(Hello, transport, { serviceGroup: config.group, serviceVersion: config.version });
@@ -41,7 +41,7 @@ async function error(call, run) {
   const options = { headers: { ...headers, 'mine-bin': 'AAEC/w' }, timeoutMs: 30000, onTrailer: (t) => { trailers = t; } };
   const unary = await client.say({ text: 'hello' }, options);
   say({ call: 'unary', text: unary.text, binary: trailers.get('seen-bin'), protocol: trailers.get('seen-protocol') });
-  const data = new Uint8Array(4 << 20).map((_, i) => i * 7);
+  const data = new Uint8Array((config.json ? 1 : 4) << 20).map((_, i) => i * 7);
   const big = await client.say({ data }, { headers, timeoutMs: 60000 });
   say({ call: 'big', same: Buffer.compare(Buffer.from(big.data), Buffer.from(data)) === 0 });
   say({ call: 'server_stream', got: await collect(client.count({ text: '5' }, { headers })) });
