@@ -99,6 +99,7 @@ def memory_table(results):
                 size(row.get('idle_http'), KILO),
                 size(row.get('idle_tcp'), KILO),
                 size(row.get('idle_bolt'), KILO),
+                size(row.get('idle_h2'), KILO),
                 number(results['start_ms'].get(name), '%.1f'),
             ]
         )
@@ -110,6 +111,7 @@ def memory_table(results):
             'KB/idle HTTP',
             'KB/idle TCP',
             'KB/idle Bolt',
+            'KB/idle HTTP/2',
             'exec to first answer, ms',
         ],
         body,

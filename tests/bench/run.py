@@ -321,8 +321,8 @@ class Bench:
                 continue
             table[peer.name] = {}
             for protocol in peer.protocols:
-                if protocol == 'https' or protocol in peers.OVER_H2:
-                    continue  # bench_load, which holds idle connections, does not speak it
+                if protocol in ('https', 'grpc'):
+                    continue  # nothing here holds idle connections of it, or they are those of h2
                 if protocol == 'bolt' and not isinstance(peer, peers.Dragoman):
                     continue  # the same as their tcp
                 peer.stop()
@@ -331,7 +331,7 @@ class Bench:
                 row = table[peer.name]
                 row.setdefault('start_anonymous', procstat.anonymous_bytes(peer.pid))
                 row.setdefault('start_proportional', procstat.proportional_bytes(peer.pid))
-                self.load(peer, Workload('warm-up', protocol, 64, 1, 0, ''), 0.5, wrk_allowed=False)
+                self.load(peer, Workload('warm-up', protocol, 64, 1, 0, ''), 1 if protocol == 'h2' else 0.5, wrk_allowed=False)
                 time.sleep(0.5)
                 before = procstat.anonymous_bytes(peer.pid)
                 row['idle_' + protocol] = self.idle_bytes(peer, protocol, count, before)
@@ -339,19 +339,22 @@ class Bench:
         return table
 
     def idle_bytes(self, peer, protocol, count, before):
-        command = [
-            self.load_binary,
-            '--proto',
-            protocol,
-            '--target',
-            '127.0.0.1:%d' % peer.ports[protocol],
-            '--connect-idle',
-            str(count),
-            '--opening-max',
-            '32',
-            '--seconds',
-            '60',
-        ]
+        target = '127.0.0.1:%d' % peer.ports[protocol]
+        command = [sys.executable, os.path.join(HERE, 'h2idle.py'), target, '/bench2', str(count)]
+        if protocol != 'h2':
+            command = [
+                self.load_binary,
+                '--proto',
+                protocol,
+                '--target',
+                target,
+                '--connect-idle',
+                str(count),
+                '--opening-max',
+                '32',
+                '--seconds',
+                '60',
+            ]
         process = peers.start(
             command,
             self.load_cpu,

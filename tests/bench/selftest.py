@@ -7,12 +7,16 @@ A load generator that can't see a wrong answer, or a stall, is worth nothing; mo
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
+
+import peers
 
 BIN_DIR = None
 LIMIT_S = 20  # no program here runs longer
@@ -262,6 +266,48 @@ class BenchTools(unittest.TestCase):
                     self.assert_clean(process.returncode, result)
                     self.assertEqual(result['total_requests'], 300)
                     self.assertEqual(result['connects'], 300)
+
+    @unittest.skipUnless(shutil.which('nghttpd'), 'nghttpd is not installed')
+    def test_idle_http2_connections_stay_until_stdin_closes(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with open(os.path.join(directory, 'bench'), 'wb') as file:
+                file.write(b'x' * 1024)
+            port = peers.free_ports(1)[0]
+            server = subprocess.Popen(['nghttpd', '--no-tls', '-a', '127.0.0.1', '-d', directory, str(port)])
+            try:
+                holder = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'h2idle.py')
+                held = [sys.executable, holder, '127.0.0.1:%d' % port]
+                for path, count in (('/bench', 300), ('/none', 40)):  # a 404 is an answer, too
+                    while True:
+                        process = subprocess.Popen(
+                            [*held, path, str(count)],
+                            stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
+                            text=True,
+                        )
+                        line = process.stdout.readline()
+                        if line or server.poll() is not None or 'refused' not in process.communicate()[1]:
+                            break  # else nghttpd is still on its way
+                    self.assertEqual(line, 'idle %d\n' % count)
+                    self.assertIsNone(process.poll())
+                    process.communicate(timeout=LIMIT_S)
+                    self.assertEqual(process.returncode, 0)
+                process = subprocess.Popen(
+                    [*held, '/bench', '5'],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+                self.assertEqual(process.stdout.readline(), 'idle 5\n')
+                server.kill()
+                process.wait(timeout=LIMIT_S)
+                self.assertEqual(process.returncode, 1)
+                process.communicate()
+            finally:
+                server.kill()
+                server.wait()
 
     def test_sigterm_ends_a_run_cleanly(self):
         with Backend() as backend:
