@@ -28,11 +28,14 @@ TEST(Registry, ConfigurationKnowsThem) {
       EXPECT_EQ(known->shared, p.multiplexed) << p.name;
       EXPECT_EQ(known->only_bound, p.only_bound) << p.name;
       EXPECT_EQ(known->edits, (p.table->abilities & DRAGOMAN_CAN_EDIT) != 0) << p.name;
+      EXPECT_EQ(known->service, !(p.table->lacks & DRAGOMAN_WANT_SERVICE)) << p.name;
+      EXPECT_EQ(known->method, !(p.table->lacks & DRAGOMAN_WANT_METHOD)) << p.name;
+      EXPECT_EQ(known->headers, !(p.table->lacks & DRAGOMAN_WANT_HEADERS)) << p.name;
     }
     EXPECT_TRUE(known->routes) << p.name;
   }
   for (const config::Protocol& known : config::kProtocols)
-    if (!config::is_relayed(known.name)) {
+    if (config::is_linked(known) && !config::is_relayed(known.name)) {
       EXPECT_NE(find_protocol(known.name), nullptr) << known.name;
     }
 }
