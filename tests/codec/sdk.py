@@ -214,6 +214,12 @@ target_link_libraries(parcel PRIVATE dragoman::codec)
         self.assertEqual(wrong.returncode, 1)
         self.assertRegex(wrong.stderr, r"acme_wire\.yaml:\d+:5: .*did you mean \"reqid\"")
 
+    def test_the_invented_protocols_pass_the_kit(self):
+        for name in ("bankxml", "tradeline", "pulse"):
+            done = run(DRAGOMAN, "codec", "check", os.path.join(SOURCE, "protocols", "descriptors", name + ".yaml"),
+                       "--vectors", os.path.join(SOURCE, "tests", "vectors", name), "--seconds", "0.05")
+            self.assertIn(" 0 failed", done.stdout)
+
     def test_a_descriptor_in_place_of_a_built_in_codec(self):
         vectors = os.path.join(self.dir, "bolt1-vectors")
         os.mkdir(vectors)
