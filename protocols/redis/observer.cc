@@ -56,6 +56,7 @@ void Observer::stop(ObserverStop why) {
 // --- commands -------------------------------------------------------------------------------------------------------
 
 void Observer::on_client(std::span<const uint8_t> bytes, uint32_t now_us) {
+  if (stopped_) return;
   if (!begun_ && !bytes.empty()) {
     begun_ = true;
     if (bytes[0] == kTlsHandshakeRecord) return stop(ObserverStop::kTls);

@@ -6,10 +6,9 @@ namespace dragoman::redis {
 namespace {
 
 constexpr Command kClient = find_command("client");
-constexpr Command kHello = find_command("hello");
 constexpr Command kXread = find_command("xread");
 constexpr Command kXreadgroup = find_command("xreadgroup");
-static_assert(kClient != Command{} && kHello != Command{} && kXread != Command{} && kXreadgroup != Command{});
+static_assert(kClient != Command{} && kXread != Command{} && kXreadgroup != Command{});
 
 bool is_blank(uint8_t c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
@@ -125,7 +124,7 @@ void CommandReader::end_argument() {
   if (at_ == 0) {
     command_ = find_command(words_[0].text());
     may_block_ = command_ == kXread || command_ == kXreadgroup;
-    looks_ = may_block_ || command_ == kClient || command_ == kHello;
+    looks_ = may_block_ || command_ == kClient;
   } else if (may_block_) {
     const std::string_view word = words_[std::min<size_t>(at_, words_.size() - 1)].text();
     blocks_ = blocks_ || word == "block";

@@ -62,7 +62,7 @@ class CommandReader {
   Command command() const { return command_; }
   /// The name counts as one. Not known for some inline commands: see clear_cut().
   uint32_t arguments() const { return arguments_; }
-  /// Lower case; arguments 1 and 2 of CLIENT and HELLO only.
+  /// Lower case; arguments 1 and 2 of CLIENT only.
   std::string_view argument(size_t i) const { return words_[i].text(); }
   /// XREAD, XREADGROUP: with BLOCK.
   bool blocks() const { return blocks_; }

@@ -138,6 +138,8 @@ TEST(Observer, WhatIsNoRedisStopsIt) {
 
 TEST(Observer, TlsIsNotReadAsText) {
   EXPECT_EQ(watch({client("\x16\x03\x01\x02\x00\x01"s), server("\x16\x03\x03"s)}).words, (Words{"stop tls"}));
+  // Stopped already, it says nothing more.
+  EXPECT_EQ(watch({server("+OK\r\n"), client("\x16\x03\x01"s)}).words, (Words{"stop unexpected"}));
 }
 
 TEST(Observer, MessagesToASubscriberOfResp2AreNoAnswers) {
