@@ -80,6 +80,18 @@ class DubboJava(Consumers):
             self.assertEqual(self.call(through, "echo", client, text="b"), {"value": "b"})
         self.assertEqual(client_side.metric("dragoman_listener_connections_total", listener="in"), connections)
 
+    def test_providers_call_back_over_the_consumers_connection(self):
+        service = free_port()  # 2.7: a consumer of 3.x does so only for what a registry told it
+        self.java(CLASSES["2.7"], "Server", "dubbo", service, "old", options=OPTIONS).expect("port")
+        client_side, server_side = self.pair("dubbo", service, "pool: {mode: bound}", "pool: {mode: bound}")
+        call = lambda method: self.call(client_side.ports["in"], method, self.old_client)
+        self.assertEqual(call("subscribe")["value"], None)
+        news = [f"news {i}" for i in range(3)]
+        wait_for("the calls back", lambda: call("heard") == {"value": news})
+        wait_for("their answers", lambda: call("noted") == {"value": [f"heard {text}" for text in news]})
+        for sidecar in (client_side, server_side):
+            self.assertEqual(sidecar.metric("dragoman_cluster_connections_total", cluster="out"), 1)
+
     def test_routes_by_group_version_generic_method_and_attachment(self):
         second = free_port()
         self.java(CLASSES["3"], "Server", "dubbo", second, "second", options=OPTIONS).expect("port")
@@ -118,19 +130,26 @@ listeners:
   - {{name: late, address: '127.0.0.1:0', protocol: dubbo, routes: late}}
   - {{name: refused, address: '127.0.0.1:0', protocol: dubbo, cluster: refused}}
   - {{name: full, address: '127.0.0.1:0', protocol: dubbo, cluster: full}}
+  - {{name: sick, address: '127.0.0.1:0', protocol: dubbo, cluster: sick}}
 routes:
   - {{name: late, routes: [{{cluster: out, timeout: 300ms}}]}}
 clusters:
   - {{name: out, endpoints: ['127.0.0.1:{self.port}']}}
   - {{name: refused, endpoints: ['127.0.0.1:{free_port()}']}}
   - {{name: full, endpoints: ['127.0.0.1:{self.port}'], limits: {{requests: 1}}}}
+  - name: sick
+    endpoints: ['127.0.0.1:{free_port()}']
+    panic_threshold: 0
+    health_check: {{type: heartbeat, interval: 100ms, unhealthy_threshold: 1}}
 """)
+        wait_for("the endpoint is unhealthy", lambda: sidecar.metric("dragoman_cluster_endpoints_healthy", cluster="sick") == 0)
         for client in (self.client, self.old_client):
             late = self.call(sidecar.ports["late"], "pause", client, ms=3000)
             self.assertEqual((late["error"], late["code"]), ("RpcException", TIMEOUT))
-            refused = self.call(sidecar.ports["refused"], "echo", client, text="a")
-            self.assertEqual((refused["error"], refused["code"]), ("RpcException", NETWORK))
-            self.assertIn("connect_failure", refused["message"])
+            for listener, reason in (("refused", "connect_failure"), ("sick", "no_healthy_upstream")):
+                refused = self.call(sidecar.ports[listener], "echo", client, text="a")
+                self.assertEqual((refused["error"], refused["code"]), ("RpcException", NETWORK))
+                self.assertIn(reason, refused["message"])
             slow = client.send("call", ports=str(sidecar.ports["full"]), method="pause", ms=1500)
             wait_for("the slow call", lambda: sidecar.metric("dragoman_cluster_requests_active", cluster="full") == 1)
             full = self.call(sidecar.ports["full"], "echo", client, text="a")
@@ -173,6 +192,13 @@ clusters: [{{name: out, endpoints: ['127.0.0.1:{ports[0]}', '127.0.0.1:{ports[1]
             self.assertEqual(self.client.answer(load)["value"], {"wrong": 0, "errors": {}}, version)
             self.assertGreaterEqual(sidecar.metric("dragoman_cluster_codec_events_total", cluster="out", event="goaway"), 1)
             self.assertEqual(sidecar.metric("dragoman_request_retries_total"), 0)
+            # The other one dies in the middle of a call.
+            lost = self.client.send("call", ports=str(sidecar.ports["in"]), method="pause", ms=10000)
+            wait_for("the call", lambda: sidecar.metric("dragoman_cluster_requests_active", cluster="out") == 1)
+            staying.kill()
+            answer = self.client.answer(lost)["value"]
+            self.assertEqual((answer["error"], answer["code"]), ("RpcException", NETWORK))
+            self.assertIn("upstream_reset", answer["message"])
 
 
 class Triple(Consumers):

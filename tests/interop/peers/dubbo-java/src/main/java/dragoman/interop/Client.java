@@ -1,6 +1,7 @@
 package dragoman.interop;
 
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -27,6 +28,8 @@ public final class Client {
   private static final Map<String, Object> references = new ConcurrentHashMap<>();
   private static String protocol;
 
+  private static final List<String> heard = Collections.synchronizedList(new ArrayList<>());
+
   private static Object refer(String ports, String group, String version, int timeout, boolean generic) {
     return references.computeIfAbsent(
         String.join(" ", ports, group, version, "" + timeout, "" + generic),
@@ -42,7 +45,7 @@ public final class Client {
           reference.setTimeout(timeout);
           reference.setRetries(0);
           reference.setCheck(false);
-          reference.setParameters(Map.of("heartbeat", "500"));
+          reference.setParameters(Map.of("heartbeat", "500", "subscribe.0.callback", "true"));
           MethodConfig note = new MethodConfig();
           note.setName("note");
           note.setReturn(false);
@@ -74,6 +77,15 @@ public final class Client {
         return null;
       case "noted":
         return hello.noted();
+      case "subscribe":
+        hello.subscribe(
+            text -> {
+              heard.add(text);
+              return "heard " + text;
+            });
+        return null;
+      case "heard":
+        return new ArrayList<>(heard);
       case "who":
         return hello.who(Item.sample());
       default:

@@ -59,6 +59,15 @@ final class Hello implements HelloService {
   }
 
   @Override
+  public void subscribe(Listener listener) {
+    new Thread(
+            () -> {
+              for (int i = 0; i < 3; i++) note(listener.heard("news " + i));
+            })
+        .start();
+  }
+
+  @Override
   public String who(Item item) {
     return name + " " + RpcContext.getContext().getAttachment("color") + (item.isSample() ? "" : " broken");
   }

@@ -21,6 +21,9 @@ public interface HelloService {
 
   List<String> noted();
 
+  /** Has `listener` called three times, later, and notes its answers. */
+  void subscribe(Listener listener);
+
   /** The name of the implementation, and the attachment "color" that came with the call. */
   String who(Item item);
 }
