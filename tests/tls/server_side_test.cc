@@ -134,6 +134,32 @@ clusters:
   EXPECT_TRUE(p.ended_cleanly());
 }
 
+TEST_F(ServerSide, WhatIsRelayedIsObservedInsideTls) {
+  // client -TLS-> redis listener -TLS-> redis listener -> a server
+  const std::string ping = "*1\r\n$4\r\nPING\r\n", pong = "+PONG\r\n";
+  ScriptedBackend redis([&](TestSocket& s) {
+    while (s.read(ping.size()) == ping) s.send(pong);
+  });
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: redis, cluster: second, tls: {certificates: [$PAIR]}}
+  - {name: second, address: '127.0.0.1:$PORT', protocol: redis, cluster: redis, tls: {certificates: [$PAIR]}}
+clusters:
+  - {name: second, endpoints: ['127.0.0.1:$PORT'], tls: {ca: $CA}}
+  - {name: redis, endpoints: ['$BACK']}
+)",
+                {{"PAIR", server_pair}, {"CA", ca_file}, {"BACK", redis.address()}, {"PORT", std::to_string(RefusingPort().port())}}));
+  TlsPeer p(dial(), {.ca = ca.pem()});
+  ASSERT_TRUE(p.handshake());
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(p.send(ping));
+    EXPECT_EQ(p.read(pong.size()), pong);
+  }
+  for (const char* listener : {"listener=\"in\"", "listener=\"second\""})
+    EXPECT_TRUE(server().becomes(5, "dragoman_redis_command_duration_seconds_count", {listener, "command=\"ping\""}));
+  EXPECT_EQ(server().metric("dragoman_l4_observers_stopped_total"), 0);
+}
+
 TEST_F(ServerSide, TheAdminPortCanHaveTls) {
   // TestServer talks plain HTTP to its admin port, so this one is made by hand.
   ServerOptions options;
