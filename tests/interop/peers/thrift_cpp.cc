@@ -85,13 +85,13 @@ void serve(const Json& config) {
   }
   auto socket = std::make_shared<TServerSocket>("127.0.0.1", config["serve"].GetInt());
   struct Started : server::TServerEventHandler {
-    explicit Started(int port) : port(port) {}
+    explicit Started(int port) : port_(port) {}
     void preServe() override {
       Json what(rapidjson::kObjectType);
-      what.AddMember("port", port, what.GetAllocator());
+      what.AddMember("port", port_, what.GetAllocator());
       say(what);
     }
-    int port;
+    int port_;
   };
   server::TThreadedServer server(processor, socket, transports, protocols);
   server.setServerEventHandler(std::make_shared<Started>(config["serve"].GetInt()));
