@@ -494,7 +494,11 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
       {"CAN_CHECKSUM", [](auto& t) { t.abilities |= DRAGOMAN_CAN_CHECKSUM; }},
       {"CAN_MULTIPLEX", [](auto& t) { t.id_len = 0; }},
       {"CAN_MULTIPLEX", [](auto& t) { t.abilities &= ~uint64_t{DRAGOMAN_CAN_MULTIPLEX}; }},
-      {"attributes are missing", [](auto& t) { t.attribute_count = 1; }},
+      {"attributes are missing",
+       [](auto& t) {
+         t.attributes = nullptr;
+         t.attribute_count = 1;
+       }},
       {"more than 16",
        [](auto& t) {
          static const char* const kMany[17] = {};
