@@ -80,6 +80,33 @@ class DubboJava(Consumers):
             self.assertEqual(self.call(through, "echo", client, text="b"), {"value": "b"})
         self.assertEqual(client_side.metric("dragoman_listener_connections_total", listener="in"), connections)
 
+    def test_another_serialization(self):
+        # Only the header of such frames is read: they match no route by method, the rest is as ever.
+        client_side, _ = self.pair("dubbo", self.port)
+        sidecar = self.sidecar(f"""
+listeners:
+  - {{name: no_route, address: '127.0.0.1:0', protocol: dubbo, routes: none}}
+  - {{name: upstream_timeout, address: '127.0.0.1:0', protocol: dubbo, routes: late}}
+routes:
+  - {{name: none, routes: [{{match: {{method: echo}}, cluster: out}}]}}
+  - {{name: late, routes: [{{cluster: out, timeout: 300ms}}]}}
+clusters: [{{name: out, endpoints: ['127.0.0.1:{self.port}']}}]
+""")
+        call = lambda port, method, **more: self.call(port, method, serialization="fastjson2", **more)
+        through = client_side.ports["in"]
+        for method, more in (("echo", {"text": "hällo"}), ("echo", {"size": 100000}), ("copy", {}), ("nothing", {}), ("refuse", {})):
+            self.assertEqual(call(through, method, **more), call(self.port, method, **more))
+        self.assertEqual(call(through, "echo", text="a"), {"value": "a"})
+        answered = lambda: client_side.metric("dragoman_listener_codec_events_total", event="heartbeat_answered")
+        before, connections = answered(), client_side.metric("dragoman_listener_connections_total")
+        wait_for("heartbeats", lambda: answered() >= before + 4, 30)
+        self.assertEqual(call(through, "echo", text="a"), {"value": "a"})
+        self.assertEqual(client_side.metric("dragoman_listener_connections_total"), connections)
+        for reason, method, code in (("no_route", "echo", NETWORK), ("upstream_timeout", "pause", TIMEOUT)):
+            refused = call(sidecar.ports[reason], method, ms=2000)
+            self.assertEqual((refused["error"], refused["code"]), ("RpcException", code))
+            self.assertIn(reason, refused["message"])
+
     def test_providers_call_back_over_the_consumers_connection(self):
         service = free_port()  # 2.7: a consumer of 3.x does so only for what a registry told it
         self.java(CLASSES["2.7"], "Server", "dubbo", service, "old", options=OPTIONS).expect("port")

@@ -2,6 +2,7 @@ package dragoman.interop;
 
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -30,9 +31,10 @@ public final class Client {
 
   private static final List<String> heard = Collections.synchronizedList(new ArrayList<>());
 
-  private static Object refer(String ports, String group, String version, int timeout, boolean generic) {
+  private static Object refer(
+      String ports, String group, String version, int timeout, boolean generic, String serialization) {
     return references.computeIfAbsent(
-        String.join(" ", ports, group, version, "" + timeout, "" + generic),
+        String.join(" ", ports, group, version, "" + timeout, "" + generic, serialization),
         key -> {
           List<String> urls = new ArrayList<>();
           for (String port : ports.split(",")) urls.add(protocol + "://" + LOOPBACK + ":" + port);
@@ -45,7 +47,9 @@ public final class Client {
           reference.setTimeout(timeout);
           reference.setRetries(0);
           reference.setCheck(false);
-          reference.setParameters(Map.of("heartbeat", "500", "subscribe.0.callback", "true"));
+          Map<String, String> parameters = new HashMap<>(Map.of("heartbeat", "500", "subscribe.0.callback", "true"));
+          if (serialization != null) parameters.put("serialization", serialization);
+          reference.setParameters(parameters);
           MethodConfig note = new MethodConfig();
           note.setName("note");
           note.setReturn(false);
@@ -55,7 +59,13 @@ public final class Client {
   }
 
   private static Object refer(Peer.Command c) {
-    return refer(c.text("ports"), c.text("group"), c.text("version", "1.0.0"), c.number("timeout", 20000), c.has("generic"));
+    return refer(
+        c.text("ports"),
+        c.text("group"),
+        c.text("version", "1.0.0"),
+        c.number("timeout", 20000),
+        c.has("generic"),
+        c.text("serialization"));
   }
 
   private static Object invoke(HelloService hello, String method, Peer.Command c) throws Exception {
