@@ -20,7 +20,8 @@ struct Node {
   Position pos{};
   std::string text{};             // kScalar
   std::vector<Node> items{};      // kSequence
-  std::vector<Member> members;    // kMap, keys unique, in the order written; "{}" would need Member complete here
+  std::vector<Member>
+      members;  // kMap, keys unique, in the order written; "{}" would need Member complete here
 
   bool is_scalar() const { return kind == Kind::kScalar; }
   bool is_sequence() const { return kind == Kind::kSequence; }

@@ -144,7 +144,8 @@ bool apply_edits(std::span<const dragoman_edit> edits, ByteWriter& out, Walk&& w
 template <class Walk>
 bool count_edited(std::span<const dragoman_edit> edits, Walk&& walk, uint32_t& count) {
   count = 0;
-  if (!walk([&](std::string_view name, std::string_view) { count += !replaced_from(edits, 0, name); })) return false;
+  if (!walk([&](std::string_view name, std::string_view) { count += !replaced_from(edits, 0, name); }))
+    return false;
   for (size_t i = 0; i < edits.size(); ++i)
     count += edits[i].op != DRAGOMAN_EDIT_REMOVE && !replaced_from(edits, i + 1, text_of(edits[i].name));
   return true;

@@ -356,8 +356,11 @@ bool FramedCodec::is_duplicate(const FramedExchange& x) {
     return false;
   }
   int looks = 0;
-  for (FramedExchange* other = live_.back(); other && looks < kLooksMax; other = live_.previous(*other), ++looks)
-    if (other != &x && !other->ours && !other->one_way && other->out != Part::kDone && other->head.frame.id == f.id) return true;
+  for (FramedExchange* other = live_.back(); other && looks < kLooksMax;
+       other = live_.previous(*other), ++looks)
+    if (other != &x && !other->ours && !other->one_way && other->out != Part::kDone &&
+        other->head.frame.id == f.id)
+      return true;
   return false;
 }
 

@@ -346,8 +346,10 @@ struct Bolt {
     bool done = codec::apply_edits(
         edits, out,
         [&](auto&& keep) {
-          return walk(parts.section, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole,
-                                         bool) { keep(key, codec::text_of(whole)); });
+          return walk(parts.section,
+                      [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
+                        keep(key, codec::text_of(whole));
+                      });
         },
         [&](std::string_view name, std::string_view value) {
           if (name.size() > kSectionBytesMax || value.size() > kSectionBytesMax) return false;

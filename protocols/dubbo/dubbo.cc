@@ -402,7 +402,8 @@ struct Dubbo {
           return true;
         },
         [&](std::string_view name, std::string_view value) {
-          return hessian::write_string(name, out, Grammar::kFinal) && hessian::write_string(value, out, Grammar::kFinal);
+          return hessian::write_string(name, out, Grammar::kFinal) &&
+                 hessian::write_string(value, out, Grammar::kFinal);
         });
     if (!done) return false;
     out.u8('Z');

@@ -9,7 +9,7 @@
 namespace dragoman::http2 {
 namespace {
 
-constexpr size_t kFineStep = 16, kFineMax = 1024;      // sizes up to here by this step
+constexpr size_t kFineStep = 16, kFineMax = 1024;       // sizes up to here by this step
 constexpr size_t kCoarseStep = 256, kCoarseMax = 8192;  // and up to here; larger ones are not kept
 constexpr size_t kFine = kFineMax / kFineStep;
 constexpr size_t kLists = kFine + (kCoarseMax - kFineMax) / kCoarseStep;
@@ -21,7 +21,8 @@ struct alignas(16) Piece {
 };
 
 size_t list_of(size_t n) {
-  return n <= kFineMax ? (n + kFineStep - 1) / kFineStep - 1 : kFine + (n - kFineMax + kCoarseStep - 1) / kCoarseStep - 1;
+  return n <= kFineMax ? (n + kFineStep - 1) / kFineStep - 1
+                       : kFine + (n - kFineMax + kCoarseStep - 1) / kCoarseStep - 1;
 }
 
 class Memory {

@@ -83,8 +83,9 @@ nghttp2_session* make_session(Role role, Http2Codec& codec, const Http2Options& 
   nghttp2_option_set_stream_reset_rate_limit(raw, std::numeric_limits<uint64_t>::max() / 2, 1'000'000'000);
   nghttp2_session* session = nullptr;
   nghttp2_mem* mem = thread_memory();
-  int error = role == Role::kServer ? nghttp2_session_server_new3(&session, kCallbacks.get(), &codec, raw, mem)
-                                    : nghttp2_session_client_new3(&session, kCallbacks.get(), &codec, raw, mem);
+  int error = role == Role::kServer
+                  ? nghttp2_session_server_new3(&session, kCallbacks.get(), &codec, raw, mem)
+                  : nghttp2_session_client_new3(&session, kCallbacks.get(), &codec, raw, mem);
   if (error != 0) std::abort();
   nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(options.connection_window_bytes));
   return session;

@@ -114,7 +114,8 @@ Cost measure(const dragoman_codec& t, const std::vector<Vector>& vectors, double
   Cost cost;
   State state(t);
   dragoman_frame f;
-  cost.probe_ns = nanoseconds(frames, seconds / 4, [&](const Frame& x) { probe(t, state, x.bytes, x.f.from, f); });
+  cost.probe_ns =
+      nanoseconds(frames, seconds / 4, [&](const Frame& x) { probe(t, state, x.bytes, x.f.from, f); });
   cost.view_ns = nanoseconds(frames, seconds / 4, [&](const Frame& x) {
     probe(t, state, x.bytes, x.f.from, f);
     dragoman_view v{};

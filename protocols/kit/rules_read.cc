@@ -194,7 +194,8 @@ void views(Run& run) {
       State other(run.t);
       dragoman_frame f;
       if (probe(run.t, other, frame.bytes, frame.f.from, f, want | DRAGOMAN_WANT_BODY) != DRAGOMAN_FRAME ||
-          f.head_len > frame.bytes.size()) continue;
+          f.head_len > frame.bytes.size())
+        continue;
       Seen some = view(run.t, other, Frame{frame.bytes, f}, want | DRAGOMAN_WANT_BODY);
       bool right = want == DRAGOMAN_WANT_SERVICE  ? some.service == all.service
                    : want == DRAGOMAN_WANT_METHOD ? some.method == all.method

@@ -13,8 +13,8 @@ dragoman_bytes bytes_of(std::string_view text) {
 }
 
 /// The one frame that `bytes` of `from` must be; reports under `rule` when they are not.
-std::optional<Frame> one_frame(Run& run, std::string_view rule, const std::string& what, const std::string& bytes,
-                               uint32_t from = DRAGOMAN_FROM_SERVER) {
+std::optional<Frame> one_frame(Run& run, std::string_view rule, const std::string& what,
+                               const std::string& bytes, uint32_t from = DRAGOMAN_FROM_SERVER) {
   State state(run.t);
   dragoman_frame f;
   int verdict = bytes.empty() ? DRAGOMAN_NEED : probe(run.t, state, bytes, from, f);
@@ -36,7 +36,8 @@ bool same_id(const Frame& a, const Frame& b) {
 
 /// Protocols whose heartbeats are calls answer them as such; the host knows the id.
 bool is_ack(const Frame& f) {
-  return f.f.kind == DRAGOMAN_HEARTBEAT_ACK || (f.f.kind == DRAGOMAN_RESPONSE && f.f.id_type != DRAGOMAN_ID_NONE);
+  return f.f.kind == DRAGOMAN_HEARTBEAT_ACK ||
+         (f.f.kind == DRAGOMAN_RESPONSE && f.f.id_type != DRAGOMAN_ID_NONE);
 }
 
 bool good_checksum(Run& run, const Frame& frame) {
@@ -306,7 +307,8 @@ void checksums(Run& run) {
     State state(run.t);
     Frame changed{broken, {}};
     if (probe(run.t, state, broken, frame.f.from, changed.f) != DRAGOMAN_FRAME ||
-        changed.f.total_len != broken.size()) continue;
+        changed.f.total_len != broken.size())
+      continue;
     auto* p = reinterpret_cast<uint8_t*>(broken.data());
     if (run.t.checksum(run.t.context, state.get(), p, &changed.f, 0) != 0)
       run.fail("checksum", "a changed frame still has a right checksum", broken);

@@ -24,7 +24,8 @@ int probe(const dragoman_codec& t, State& state, const std::string& bytes, uint3
   return t.probe(t.context, state.get(), bytes_at(bytes), bytes.size(), &f);
 }
 
-std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from) {
+std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes,
+                                 uint32_t from) {
   Frame frame;
   if (bytes.empty() || probe(t, state, bytes, from, frame.f) != DRAGOMAN_FRAME) return std::nullopt;
   uint64_t total = frame.f.total_len;
@@ -46,7 +47,8 @@ std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const st
   return frame;
 }
 
-std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, uint32_t from, std::string* rest) {
+std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, uint32_t from,
+                              std::string* rest) {
   std::vector<Frame> all;
   State state(t);
   std::string left = bytes;

@@ -50,7 +50,8 @@ constexpr uint32_t kWantAll =
 int probe(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from, dragoman_frame& f,
           uint32_t want = kWantAll);
 /// The frame at the start of `bytes`; nothing when there is no whole one.
-std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes, uint32_t from);
+std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const std::string& bytes,
+                                 uint32_t from);
 /// All frames of `bytes`; `rest` gets what is left.
 std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, uint32_t from,
                               std::string* rest = nullptr);

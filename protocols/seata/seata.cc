@@ -185,9 +185,8 @@ struct Seata {
     bool done = codec::apply_edits(
         edits, out,
         [&](auto&& keep) {
-          return walk_map(m.head, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole, bool) {
-            keep(key, codec::text_of(whole));
-          });
+          return walk_map(m.head, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole,
+                                      bool) { keep(key, codec::text_of(whole)); });
         },
         [&](std::string_view key, std::string_view value) {
           if (key.size() > INT16_MAX || value.size() > INT16_MAX) return false;

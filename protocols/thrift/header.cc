@@ -28,7 +28,8 @@ Parsed parse_header(std::span<const uint8_t> frame, uint64_t total, Header& out,
   }
   if (!in.ok()) return Parsed::kMalformed;
   out.info = kHeaderFixed + in.position();
-  return walk_info(frame, out, [](std::string_view, std::string_view, auto) {}) ? Parsed::kDone : Parsed::kMalformed;
+  return walk_info(frame, out, [](std::string_view, std::string_view, auto) {}) ? Parsed::kDone
+                                                                                : Parsed::kMalformed;
 }
 
 size_t inflate_beginning(std::span<const uint8_t> compressed, std::span<uint8_t> out) {

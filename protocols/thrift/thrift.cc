@@ -197,7 +197,8 @@ struct Thrift {
       return true;
     }
     if (want & DRAGOMAN_WANT_HEADERS)
-      thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view value, auto) { v.header(key, value); });
+      thrift::walk_info(m.head, form.header,
+                        [&](std::string_view key, std::string_view value, auto) { v.header(key, value); });
     return true;
   }
 
@@ -237,9 +238,10 @@ struct Thrift {
     read_form(m.head, form);
     if (form.transport != Transport::kHeader || !form.header.known) return false;
     auto walk = [&](auto&& keep) {
-      return thrift::walk_info(m.head, form.header, [&](std::string_view key, std::string_view, std::span<const uint8_t> whole) {
-        keep(key, codec::text_of(whole));
-      });
+      return thrift::walk_info(m.head, form.header,
+                               [&](std::string_view key, std::string_view, std::span<const uint8_t> whole) {
+                                 keep(key, codec::text_of(whole));
+                               });
     };
     uint32_t kept = 0;
     if (!codec::count_edited(edits, walk, kept) || kept > thrift::kInfoPairsMax) return false;

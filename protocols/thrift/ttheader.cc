@@ -321,12 +321,13 @@ struct TtHeader {
         });
     if (count > 0) {
       write_section_head(out, kTextPairs, static_cast<uint16_t>(count));
-      bool done = codec::apply_edits(edits, out, text_pairs, [&](std::string_view name, std::string_view value) {
-        if (name.size() > UINT16_MAX || value.size() > UINT16_MAX) return false;
-        write_text(out, name);
-        write_text(out, value);
-        return true;
-      });
+      bool done =
+          codec::apply_edits(edits, out, text_pairs, [&](std::string_view name, std::string_view value) {
+            if (name.size() > UINT16_MAX || value.size() > UINT16_MAX) return false;
+            write_text(out, name);
+            write_text(out, value);
+            return true;
+          });
       if (!done) return false;
     }
     if (!finish_info(out)) return false;

@@ -24,12 +24,15 @@ std::string port(const DemoOptions& options, uint16_t offset) {
 std::string service_side(const DemoOptions& options, uint16_t http_echo, uint16_t bolt_echo) {
   return "workers: 1\n"
          "log: {level: warn}\n"
-         "admin: {address: '127.0.0.1:" + port(options, 3) + "'}\n"
+         "admin: {address: '127.0.0.1:" +
+         port(options, 3) +
+         "'}\n"
          "listeners:\n"
          "  - {name: http-in, address: '127.0.0.1:0', protocol: http1, cluster: http-echo}\n" +
          if_bolt("  - {name: bolt-in, address: '127.0.0.1:0', protocol: bolt, cluster: bolt-echo}\n") +
          "clusters:\n"
-         "  - {name: http-echo, endpoints: ['127.0.0.1:" + std::to_string(http_echo) + "']}\n" +
+         "  - {name: http-echo, endpoints: ['127.0.0.1:" +
+         std::to_string(http_echo) + "']}\n" +
          if_bolt("  - {name: bolt-echo, endpoints: ['127.0.0.1:" + std::to_string(bolt_echo) +
                  "'], health_check: {type: heartbeat}}\n");
 }
@@ -38,21 +41,28 @@ std::string service_side(const DemoOptions& options, uint16_t http_echo, uint16_
 std::string client_side(const DemoOptions& options, uint16_t http_in, uint16_t bolt_in) {
   return "workers: 1\n"
          "log: {level: warn}\n"
-         "admin: {address: '127.0.0.1:" + port(options, 2) + "'}\n"
+         "admin: {address: '127.0.0.1:" +
+         port(options, 2) +
+         "'}\n"
          "listeners:\n"
-         "  - {name: http, address: '127.0.0.1:" + port(options, 0) + "', protocol: http1, routes: web}\n" +
-         if_bolt("  - {name: bolt, address: '127.0.0.1:" + port(options, 1) + "', protocol: bolt, routes: rpc}\n") +
+         "  - {name: http, address: '127.0.0.1:" +
+         port(options, 0) + "', protocol: http1, routes: web}\n" +
+         if_bolt("  - {name: bolt, address: '127.0.0.1:" + port(options, 1) +
+                 "', protocol: bolt, routes: rpc}\n") +
          "routes:\n"
          "  - name: web\n"
          "    routes:\n"
-         "      - {match: {path: /hello}, direct_response: {status: 200, body: \"hello from the sidecar\\n\"}}\n"
+         "      - {match: {path: /hello}, direct_response: {status: 200, body: \"hello from the "
+         "sidecar\\n\"}}\n"
          "      - {match: {path: /old}, redirect: {path: /echo, status: 302}}\n"
          "      - {match: {prefix: /}, cluster: http, retry: {attempts: 1}}\n" +
-         if_bolt("  - name: rpc\n"
-                 "    routes:\n"
-                 "      - {match: {service: 'demo.*'}, cluster: bolt, timeout: 3s}\n") +
+         if_bolt(
+             "  - name: rpc\n"
+             "    routes:\n"
+             "      - {match: {service: 'demo.*'}, cluster: bolt, timeout: 3s}\n") +
          "clusters:\n"
-         "  - {name: http, endpoints: ['127.0.0.1:" + std::to_string(http_in) + "']}\n" +
+         "  - {name: http, endpoints: ['127.0.0.1:" +
+         std::to_string(http_in) + "']}\n" +
          if_bolt("  - {name: bolt, endpoints: ['127.0.0.1:" + std::to_string(bolt_in) + "']}\n");
 }
 

@@ -173,7 +173,8 @@ TEST(Brpc, TheFirstBytesTell) {
       << "not a request of HTTP either way";
 }
 
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
+                   Reason want = Reason::kNone) {
   return edited_request(brpc_codec(), bytes, edit, want);
 }
 

@@ -14,7 +14,9 @@ namespace {
 
 using kit::Verdict;
 
-std::string folder_of(std::string_view codec) { return DRAGOMAN_SOURCE_DIR "/tests/vectors/" + std::string(codec); }
+std::string folder_of(std::string_view codec) {
+  return DRAGOMAN_SOURCE_DIR "/tests/vectors/" + std::string(codec);
+}
 
 std::vector<std::string> codecs() {
   std::vector<std::string> names;
@@ -44,7 +46,8 @@ std::string expectation(const dragoman_codec& t, const Vector& v) {
   if (!(t.lacks & DRAGOMAN_WANT_SERVICE)) expect("service", v.text("service"));
   if (!(t.lacks & DRAGOMAN_WANT_METHOD)) expect("method", v.text("method"));
   expect("timeout_ms", v.text("timeout"));
-  for (uint32_t i = 0; i < t.attribute_count; ++i) expect("header." + std::string(t.attributes[i]), v.text(t.attributes[i]));
+  for (uint32_t i = 0; i < t.attribute_count; ++i)
+    expect("header." + std::string(t.attributes[i]), v.text(t.attributes[i]));
   for (const auto& [name, value] : v.fields)
     if (name.starts_with("header:")) expect("header." + name.substr(7), value);
   return line;
@@ -67,7 +70,8 @@ std::vector<kit::Vector> vectors_with_index(const dragoman_codec& t) {
     EXPECT_NE(v, all.end()) << row.name;
     const std::string line = expectation(t, row);
     if (line.empty() || v == all.end() || !v->expected.empty()) continue;
-    auto parsed = kit::parse_vector(row.name, line + "\n" + text_of(folder_of(t.name) + "/" + row.name + ".hex"));
+    auto parsed =
+        kit::parse_vector(row.name, line + "\n" + text_of(folder_of(t.name) + "/" + row.name + ".hex"));
     EXPECT_TRUE(parsed) << row.name << ": " << parsed.error();
     *v = std::move(*parsed);
   }
@@ -98,7 +102,8 @@ TEST_P(BuiltInCodec, PassesTheKit) {
     EXPECT_EQ(report.find(rule)->verdict, Verdict::kPassed) << rule << ": " << report.find(rule)->what;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BuiltInCodec, ::testing::ValuesIn(codecs()), [](const auto& p) { return p.param; });
+INSTANTIATE_TEST_SUITE_P(All, BuiltInCodec, ::testing::ValuesIn(codecs()),
+                         [](const auto& p) { return p.param; });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BuiltInCodec);
 
 }  // namespace

@@ -360,7 +360,9 @@ TEST(Dubbo, CallbacksPassOnBoundConnections) {
 TEST(Dubbo, IdsNeverCross) {
   expect_ids_never_cross(
       dubbo_codec(),
-      [](uint64_t id, uint64_t tag) { return request(id, call_body("m", "HZ", "", "tag=" + std::to_string(tag))); },
+      [](uint64_t id, uint64_t tag) {
+        return request(id, call_body("m", "HZ", "", "tag=" + std::to_string(tag)));
+      },
       [](const std::string&, uint64_t id, uint64_t tag) {
         return response(id, "\x91" + text("tag=" + std::to_string(tag)));
       });

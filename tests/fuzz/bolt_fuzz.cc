@@ -54,7 +54,8 @@ CodecOptions options_from(uint8_t bits) {
 }
 
 void joined(uint8_t bits, std::string_view input) {
-  Connection down(*bolt_codec(), Role::kServer, options_from(bits)), up(*bolt_codec(), Role::kClient, options_from(bits));
+  Connection down(*bolt_codec(), Role::kServer, options_from(bits)),
+      up(*bolt_codec(), Role::kClient, options_from(bits));
   std::vector<std::unique_ptr<Call>> calls;
   join(down, up, calls, edit);
   join(up, down, calls, edit);  // requests of the server
@@ -74,9 +75,7 @@ void joined(uint8_t bits, std::string_view input) {
       case 1:
         down.feed(bytes);
         break;
-      case 2:
-        down.feed_in_steps(bytes, 1);
-        break;
+      case 2: down.feed_in_steps(bytes, 1); break;
       case 3:
         up.feed(bytes);
         break;

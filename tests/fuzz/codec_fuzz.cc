@@ -23,8 +23,8 @@ const dragoman_codec& table() { return *DRAGOMAN_FUZZED_CODEC(); }
 CodecOptions options_from(size_t n) {
   CodecOptions o;
   o.framed.mode = table().abilities & DRAGOMAN_ONLY_BOUND || n % 8 == 2 ? PoolMode::kBound
-                  : n % 8 == 1                                        ? PoolMode::kPingPong
-                                                                      : PoolMode::kMultiplex;
+                  : n % 8 == 1                                          ? PoolMode::kPingPong
+                                                                        : PoolMode::kMultiplex;
   constexpr uint32_t kWants[] = {7, 3, 7, 0};
   o.framed.want = kWants[n / 8 % 4];
   o.framed.streams_max = n / 32 % 4 == 3 ? 3 : 100;
@@ -46,13 +46,15 @@ std::string as_answer(std::string_view bytes, std::string_view sent) {
     f.size = sizeof f;
     f.want = 7;
     f.from = from;
-    if (b.empty() || table().probe(table().context, conn, reinterpret_cast<const uint8_t*>(b.data()), b.size(), &f) !=
-                         DRAGOMAN_FRAME ||
+    if (b.empty() ||
+        table().probe(table().context, conn, reinterpret_cast<const uint8_t*>(b.data()), b.size(), &f) !=
+            DRAGOMAN_FRAME ||
         f.head_len > b.size())
       f.kind = 0;
     return f;
   };
-  const dragoman_frame answer = probe(bytes, memory, DRAGOMAN_FROM_SERVER), call = probe(sent, other, DRAGOMAN_FROM_CLIENT);
+  const dragoman_frame answer = probe(bytes, memory, DRAGOMAN_FROM_SERVER),
+                       call = probe(sent, other, DRAGOMAN_FROM_CLIENT);
   std::string out(bytes);
   if (answer.kind != DRAGOMAN_RESPONSE || call.kind == 0) return out;
   if (answer.id_type == DRAGOMAN_ID_BE) {
@@ -62,8 +64,8 @@ std::string as_answer(std::string_view bytes, std::string_view sent) {
     uint8_t number[8];
     store_be<uint64_t>(number, call.id);
     std::string head(answer.head_len + 64, '\0');
-    int64_t n = table().set_id(table().context, memory, reinterpret_cast<const uint8_t*>(bytes.data()), &answer, {number, 8},
-                               reinterpret_cast<uint8_t*>(head.data()), head.size());
+    int64_t n = table().set_id(table().context, memory, reinterpret_cast<const uint8_t*>(bytes.data()),
+                               &answer, {number, 8}, reinterpret_cast<uint8_t*>(head.data()), head.size());
     if (n > 0 && n <= static_cast<int64_t>(head.size()))
       return head.substr(0, static_cast<size_t>(n)) + out.substr(answer.head_len);
   }

@@ -105,8 +105,7 @@ CodecOptions options() {
 
 void run(const dragoman_codec& table, std::string_view stream) {
   stream = stream.substr(0, 2048);
-  for (Role role : {Role::kServer, Role::kClient})
-    REQUIRE(answers_alike(table, role, options(), stream));
+  for (Role role : {Role::kServer, Role::kClient}) REQUIRE(answers_alike(table, role, options(), stream));
   // What is a request can be edited and given another id, and stays what it is.
   dragoman_frame f{};
   f.size = sizeof f;

@@ -125,8 +125,9 @@ struct Call {
 
 /// Passes the requests of `from` on, and answers back, as the engine would. `edit` changes requests' heads. Null in `calls`:
 /// one that was refused.
-inline void join(Connection& from, Connection& to, std::vector<std::unique_ptr<Call>>& calls,
-                 std::function<void(Head&)> edit = [](Head&) {}) {
+inline void join(
+    Connection& from, Connection& to, std::vector<std::unique_ptr<Call>>& calls,
+    std::function<void(Head&)> edit = [](Head&) {}) {
   from.accept = [&to, &calls, edit = std::move(edit)](Exchange& x) -> MessageSink* {
     if (calls.size() % 16 == 13) {
       calls.push_back(nullptr);
@@ -169,8 +170,8 @@ inline void join(Connection& from, Connection& to, std::vector<std::unique_ptr<C
 }
 
 /// All that a peer gets to see when every request in `stream`, and then in `more`, is answered at its end.
-inline std::string answers(const dragoman_codec& table, Role role, const CodecOptions& options, std::string_view stream,
-                           size_t step, std::string_view more = {}) {
+inline std::string answers(const dragoman_codec& table, Role role, const CodecOptions& options,
+                           std::string_view stream, size_t step, std::string_view more = {}) {
   Connection c(table, role, options);
   std::vector<std::unique_ptr<End>> ends;
   c.accept = [&](Exchange& x) -> MessageSink* {
@@ -204,10 +205,13 @@ inline std::string answers(const dragoman_codec& table, Role role, const CodecOp
 
 /// Whether a connection that is fed whole and one that is fed byte by byte answer alike. Of bytes that begin no frame, one may
 /// have seen enough while the other still waits for as many as the codec asked for: then more of them settle it.
-inline bool answers_alike(const dragoman_codec& table, Role role, const CodecOptions& options, std::string_view stream) {
-  if (answers(table, role, options, stream, stream.size() + 1) == answers(table, role, options, stream, 1)) return true;
+inline bool answers_alike(const dragoman_codec& table, Role role, const CodecOptions& options,
+                          std::string_view stream) {
+  if (answers(table, role, options, stream, stream.size() + 1) == answers(table, role, options, stream, 1))
+    return true;
   const std::string more(ConnectionCodec::kHeadroom, 'U');
-  return answers(table, role, options, stream, stream.size() + 1, more) == answers(table, role, options, stream, 1, more);
+  return answers(table, role, options, stream, stream.size() + 1, more) ==
+         answers(table, role, options, stream, 1, more);
 }
 
 }  // namespace dragoman::fuzz

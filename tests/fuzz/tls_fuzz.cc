@@ -44,8 +44,9 @@ struct Identities {
     const std::string trust = folder.write("ca.pem", ca.pem());
     auto pair = [&](const std::string& name, const testing::CertificateOptions& options) {
       const testing::Issued issued = ca.issue(options);
-      return config::Certificate{
-          .pos = {}, .chain = folder.write(name + ".pem", issued.chain), .key = folder.write(name + ".key", issued.key)};
+      return config::Certificate{.pos = {},
+                                 .chain = folder.write(name + ".pem", issued.chain),
+                                 .key = folder.write(name + ".key", issued.key)};
     };
     const config::Certificate server = pair("server", {.dns = {"server.example"}});
     const config::Certificate good = pair("good", {.uris = {"spiffe://td/ns/good/sa/client"}});
@@ -65,8 +66,9 @@ struct Identities {
       config::ClusterTls cluster;  // bit 0: without a protocol, bit 1: the wrong certificate
       cluster.ca = trust;
       cluster.certificate = i & 2 ? other : good;
-      auto client = TlsIdentity::client(cluster, i & 1 ? std::vector<std::string>{} : std::vector<std::string>{"http/1.1"},
-                                        "server.example", 1);
+      auto client = TlsIdentity::client(
+          cluster, i & 1 ? std::vector<std::string>{} : std::vector<std::string>{"http/1.1"},
+          "server.example", 1);
       REQUIRE(client.has_value());
       clients[i] = *client;
     }
@@ -181,26 +183,21 @@ void run(Input& in) {
         const uint8_t type = in.u8();
         const std::string_view body = in.bytes(in.u16() % 1024);
         const size_t n = body.size() + 4;
-        std::string record{22, 3, 3, static_cast<char>(n >> 8), static_cast<char>(n), static_cast<char>(type), 0};
+        std::string record{22, 3, 3, static_cast<char>(n >> 8), static_cast<char>(n), static_cast<char>(type),
+                           0};
         record += static_cast<char>(body.size() >> 8);
         record += static_cast<char>(body.size());
         side.wire->deliver(record.append(body));
         break;
       }
-      case 3:
-        carry(side, SIZE_MAX, SIZE_MAX);
-        break;
-      case 4:
-        carry(side, SIZE_MAX, 1 + in.u8());
-        break;
-      case 5:
-        carry(side, in.u16(), SIZE_MAX);
-        break;
+      case 3: carry(side, SIZE_MAX, SIZE_MAX); break;
+      case 4: carry(side, SIZE_MAX, 1 + in.u8()); break;
+      case 5: carry(side, in.u16(), SIZE_MAX); break;
       case 6:  // one byte is changed on the way
       case 7:  // some are lost, or come twice
         side.collect();
         if (size_t at = in.u16(), n = in.u8(); at < side.travelling.size()) {
-            if (action % 16 == 6)
+          if (action % 16 == 6)
             side.travelling[at] = static_cast<char>(side.travelling[at] ^ (n | 1));
           else if (n & 1)
             side.travelling.erase(at, n);
@@ -213,7 +210,8 @@ void run(Input& in) {
         std::string text(in.u16() * (action & 16 ? 8u : 1u), static_cast<char>('a' + steps % 26));
         if (!side.open() || side.ended) break;
         if (action & 32) side.tls->write(text);
-        if (!(action & 32) && text.size() > 16) side.tls->write(text.substr(0, 16)), side.tls->write(text.substr(16));
+        if (!(action & 32) && text.size() > 16)
+          side.tls->write(text.substr(0, 16)), side.tls->write(text.substr(16));
         if (action & 32 || text.size() > 16) side.sent += text;
         break;
       }
@@ -245,9 +243,7 @@ void run(Input& in) {
           wire.events->on_closed(Reason::kDownstreamReset);
         }
         break;
-      case 15:
-        loop.turn(false);
-        break;
+      case 15: loop.turn(false); break;
     }
     loop.turn(false);
   }

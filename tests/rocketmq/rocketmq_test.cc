@@ -206,7 +206,8 @@ TEST(RocketMq, TheFirstBytesTell) {
   EXPECT_EQ(asker.probe("GET / HTTP/1.1", f), DRAGOMAN_NOT_MINE);
 }
 
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
+                   Reason want = Reason::kNone) {
   return edited_request(rocketmq_codec(), bytes, edit, want);
 }
 
@@ -241,7 +242,8 @@ TEST(RocketMq, EditsJsonFields) {
   EXPECT_EQ(edited(bare, [](Head& h) { h.add_header("k", "v"); }),
             json("\"code\":10,\"opaque\":9,\"extFields\":{ \"k\":\"v\"}", "body"));
   for (const char* name : {"a\"b", "a\\b", "a\nb"})
-    edited(bare, [&](Head& h) { h.add_header(name, "v"); }, Reason::kEditFailed);
+    edited(
+        bare, [&](Head& h) { h.add_header(name, "v"); }, Reason::kEditFailed);
   edited(
       call("{\"Signature\":\"s\"}"), [](Head& h) { h.set_header("k", "v"); }, Reason::kEditFailed);
 }

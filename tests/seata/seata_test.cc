@@ -140,9 +140,8 @@ TEST(Seata, Outcomes) {
 }
 
 TEST(Seata, EditsTheHeadMap) {
-  auto edited = [](const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
-    return edited_request(seata_codec(), bytes, edit, want);
-  };
+  auto edited = [](const std::string& bytes, const std::function<void(Head&)>& edit,
+                   Reason want = Reason::kNone) { return edited_request(seata_codec(), bytes, edit, want); };
   std::string body = be(1, 2) + be(60000, 4) + text16("name");
   EXPECT_EQ(edited(frame(2, 1, body), [](Head& h) { h.set_header("k", "v"); }),
             frame(2, 1, body, text16("k") + text16("v")));

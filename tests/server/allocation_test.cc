@@ -117,8 +117,14 @@ class Http2Client {
   void call(int calls) {
     std::string burst;
     for (int i = 0; i < calls; ++i, id_ += 2)
-      burst += h2::headers(id_, {{":method", "POST"}, {":scheme", "http"}, {":path", "/some/path?q=1"}, {":authority", "a.example"},
-                                 {"user-agent", "test"}, {"x-request", "1234567890"}}, h2::kEndHeaders) +
+      burst += h2::headers(id_,
+                           {{":method", "POST"},
+                            {":scheme", "http"},
+                            {":path", "/some/path?q=1"},
+                            {":authority", "a.example"},
+                            {"user-agent", "test"},
+                            {"x-request", "1234567890"}},
+                           h2::kEndHeaders) +
                h2::data(id_, "twenty bytes of body", h2::kEndStream);
     if (!s_.send(burst)) std::abort();
     for (int open = calls; open > 0;) {
@@ -160,7 +166,8 @@ void http2_backend(TestSocket& s) {
 
 TEST_F(Allocation, Http2RequestsCostNone) {
   ScriptedBackend backend(http2_backend);
-  serve("http2", backend.address(), ", filters: [{type: headers, request: {set: {x-a: b}}, response: {add: {x-c: d}}}]");
+  serve("http2", backend.address(),
+        ", filters: [{type: headers, request: {set: {x-a: b}}, response: {add: {x-c: d}}}]");
   count_allocations(false);
   Http2Client client(connect());
   const double each = per_request([&] { client.call(1); });

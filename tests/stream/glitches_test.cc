@@ -19,7 +19,9 @@ struct Oddity {
   std::string first = {};  // what is sent before, and is not odd
 };
 
-std::string vector_file(const std::string& name) { return read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/" + name + ".hex"); }
+std::string vector_file(const std::string& name) {
+  return read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/" + name + ".hex");
+}
 
 BoltFrame bolt(uint8_t type, uint16_t command, uint32_t id) {
   BoltFrame f = BoltFrame::heartbeat(id);
@@ -55,7 +57,8 @@ std::vector<Oddity> oddities() {
       {"seata", "unknown_type", from_hex("dada010000001000100901000000000f"), "unsupported"},
       {"brpc", "answer_to_nobody", vector_file("brpc/brpc-reply-echo"), "unknown_id"},
       {"brpc", "opens_a_stream", vector_file("brpc/brpc-call-echo-stream-open"), "unsupported"},
-      {"brpc", "id_in_flight", vector_file("brpc/brpc-call-echo"), "duplicate_id", vector_file("brpc/brpc-call-echo")},
+      {"brpc", "id_in_flight", vector_file("brpc/brpc-call-echo"), "duplicate_id",
+       vector_file("brpc/brpc-call-echo")},
       {"rocketmq", "answer_to_nobody", vector_file("rocketmq/rocketmq-json-reply-getroute"), "unknown_id"},
       {"rocketmq", "id_in_flight", vector_file("rocketmq/rocketmq-bin-call-getroute"), "duplicate_id",
        vector_file("rocketmq/rocketmq-bin-call-getroute")},
@@ -74,7 +77,8 @@ TEST_P(Glitches, EndTheConnectionAtTheLimitOnly) {
   TestServer::Options options;
   options.workers = 1;
   start(fill_in("listeners:\n"
-                "  - {name: in, address: '127.0.0.1:0', protocol: $P, cluster: c, glitches: {burst: 3, per_second: 0}}\n"
+                "  - {name: in, address: '127.0.0.1:0', protocol: $P, cluster: c, glitches: {burst: 3, "
+                "per_second: 0}}\n"
                 "clusters: [{name: c, protocol: $P, endpoints: ['$UP']}]\n",
                 {{"P", odd.protocol}, {"UP", backend.address()}}),
         options);
@@ -99,9 +103,8 @@ TEST_P(Glitches, EndTheConnectionAtTheLimitOnly) {
   EXPECT_EQ(server().metric(kEvents, {"event=\"glitch_flood\""}), 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Glitches, ::testing::ValuesIn(oddities()), [](const auto& p) {
-  return std::string(p.param.protocol) + "_" + p.param.what;
-});
+INSTANTIATE_TEST_SUITE_P(All, Glitches, ::testing::ValuesIn(oddities()),
+                         [](const auto& p) { return std::string(p.param.protocol) + "_" + p.param.what; });
 
 }  // namespace
 }  // namespace dragoman::testing

@@ -236,12 +236,13 @@ inline std::string edited_request(const dragoman_codec* table, const std::string
 /// Vectors called X-hijack-REASON are error replies of other proxies: reply() makes the same bytes with the same words.
 /// `request_of(v)` is the call that v answers, `count` how many there are whose reason has an outcome.
 template <class RequestOf>
-void expect_replies_equal(const dragoman_codec* table, const std::string& folder, size_t count, RequestOf&& request_of) {
+void expect_replies_equal(const dragoman_codec* table, const std::string& folder, size_t count,
+                          RequestOf&& request_of) {
   const std::pair<std::string_view, Outcome> reasons[] = {
-      {"bad-request", Outcome::kCodecError},         {"codec-error", Outcome::kCodecError},
-      {"limit", Outcome::kOverloaded},               {"no-healthy-upstream", Outcome::kUnavailable},
-      {"no-route", Outcome::kNoRoute},               {"overflow", Outcome::kOverloaded},
-      {"timeout", Outcome::kTimeout},                {"timeout-wideid", Outcome::kTimeout},
+      {"bad-request", Outcome::kCodecError}, {"codec-error", Outcome::kCodecError},
+      {"limit", Outcome::kOverloaded},       {"no-healthy-upstream", Outcome::kUnavailable},
+      {"no-route", Outcome::kNoRoute},       {"overflow", Outcome::kOverloaded},
+      {"timeout", Outcome::kTimeout},        {"timeout-wideid", Outcome::kTimeout},
       {"unknown", Outcome::kUnknown},
   };
   size_t seen = 0;
@@ -253,10 +254,13 @@ void expect_replies_equal(const dragoman_codec* table, const std::string& folder
       ++seen;
       size_t from = v.bytes.find("mesh: "), to = from;
       ASSERT_NE(from, std::string::npos) << v.name;
-      auto in_words = [](char c) { return isalpha(static_cast<unsigned char>(c)) || c == ' ' || c == ':' || c == '/'; };
+      auto in_words = [](char c) {
+        return isalpha(static_cast<unsigned char>(c)) || c == ' ' || c == ':' || c == '/';
+      };
       while (to < v.bytes.size() && in_words(v.bytes[to])) ++to;
       while (v.bytes[to - 1] == ' ') --to;
-      EXPECT_EQ(Asker(table).reply(request_of(v), outcome, v.bytes.substr(from, to - from)), v.bytes) << v.name;
+      EXPECT_EQ(Asker(table).reply(request_of(v), outcome, v.bytes.substr(from, to - from)), v.bytes)
+          << v.name;
     }
   }
   EXPECT_EQ(seen, count);
@@ -264,7 +268,8 @@ void expect_replies_equal(const dragoman_codec* table, const std::string& folder
 
 /// Every vector of kind malformed breaks the connection of whoever sends it, whole or byte by byte; those that are over a
 /// limit with that reason.
-inline void expect_malformed_are_refused(const dragoman_codec* table, const std::string& folder, size_t count) {
+inline void expect_malformed_are_refused(const dragoman_codec* table, const std::string& folder,
+                                         size_t count) {
   size_t seen = 0;
   for (const Vector& v : vectors(folder)) {
     if (v.kind() != "malformed") continue;

@@ -317,7 +317,8 @@ TEST(Tars, Outcomes) {
 
 TEST(Tars, LocalRepliesEqualWhatPeersAccept) {
   auto all = vectors("tars");
-  expect_replies_equal(tars_codec(), "tars", 7, [](const Vector& v) { return request(static_cast<int32_t>(v.number("id"))); });
+  expect_replies_equal(tars_codec(), "tars", 7,
+                       [](const Vector& v) { return request(static_cast<int32_t>(v.number("id"))); });
   Asker asker(tars_codec());
   std::string tup = vector_named(all, "tars-tup3-call-getusrname").bytes;
   EXPECT_EQ(asker.reply(tup, Outcome::kTimeout), vector_named(all, "tars-tup3-hijack-timeout").bytes);

@@ -95,7 +95,9 @@ TEST(DubboThrift, Lengths) {
 }
 
 TEST(DubboThrift, IdsNeverCross) {
-  auto tagged = [](int type, uint64_t id, uint64_t tag) { return frame(type, id, "tag=" + std::to_string(tag) + ";"); };
+  auto tagged = [](int type, uint64_t id, uint64_t tag) {
+    return frame(type, id, "tag=" + std::to_string(tag) + ";");
+  };
   expect_ids_never_cross(
       dubbo_thrift_codec(), [&](uint64_t id, uint64_t tag) { return tagged(1, id, tag); },
       [&](const std::string&, uint64_t id, uint64_t tag) { return tagged(2, id, tag); });

@@ -188,7 +188,8 @@ TEST(TtHeader, LocalRepliesEqualWhatPeersAccept) {
   EXPECT_EQ(asker.frame(protobuf).status, 20);
 }
 
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
+                   Reason want = Reason::kNone) {
   return edited_request(ttheader_codec(), bytes, edit, want);
 }
 
