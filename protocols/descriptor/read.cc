@@ -133,8 +133,10 @@ int place_rest(Reading& r) {
       case ItemKind::kNumber:
       case ItemKind::kPrefix: {
         size_t short_by = 0;
-        int used = load_number(item.number, r.p + std::min<uint64_t>(pos, r.n),
-                               r.n > pos ? static_cast<size_t>(r.n - pos) : 0, r.slot[i], short_by);
+        // Of this frame only: the verdict must not depend on what came with it.
+        const uint64_t n = framed ? std::min<uint64_t>(r.n, r.total) : r.n;
+        int used = load_number(item.number, r.p + std::min<uint64_t>(pos, n),
+                               n > pos ? static_cast<size_t>(n - pos) : 0, r.slot[i], short_by);
         if (used < 0) return refuse(r, DRAGOMAN_MALFORMED, "not a number where one must be");
         if (used == 0) return need_up_to(pos + short_by);
         before = static_cast<uint64_t>(used);
