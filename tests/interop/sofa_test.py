@@ -309,8 +309,10 @@ clusters:
         wait_for("calls go on", lambda: new.metric("dragoman_requests_total", listener="in", outcome="ok") > reached + 200)
         for load in (calm, busy):
             load.process.terminate()
+        # Without a goaway a call may be on its way while its idle connection is closed: rare, but nobody can rule it out.
         done = self.finished(calm)
-        self.assertEqual((done["failed"], done["retried"]), (0, 0), done)
+        self.assertEqual(done["failed"], 0, done)
+        self.assertLessEqual(done["retried"], 2, done)
         done = self.finished(busy)
         self.assertEqual(done["failed"], 0, done)
         self.assertLessEqual(done["retried"], 2 * 5 * 4, done)
