@@ -13,7 +13,7 @@
 namespace dragoman {
 namespace {
 
-constexpr bool kBolt = config::find_protocol("bolt") != nullptr;
+const bool kBolt = config::find_protocol("bolt") != nullptr;
 std::string if_bolt(std::string text) { return kBolt ? text : ""; }
 
 std::string port(const DemoOptions& options, uint16_t offset) {
