@@ -456,8 +456,8 @@ In<ListenerRpc> listener_rpc_block() {
           field<&BoltOptions::read_body>(
               "read_body", boolean(),
               "Look for what SOFARPC clients put into a request's Hessian body only: method, service, and as headers xid, "
-              "trace_id and rpc_id. Done without it where a route matches by method. At most 32 KiB of a body are "
-              "read; what can't be read is left out and counted (codec event body_unread)."),
+              "trace_id and rpc_id. Costs a walk over the beginning of every body, at most 32 KiB of it; "
+              "what can't be read is left out and counted (codec event body_unread)."),
       });
   return block<ListenerRpc>(
       "listener_rpc", "Settings for framed RPC; listeners with a framed protocol (bolt) only.",

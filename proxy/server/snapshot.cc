@@ -119,8 +119,7 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
   spec->filters = std::move(*filters);
   Want want = spec->routes->want();
   for (const auto& f : spec->filters) want |= f->wants();
-  // A log line is not worth reading bodies for.
-  if (settings.rpc.bolt.read_body || (want & DRAGOMAN_WANT_METHOD)) want |= DRAGOMAN_WANT_BODY;
+  if (settings.rpc.bolt.read_body) want |= DRAGOMAN_WANT_BODY;
   if (next.access_log) want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
   spec->codec = codec_options(settings, want);
   return spec;

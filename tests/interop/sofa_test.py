@@ -94,7 +94,7 @@ class Calls(Sofa):
         xid, trace = "127.0.0.1:8091:4645713214472194", "0a0fe8ec1700000000000100112345"
         client_side = self.sidecar(f"""
 listeners:
-  - {{name: by_method, address: '127.0.0.1:0', protocol: bolt, routes: by_method}}
+  - {{name: by_method, address: '127.0.0.1:0', protocol: bolt, routes: by_method, rpc: {{bolt: {{read_body: true}}}}}}
   - {{name: by_id, address: '127.0.0.1:0', protocol: bolt, routes: by_id, rpc: {{bolt: {{read_body: true}}}}}}
 routes:
   - name: by_method

@@ -12,6 +12,8 @@ std::string vector_bytes(const std::string& name) {
   return read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/" + name + ".hex");
 }
 
+const char kRead[] = ", rpc: {bolt: {read_body: true}}";
+
 class BoltBody : public ServerTest {
  protected:
   TestServer& serve(const std::string& match, const std::string& more = "") {
@@ -46,8 +48,10 @@ clusters:
   const std::string plus = vector_bytes("bolt-v1-node-request-plus");
 };
 
-TEST_F(BoltBody, ARouteByMethodFindsIt) {
+TEST_F(BoltBody, ARouteByMethodNeedsTheKey) {
   serve("{method: [hello]}");
+  call(hello, "REST");  // most clients say it in the header section, where it costs nothing
+  serve("{method: [hello]}", kRead);
   call(hello, "FOUND");
   call(plus, "REST");
   EXPECT_EQ(unread(), 0);
@@ -57,14 +61,14 @@ TEST_F(BoltBody, ARouteByTraceNeedsTheKey) {
   const std::string match = "{headers: [{name: trace_id, exact: 0a0fe8ec1700000000000100112345}]}";
   serve(match);
   call(hello, "REST");
-  serve(match, ", rpc: {bolt: {read_body: true}}");
+  serve(match, kRead);
   call(hello, "FOUND");
   call(plus, "REST");
   EXPECT_EQ(unread(), 0);
 }
 
 TEST_F(BoltBody, WhatCanNotBeReadGoesOn) {
-  serve("{method: [hello]}");
+  serve("{method: [hello]}", kRead);
   std::string broken = hello;
   broken[22 + 44 + 45] = 'Q';  // where the body begins
   call(broken, "REST");
