@@ -111,6 +111,7 @@ bool walk(Finder& f, std::span<const uint8_t> bytes) {
     case Block::kNone:
       return true;
     case Block::kPairs: {
+      if (bytes.empty()) return true;  // there is no count either
       auto plain = [&](std::string_view name, std::string_view value) {
         f.tell(name, value, 0);
         f.named(name, value, 0, 0);
@@ -136,6 +137,19 @@ bool walk(Finder& f, std::span<const uint8_t> bytes) {
       return true;
     case Block::kProtobuf:
       return walk_protobuf(f, bytes);
+    case Block::kList: {
+      Cursor c(bytes);
+      return bytes.empty() || each_entry(c, plan.value, plan.counted ? &plan.count : nullptr, pairs_max,
+                                         [&](uint32_t place, std::string_view text) {
+                                           for (size_t i = 0; i < plan.lookups.size(); ++i) {
+                                             const Lookup& l = plan.lookups[i];
+                                             if (l.slot != kNowhere && !f.r.has(l.slot_item)) continue;
+                                             if ((l.slot == kNowhere ? static_cast<uint64_t>(l.number)
+                                                                     : f.r.slot[l.slot]) == place)
+                                               f.keep(i, text, 0);
+                                           }
+                                         });
+    }
     case Block::kSections: {
       Cursor c(bytes);
       return each_section(plan, c, [&](uint32_t index, const Section& s, size_t) {

@@ -92,6 +92,21 @@ bool each_pair(Cursor& c, const Term& key, const Term& value, const Number* coun
   return true;
 }
 
+/// f(place, text) for every entry of a list, as each_pair(); nulls are left out.
+template <class F>
+bool each_entry(Cursor& c, const Term& entry, const Number* count, uint32_t entries_max, F&& f) {
+  uint64_t left = UINT64_MAX;
+  if (count && !c.number(*count, left)) return false;
+  for (uint32_t n = 0; count ? left > 0 : c.left() > 0; --left, ++n) {
+    std::string_view text;
+    int64_t number = 0;
+    bool null = false;
+    if (n == entries_max || !c.term(entry, text, number, null)) return false;
+    if (!null) f(n, text);
+  }
+  return true;
+}
+
 /// f(name, value) for texts behind lengths of one width, without a count: the most common kind of pairs. Those with a
 /// null in them are left out.
 template <class T, class F>

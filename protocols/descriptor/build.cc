@@ -292,6 +292,11 @@ bool write_block(ByteWriter& out, const BlockPlan& plan, const Setting& setting,
             return false;
       }
       return true;
+    case Block::kList:
+      if (plan.counted) write_number(out, plan.count, setting.pairs.size());
+      for (const Setting::Pair& entry : setting.pairs)
+        if (!write_term(out, plan.value, entry.pieces, in)) return false;
+      return true;
     case Block::kNone:
       break;
   }
@@ -340,7 +345,7 @@ int64_t make(const Template& t, const Inputs& in, uint8_t* out, uint64_t cap) {
     if (item.block != kNowhere) {
       static const Setting kEmpty{};
       const Setting& of = s ? *s : kEmpty;
-      return of.pieces.empty() ? write_block(w, l.blocks[item.block], of, in) : write_pieces(w, of.pieces, in);
+      return of.whole ? write_pieces(w, of.pieces, in) : write_block(w, l.blocks[item.block], of, in);
     }
     if (item.kind == ItemKind::kBytes) {
       size_t before = w.size();
@@ -364,7 +369,7 @@ int64_t make(const Template& t, const Inputs& in, uint8_t* out, uint64_t cap) {
         break;
       }
       Test on_value = test;
-      Reading values(in.program, nullptr, 0);
+      Reading values(in.program, nullptr, 0, 0);
       values.layout = &l;
       values.read = static_cast<uint8_t>(l.items.size());
       values.slot[test.source.index] = draft.value[test.source.index];
@@ -403,7 +408,7 @@ struct Request {
   Inputs in;
 
   Request(const Program& g, const uint8_t* head, const dragoman_frame* frame)
-      : reading(g, head, frame ? frame->head_len : 0), in{.program = g} {
+      : reading(g, head, frame ? frame->head_len : 0, frame ? frame->from : 0), in{.program = g} {
     if (!frame) {
       in.id_text = "0000000000000001";
       in.id = 1;
@@ -423,7 +428,7 @@ struct Request {
 
 int64_t edit(const void* context, void*, const uint8_t* head, const dragoman_frame* frame,
              const dragoman_edit* edits, uint32_t count, uint8_t* out, uint64_t cap) {
-  Reading r(program_of(context), head, frame->head_len);
+  Reading r(program_of(context), head, frame->head_len, frame->from);
   if (locate_again(r) != DRAGOMAN_FRAME) return -1;
   const Layout& l = *r.layout;
   if (l.headers_block == kNowhere || !r.has(l.headers_item) || !all_hold(l.headers_when, r)) return -1;
@@ -437,7 +442,7 @@ int64_t edit(const void* context, void*, const uint8_t* head, const dragoman_fra
 
 int64_t set_id(const void* context, void*, const uint8_t* head, const dragoman_frame* frame, dragoman_bytes id,
                uint8_t* out, uint64_t cap) {
-  Reading r(program_of(context), head, frame->head_len);
+  Reading r(program_of(context), head, frame->head_len, frame->from);
   if (locate_again(r) != DRAGOMAN_FRAME) return -1;
   const Layout& l = *r.layout;
   Draft draft(r);

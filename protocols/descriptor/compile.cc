@@ -197,8 +197,8 @@ Tests Compiler::read_fixed_tests(const Node* node, const Place& place, uint32_t&
     auto text = read_test_text(item, at);
     if (!text) continue;
     const Source& s = text->source;
-    if (s.from != From::kAbsolute && s.from != From::kBytes) {
-      fault(item, at, "only tests at fixed offsets (u8@0, bytes4@4) can stand here");
+    if (s.from != From::kAbsolute && s.from != From::kBytes && s.from != From::kSender) {
+      fault(item, at, "only tests at fixed offsets (u8@0, bytes4@4) and of sender can stand here");
       continue;
     }
     uint32_t end = s.offset + (s.from == From::kBytes ? s.size : s.number.width);
@@ -228,7 +228,7 @@ Tests Compiler::read_item_tests(Layout& layout, const Node& node, const Place& p
         fault(item, at, "only numbers of earlier items, and TYPE@next, can be tested here");
         continue;
       }
-    } else if (s.from == From::kBytes) {
+    } else if (s.from == From::kBytes || s.from == From::kSender) {
       fault(item, at, "only numbers can be tested here");
       continue;
     }
@@ -309,6 +309,7 @@ Source Compiler::resolve(Layout& layout, const Path& path) {
 /// The look-up of a name in a block, made when it is new; kNowhere when there can be none.
 uint8_t Compiler::look_up(Layout& layout, uint8_t block, const Path& path, size_t step) {
   BlockPlan& plan = layout.blocks[block];
+  if (path.indexed && plan.kind != Block::kList) return kNowhere;
   Lookup l;
   const std::string& name = path.steps[step];
   size_t steps = path.steps.size() - step;
@@ -334,6 +335,18 @@ uint8_t Compiler::look_up(Layout& layout, uint8_t block, const Path& path, size_
     case Block::kXml:
       if (steps != 1) return kNowhere;
       l.name = name;
+      break;
+    case Block::kList:
+      if (!path.indexed) return kNowhere;
+      l.name = name;
+      if (auto place = parse_integer(name)) {
+        l.number = *place;
+      } else {
+        const Source at = resolve(layout, {.steps = {name}});
+        if (at.from != From::kSlot) return kNowhere;
+        l.slot = at.index;
+        l.slot_item = static_cast<uint8_t>(at.offset);
+      }
       break;
     case Block::kSections: {
       // Sections keep their names as look-ups of no steps.
@@ -580,8 +593,10 @@ bool Compiler::read_item(Layout& layout, const std::string& name, const Node& no
   Item& item = layout.items.emplace_back();
   item.name = name;
   size_t faults = context_.errors();
-  if (!is_name(name) || name == "end" || name == "rest")
-    fault(node, place, "an item's name begins with a letter, goes on with letters, digits and _, and is not end or rest");
+  if (!is_name(name) || name == "end" || name == "rest" || name == "sender")
+    fault(node, place,
+          "an item's name begins with a letter, goes on with letters, digits and _, and is not end, rest or "
+          "sender");
   for (size_t i = 0; i < index; ++i)
     if (layout.items[i].name == name) fault(node, place, "two things are called \"" + name + "\"");
   for (const Bits& b : layout.bits)
@@ -626,7 +641,7 @@ bool Compiler::read_item(Layout& layout, const std::string& name, const Node& no
   }
   for (std::string_view key : {"value", "bits", "equals"})
     if (node.find(key) && !type) fault(*node.find(key), at(*node.find(key), key), std::string(key) + " goes with type");
-  for (std::string_view key : {"max", "body", "pairs", "split", "xml", "protobuf", "sections"})
+  for (std::string_view key : {"max", "body", "pairs", "list", "split", "xml", "protobuf", "sections"})
     if (node.find(key) && !variable)
       fault(*node.find(key), at(*node.find(key), key), std::string(key) + " goes with len, prefix or until");
   if (node.find("from") && !checksum) fault(*node.find("from"), at(*node.find("from"), "from"), "from goes with checksum");
@@ -879,7 +894,7 @@ void Compiler::finish_layout(Layout& layout, const Node& node, const Place& plac
 void Compiler::read_block(Layout& layout, Item& item, const Node& node, const Place& place) {
   const Node* found = nullptr;
   std::string_view which;
-  for (std::string_view key : {"pairs", "split", "xml", "protobuf", "sections"}) {
+  for (std::string_view key : {"pairs", "list", "split", "xml", "protobuf", "sections"}) {
     const Node* n = node.find(key);
     if (!n) continue;
     if (found) fault(*n, place, "an item holds one kind of block");
@@ -901,6 +916,14 @@ void Compiler::read_block(Layout& layout, Item& item, const Node& node, const Pl
   plan.item = static_cast<uint8_t>(layout.items.size() - 1);
   if (which == "pairs") {
     read_pairs(plan, *found, at);
+  } else if (which == "list") {
+    plan.kind = Block::kList;
+    if (!check_keys(*found, at, "list")) return;
+    const Node &entry = *found->find("entry"), *count = found->find("count");
+    Place entry_at{.parent = &at, .key = "entry", .pos = entry.pos};
+    if (auto t = read_term_type(entry, entry_at)) plan.value = *t;
+    if (!plan.value.text) fault(entry, entry_at, "a type with s is expected: u8s");
+    read_count(plan, count, at);
   } else if (which == "split") {
     plan.kind = Block::kSplit;
     if (!check_keys(*found, at, "split")) return;
@@ -933,6 +956,17 @@ void Compiler::read_block(Layout& layout, Item& item, const Node& node, const Pl
                             [](const Section& s) { return s.kind == Section::Kind::kPad && s.id == 0; });
     if (pads && item.kind == ItemKind::kLength) item.pad = static_cast<uint32_t>(item.length.owner_factor);
   }
+  // Nothing looks at what stands behind the last one.
+  if (plan.counted && item.kind == ItemKind::kLength)
+    item.pad = static_cast<uint32_t>(item.length.owner_factor);
+}
+
+/// Of pairs or entries.
+void Compiler::read_count(BlockPlan& plan, const Node* count, const Place& place) {
+  if (!count) return;
+  plan.counted = true;
+  if (auto n = read_number_type(*count, {.parent = &place, .key = "count", .pos = count->pos}))
+    plan.count = *n;
 }
 
 void Compiler::read_pairs(BlockPlan& plan, const Node& node, const Place& place) {
@@ -953,10 +987,7 @@ void Compiler::read_pairs(BlockPlan& plan, const Node& node, const Place& place)
   }
   if (auto t = read_term_type(*key, at(*key, "key"))) plan.key = *t;
   if (auto t = read_term_type(*value, at(*value, "value"))) plan.value = *t;
-  if (count) {
-    plan.counted = true;
-    if (auto n = read_number_type(*count, at(*count, "count"))) plan.count = *n;
-  }
+  read_count(plan, count, place);
 }
 
 void Compiler::read_sections(BlockPlan& plan, const Node& node, const Place& place) {

@@ -30,6 +30,7 @@ class Compiler {
   void read_bits(Layout& layout, Item& item, const Node& node, const Place& place);
   void read_block(Layout& layout, Item& item, const Node& node, const Place& place);
   void read_pairs(BlockPlan& plan, const Node& node, const Place& place);
+  void read_count(BlockPlan& plan, const Node* count, const Place& place);
   void read_sections(BlockPlan& plan, const Node& node, const Place& place);
   void read_protobuf(BlockPlan& plan, const Node& node, const Place& place);
   void finish_layout(Layout& layout, const Node& node, const Place& place);

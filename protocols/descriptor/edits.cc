@@ -218,6 +218,12 @@ bool write_edited(Reading& r, const BlockPlan& plan, std::span<const dragoman_ed
   const uint32_t pairs_max = r.program->pairs_max;
   switch (plan.kind) {
     case Block::kPairs: {
+      uint8_t none[20];
+      if (plan.counted && bytes.empty()) {  // stands for a count of 0
+        ByteWriter zero(none, sizeof none);
+        write_number(zero, plan.count, 0);
+        bytes = {none, zero.size()};
+      }
       Cursor c(bytes);
       return write_pairs(edits, c, plan.key, plan.value, plan.counted ? &plan.count : nullptr, pairs_max, true, out);
     }
@@ -230,6 +236,7 @@ bool write_edited(Reading& r, const BlockPlan& plan, std::span<const dragoman_ed
     case Block::kSections:
       return write_sections(edits, plan, bytes, pairs_max, out);
     case Block::kSplit:
+    case Block::kList:
     case Block::kNone:
       return false;
   }

@@ -47,6 +47,7 @@ enum class From : uint8_t {
   kSlot,      // a number item or a bit field
   kItem,      // the bytes of an item
   kLookup,    // what was looked up in a block
+  kSender,    // DRAGOMAN_FROM_CLIENT or _SERVER: who sent the frame
   kMissing,   // this layout has no such thing
 };
 
@@ -135,7 +136,7 @@ using References = std::vector<Reference>;
 
 // ---------------------------------------------------------------- blocks of names and values
 
-enum class Block : uint8_t { kNone, kPairs, kTextPairs, kSplit, kXml, kProtobuf, kSections };
+enum class Block : uint8_t { kNone, kPairs, kTextPairs, kSplit, kXml, kProtobuf, kSections, kList };
 
 /// One end of a pair: a text behind its length, or a number.
 struct Term {
@@ -155,7 +156,9 @@ struct Section {
 /// A name wanted from a block.
 struct Lookup {
   std::string name{};     // kPairs with text keys, kTextPairs, kXml
-  int64_t number = 0;     // kPairs with number keys, kSplit: the word's place
+  int64_t number = 0;     // kPairs with number keys, kSplit, kList: the place
+  uint8_t slot = kNowhere;  // kList: the number that says the place, unless it is constant,
+  uint8_t slot_item = 0;    // and the item it belongs to
   uint32_t section = 0;   // kSections: which
   uint32_t path[kPathMax] = {};
   uint8_t path_len = 0;   // kProtobuf
@@ -408,6 +411,7 @@ struct Setting {
     uint8_t lookup = kNowhere;  // kProtobuf: how it is written
   };
   std::vector<Pair> pairs{};  // for blocks
+  bool whole = false;         // a block is given as one text: `pieces`
 };
 
 struct Template {

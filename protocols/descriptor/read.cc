@@ -493,6 +493,10 @@ bool number_of(const Source& s, Reading& r, int64_t& out) {
       std::string_view text;
       return text_of(s, r, text) && decimal_of(text, out);
     }
+    case From::kSender:
+      // Where nobody knows, a connection's first bytes are asked about, and those are a client's.
+      out = r.from == DRAGOMAN_FROM_SERVER ? DRAGOMAN_FROM_SERVER : DRAGOMAN_FROM_CLIENT;
+      return true;
     case From::kBytes:
     case From::kMissing:
       return false;

@@ -21,6 +21,7 @@ struct Reading {
   const Program* program;
   const uint8_t* p;
   size_t n;
+  uint32_t from;  // DRAGOMAN_FROM_*
 
   const Layout* layout = nullptr;
   bool fixed_part = false;  // the slots of the fixed part are there
@@ -40,7 +41,8 @@ struct Reading {
   uint32_t found[kBlocksMax];
   LookedUp looked_up[kBlocksMax][kLookupsMax];
 
-  Reading(const Program& g, const uint8_t* bytes, size_t count) : program(&g), p(bytes), n(count) {}
+  Reading(const Program& g, const uint8_t* bytes, size_t count, uint32_t sender)
+      : program(&g), p(bytes), n(count), from(sender) {}
 
   bool has(uint8_t item) const { return item < read && !(absent >> item & 1); }
   uint32_t offset_of(uint8_t item) const {

@@ -149,8 +149,8 @@ void Compiler::read_id(const Node& node, const Place& place) {
           return fault(*from, from_at, "a protobuf id is an int field of the message itself");
         mine = DRAGOMAN_ID_CODED;
         bytes = 8;
-      } else if (plan.kind == Block::kSections) {
-        return fault(*from, from_at, "an id can't be in a section");
+      } else if (plan.kind == Block::kSections || plan.kind == Block::kList) {
+        return fault(*from, from_at, "an id can't be in a section or a list");
       } else if (plan.kind == Block::kPairs) {
         if (wanted.is_number || !plan.value.text || plan.value.number.coding != Coding::kFixed)
           return fault(*from, from_at, "an id in pairs is a text behind a length of fixed width");
@@ -541,12 +541,19 @@ void Compiler::read_template(const char* name, const Node& node, const Place& pl
       found = true;
       setting.slot = static_cast<uint8_t>(i);
       if (item.kind == ItemKind::kChecksum) fault(m.value, at, "checksums are computed");
-      if (m.value.is_map()) {
-        if (item.block == kNowhere)
+      const bool list = item.block != kNowhere && layout.blocks[item.block].kind == Block::kList;
+      if (m.value.is_sequence() && list) {
+        for (size_t k = 0; k < m.value.items.size(); ++k) {
+          const Node& entry = m.value.items[k];
+          setting.pairs.push_back({.pieces = read_pieces(entry, item_of(at, k, entry), layout)});
+        }
+      } else if (m.value.is_map()) {
+        if (item.block == kNowhere || list)
           fault(m.value, at, "\"" + m.key + "\" holds no names and values");
         else
           read_block_setting(layout, layout.blocks[item.block], m.value, at, setting);
       } else {
+        setting.whole = true;
         setting.pieces = read_pieces(m.value, at, layout);
         if (item.kind == ItemKind::kNumber && setting.pieces.size() != 1)
           fault(m.value, at, "a number, or one ${...}, is expected for a number");
@@ -661,6 +668,9 @@ void Compiler::finish_quick(Layout& l) {
   for (const Source* s : {&l.id, &l.status, &l.timeout}) want(probe, *s);
   want_all(head, l.headers_when);
   for (const OutcomeRule& rule : l.outcome_rules) want_all(head, rule.when);
+  for (const BlockPlan& plan : l.blocks)
+    for (const Lookup& lookup : plan.lookups)
+      if (lookup.slot != kNowhere) head |= uint64_t{1} << lookup.slot_item;
   for (const Step& step : l.steps) {
     uint64_t item = step.slot >= kItemsMax ? l.bits[step.slot - kItemsMax].of : step.slot;
     probe |= uint64_t{1} << item;
@@ -708,7 +718,7 @@ void Compiler::finish() {
   t.name = g_.name.c_str();
   t.version = g_.version.c_str();
   t.head_bytes_max = g_.head_bytes_max;
-  t.detect_bytes_max = std::max<uint32_t>(1, g_.match_bytes);
+  t.detect_bytes_max = std::max<uint32_t>({1, g_.match_bytes, g_.when_bytes});
   t.id_len = g_.id_len;
   t.context = &g_;
   for (const std::string& name : g_.attribute_names) g_.attribute_pointers.push_back(name.c_str());
@@ -758,6 +768,7 @@ void Compiler::prove(const Node* make, const Place& place) {
     if (n == 0 || n > static_cast<int64_t>(bytes.size())) return wrong("its size is out of range");
     f = {};
     f.size = sizeof f;
+    f.from = kind == DRAGOMAN_HEARTBEAT ? DRAGOMAN_FROM_CLIENT : DRAGOMAN_FROM_SERVER;
     int verdict = probe(&g_, nullptr, bytes.data(), static_cast<uint64_t>(n), &f);
     if (verdict == DRAGOMAN_NEED) return wrong("it is too short");
     if (verdict == DRAGOMAN_NOT_MINE) return wrong("it fails a test of match");

@@ -79,7 +79,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
 
 /// Of any frame.
 [[gnu::noinline]] int probe_any(const Program& g, const uint8_t* data, uint64_t len, dragoman_frame& f) {
-  Reading r(g, data, static_cast<size_t>(len));
+  Reading r(g, data, static_cast<size_t>(len), f.from);
   int v = locate(r);
   if (v == DRAGOMAN_NEED) {
     f.need = r.need;
@@ -137,7 +137,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
 
 [[gnu::noinline]] int view_any(const Program& g, const uint8_t* head, const dragoman_frame* frame,
                                uint32_t want, dragoman_view* out) {
-  Reading r(g, head, frame->head_len);
+  Reading r(g, head, frame->head_len, frame->from);
   if (locate_head(r) != DRAGOMAN_FRAME) return -1;
   const Layout& l = *r.layout;
   bool opaque = true;
@@ -170,9 +170,9 @@ void describe_refused(Reading& r, dragoman_frame& f) {
 }
 
 /// False when the head can't be read.
-[[gnu::noinline]] bool rules_any(const Program& g, const uint8_t* head, size_t n, bool& found,
+[[gnu::noinline]] bool rules_any(const Program& g, const uint8_t* head, const dragoman_frame& f, bool& found,
                                  uint32_t& outcome) {
-  Reading r(g, head, n);
+  Reading r(g, head, f.head_len, f.from);
   if (locate_head(r) != DRAGOMAN_FRAME) return false;
   for (const OutcomeRule& rule : r.layout->outcome_rules) {
     if (!all_hold(rule.when, r)) continue;
@@ -217,14 +217,13 @@ uint32_t outcome(const void* context, void*, const uint8_t* head, const dragoman
   if (!g.any_rules) return table(frame->status);
   bool found = false;
   uint32_t by_rule = 0;
-  if (!rules_plain(g, head, frame->head_len, found, by_rule) &&
-      !rules_any(g, head, frame->head_len, found, by_rule))
+  if (!rules_plain(g, head, frame->head_len, found, by_rule) && !rules_any(g, head, *frame, found, by_rule))
     return DRAGOMAN_OUTCOME_UNKNOWN;
   return found ? by_rule : table(frame->status);
 }
 
 int checksum(const void* context, void*, uint8_t* bytes, const dragoman_frame* frame, int fix) {
-  Reading r(program_of(context), bytes, static_cast<size_t>(frame->total_len));
+  Reading r(program_of(context), bytes, static_cast<size_t>(frame->total_len), frame->from);
   if (locate_again(r) != DRAGOMAN_FRAME || r.layout->checksum_item == kNowhere) return 0;
   uint8_t index = r.layout->checksum_item;
   const Item& item = r.layout->items[index];

@@ -119,9 +119,15 @@ class Scanner {
       } else if (text_[at_] == '[') {
         ++at_;
         std::string name;
-        if (!quoted(name)) break;
+        char mark = peek();
+        p.indexed = is_letter(mark) || is_digit(mark);
+        if (p.indexed)
+          name = key();
+        else if (!quoted(name))
+          break;
         if (!take("]")) fail("']' is expected here");
         p.steps.push_back(std::move(name));
+        if (p.indexed) break;
       } else {
         break;
       }
@@ -322,6 +328,7 @@ std::optional<TestText> parse_test(std::string_view text, bool big, SyntaxFault&
     test.path = s.path();
   }
   if (s.failed()) return std::nullopt;
+  const bool sender = test.path.steps == std::vector<std::string>{"sender"};
   s.spaces();
   size_t op_at = s.at();
   if (s.take("==")) {
@@ -347,7 +354,16 @@ std::optional<TestText> parse_test(std::string_view text, bool big, SyntaxFault&
       return std::nullopt;
     }
   }
-  if (test.op == Op::kIn && s.take("[")) {
+  if (sender) {
+    test.source.from = From::kSender;
+    if (test.op != Op::kEqual && test.op != Op::kNotEqual)
+      s.fail(op_at, "sender can be compared with == and !=");
+    s.spaces();
+    size_t word_at = s.at();
+    std::string word = s.word();
+    if (word != "client" && word != "server") s.fail(word_at, "client or server is expected here");
+    test.numbers.push_back(word == "server" ? DRAGOMAN_FROM_SERVER : DRAGOMAN_FROM_CLIENT);
+  } else if (test.op == Op::kIn && s.take("[")) {
     do {
       if (!read_literal(s, test, test.numbers.empty() && test.texts.empty())) return std::nullopt;
       if (test.numbers.size() + test.texts.size() > 256) s.fail("at most 256 values");

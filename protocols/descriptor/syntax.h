@@ -23,14 +23,15 @@ std::optional<uint32_t> bytes_type(std::string_view text);
 /// "u16s" (a text behind its length) or a number type.
 std::optional<Term> term_type(std::string_view text, bool big);
 
-/// `item`, `item.key`, `item["any key"]`, `item.section.key`
+/// `item`, `item.key`, `item["any key"]`, `item.section.key`, `item[number]`
 struct Path {
   std::vector<std::string> steps{};
+  bool indexed = false;  // the last step is a place in a list: a constant, or the name of a number
   size_t at = 0;
 };
 
 struct TestText {
-  Source source{};             // kAbsolute, kNext, kBytes; kMissing: `path` says
+  Source source{};  // kAbsolute, kNext, kBytes, kSender; kMissing: `path` says
   Path path{};
   Op op = Op::kEqual;
   bool text = false;

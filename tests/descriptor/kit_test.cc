@@ -1,4 +1,4 @@
-// Every shipped descriptor, and the one that new ones begin from, passes the conformance kit.
+// Every descriptor, and the one that new ones begin from, passes the conformance kit.
 #include <gtest/gtest.h>
 
 #include "config/protocols.h"
@@ -18,6 +18,7 @@ std::vector<kit::Vector> samples_of(const std::string& folder) {
     kit::Vector sample;
     sample.name = v.name;
     sample.bytes = v.bytes;
+    sample.from = v.from();
     sample.bad = v.verdict != "frame" || v.outcome == "checksum";
     if (!sample.bad) {
       kit::Expectation e{.kind = v.kind == "heartbeat_reply" ? "heartbeat_ack" : v.kind, .fields = {}};
@@ -51,19 +52,19 @@ std::vector<kit::Vector> samples_of_bolt1() {
 
 std::vector<kit::Vector> samples_of_descriptor(const std::string& name) {
   if (name == "bolt1") return samples_of_bolt1();
-  for (const Shipped& s : kShipped)
+  for (const Shipped& s : with_vectors())
     if (s.name == name) return samples_of(s.vectors);
   throw std::runtime_error("no vectors for " + name);
 }
 
-class ShippedDescriptor : public ::testing::TestWithParam<const char*> {};
+class EachDescriptor : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(ShippedDescriptor, PassesTheKit) {
+TEST_P(EachDescriptor, PassesTheKit) {
   auto descriptor = shipped_descriptor(GetParam());
   kit::Options options;
   options.seconds = 0.3;
   // No frame of any other descriptor is taken for one of its own.
-  for (const char* other : kShippedNames) {
+  for (const char* other : all_descriptors()) {
     if (std::string(other) == GetParam()) continue;
     for (kit::Vector& v : samples_of_descriptor(other)) options.others.push_back(std::move(v));
   }
@@ -76,12 +77,12 @@ TEST_P(ShippedDescriptor, PassesTheKit) {
     EXPECT_EQ(report.find(rule)->verdict, kit::Verdict::kPassed) << rule << ": " << report.find(rule)->what;
 }
 
-TEST_P(ShippedDescriptor, IsCalledLikeNoBuiltInCodec) {
+TEST_P(EachDescriptor, IsCalledLikeNoBuiltInCodec) {
   EXPECT_EQ(config::find_protocol(GetParam()), nullptr)
       << "codecs: [{name: " << GetParam() << ", descriptor: ...}] would be refused";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ShippedDescriptor, ::testing::ValuesIn(kShippedNames),
+INSTANTIATE_TEST_SUITE_P(All, EachDescriptor, ::testing::ValuesIn(all_descriptors()),
                          [](const auto& shipped) { return std::string(shipped.param); });
 
 TEST(TextId, AmongTheHeadersIsNoneOfThem) {
