@@ -123,6 +123,47 @@ TEST(Http2Vectors, ACapturedAnswerIsRead) {
   }
 }
 
+// nghttp made its request on stream 13, after streams that only were priorities.
+TEST(Http2Vectors, ACapturedAnswerOnALaterStream) {
+  const std::string bytes = vector_file("h2-nghttp-priority-s2c");
+  Http2Connection client(Role::kClient);
+  client.feed(bytes.substr(0, 15));
+  std::vector<std::unique_ptr<Call>> calls;
+  for (int id = 1; id <= 13; id += 2) {
+    calls.push_back(std::make_unique<Call>("GET", "/nghttp"));
+    ASSERT_TRUE(calls.back()->open(*client.codec));
+    ASSERT_EQ(calls.back()->exchange->send_head(calls.back()->head, true), Reason::kNone);
+  }
+  client.sink.take();
+  client.feed_in_steps(bytes.substr(15), 4);
+  EXPECT_EQ(client.events.broken, 0) << client.events.broken_detail;
+  const FakeMessageSink& answer = calls.back()->answer;
+  EXPECT_EQ(answer.head->status, 200u);
+  EXPECT_EQ(answer.body.size(), 3u);
+  EXPECT_EQ(answer.trailers, (std::vector<std::pair<std::string, std::string>>{{"x-sum", "3"}}));
+  EXPECT_TRUE(answer.ended);
+  EXPECT_EQ(client.events.goaways, 2);
+  for (size_t i = 0; i + 1 < calls.size(); ++i) EXPECT_EQ(calls[i]->answer.heads, 0) << i;
+}
+
+TEST(Http2Vectors, ACapturedAnswerToAnExtendedConnect) {
+  const std::string bytes = vector_file("h2-extended-connect-s2c");
+  Http2Connection client(Role::kClient);
+  client.feed(bytes.substr(0, 15));
+  Call call("GET", "/chat");
+  call.head.upgrade = true;
+  call.head.upgrade_token = "websocket";
+  ASSERT_TRUE(call.open(*client.codec));
+  ASSERT_EQ(call.exchange->send_head(call.head, false), Reason::kNone);
+  client.sink.take();
+  client.feed_in_steps(bytes.substr(15), 5);
+  EXPECT_EQ(client.events.broken, 0) << client.events.broken_detail;
+  EXPECT_EQ(call.answer.head->status, 101u);
+  EXPECT_TRUE(call.answer.head->upgrade);
+  EXPECT_EQ(call.answer.body.size(), 11u);
+  EXPECT_TRUE(call.answer.ended);
+}
+
 TEST(Http2Vectors, ACapturedExtendedConnect) {
   Http2Connection server(Role::kServer);
   server.feed(vector_file("h2-extended-connect-c2s"));
