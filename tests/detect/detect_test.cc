@@ -36,7 +36,7 @@ Bytes from_hex(const std::string& text) {
   return bytes;
 }
 
-/// tests/vectors/detect/<protocol>--<what>.hex: what a client of that protocol sends first.
+/// tests/vectors/detect/<protocol>--<what>.hex: what a client of that protocol sends first; noclient: what none does.
 std::vector<Vector> vectors() {
   std::vector<Vector> all;
   for (const auto& file : std::filesystem::directory_iterator(DRAGOMAN_SOURCE_DIR "/tests/vectors/detect")) {
@@ -263,6 +263,18 @@ TEST(HelloName, OfCapturedClientsAtEveryPrefix) {
     for (size_t n = 0; n < v.bytes.size(); ++n)
       EXPECT_EQ(hello_server_name(std::span(v.bytes).first(n)).verdict, Verdict::kMore) << v.name << " at " << n;
   }
+}
+
+TEST(HelloName, NotOfAServersHello) {
+  for (const Vector& v : vectors()) {
+    if (v.name != "noclient--tls-serverhello.hex") continue;
+    ASSERT_EQ(v.bytes[0], 0x16);
+    EXPECT_EQ(hello_server_name(v.bytes).verdict, Verdict::kNo);
+    const DetectRule tls = *DetectRule::built_in("tls");
+    EXPECT_EQ(detect({&tls, 1}, std::span(v.bytes).first(6)).verdict, Verdict::kNo);
+    return;
+  }
+  FAIL() << "no such vector";
 }
 
 /// A ClientHello with that server name, or without one.
