@@ -27,6 +27,7 @@ class TcpTransport final : public Transport {
   void close(bool abort) override;
   void close_after_flush(uint64_t linger_ms) override;
   bool closed() const override { return fd_ < 0; }
+  bool unread() const override;
   void set_events(TransportEvents& events) override { events_ = &events; }
   const Address& peer() const override { return peer_; }
   const Address& local() const override;
@@ -97,6 +98,11 @@ const Address& TcpTransport::local() const {
 }
 
 // --- reading ---
+
+bool TcpTransport::unread() const {
+  uint8_t byte;
+  return fd_ >= 0 && ::recv(fd_, &byte, 1, MSG_PEEK) > 0;
+}
 
 void TcpTransport::resume_read(PauseReason reason) {
   paused_ &= static_cast<uint8_t>(~reason);
@@ -178,8 +184,7 @@ void TcpTransport::on_eof() {
 void TcpTransport::on_poll_error() {
   if (!eof_ && paused_) {
     // What was received before the error can still be read after resume_read(), unless output is lost anyway.
-    uint8_t byte;
-    if (!write_wait_ && ::recv(fd_, &byte, 1, MSG_PEEK) > 0) {
+    if (!write_wait_ && unread()) {
       read_off_ = hang_up_ = true;
       update_interest();
     } else {

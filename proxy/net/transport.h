@@ -108,6 +108,8 @@ class Transport : public ByteSink, public ListLink<Transport> {
   virtual void set_events(TransportEvents& events) = 0;
   /// Null without TLS and before on_ready().
   virtual const TlsInfo* tls() const { return nullptr; }
+  /// Whether the socket holds bytes that no on_data has brought yet; costs a system call.
+  virtual bool unread() const = 0;
   /// Bytes that are not given to the socket yet.
   virtual size_t unsent() const { return out.size(); }
 

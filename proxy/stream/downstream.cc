@@ -1,6 +1,7 @@
 #include "proxy/stream/downstream.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "proxy/base/log.h"
 #include "proxy/stream/bound_link.h"
@@ -311,7 +312,10 @@ void DownstreamConnection::on_timer() {
   phase_ = codec_->phase();
   Reason due = Reason::kNone;
   int64_t deadline = nearest_deadline(due);
-  if (deadline != 0) return arm_timer();
+  if (deadline != 0) {
+    unread_seen_ = false;
+    return arm_timer();
+  }
   switch (due) {
     case Reason::kHeadTimeout:
     case Reason::kBodyTimeout:
@@ -324,6 +328,8 @@ void DownstreamConnection::on_timer() {
       runtime().metrics.limit_hits.inc(ListenerLimit::kWriteBuffer);
       return close(due, false);
     default:
+      // A request that came after the sockets were polled makes the connection not idle; once, lest a paused one stays.
+      if (!std::exchange(unread_seen_, true) && transport_->unread()) return timer_.start(1);
       codec_->farewell();
       if (!closed_) close(due, true);
       return;

@@ -106,6 +106,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   bool abusive_ = false;  // too many glitches: ends when the codec is off the stack
   bool paused_by_codec_ = false;
   bool draining_ = false;
+  bool unread_seen_ = false;  // the idle close waits for the loop to read what had already come
   bool eof_ = false;
   bool closed_ = false;
 };

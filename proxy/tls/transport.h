@@ -55,6 +55,7 @@ class TlsTransport final : public Transport, private TransportEvents {
   size_t unsent() const override { return out.size() + inner_->unsent(); }
   const Address& peer() const override { return inner_->peer(); }
   const Address& local() const override { return inner_->local(); }
+  bool unread() const override { return inner_->unread(); }
   uint64_t bytes_read() const override { return inner_->bytes_read(); }
   uint64_t bytes_written() const override { return inner_->bytes_written(); }
   uint64_t last_read_ms() const override { return inner_->last_read_ms(); }

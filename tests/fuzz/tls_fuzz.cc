@@ -88,6 +88,7 @@ class Wire final : public Transport {
   void close(bool) override { over = true; }
   void close_after_flush(uint64_t) override { over = true; }
   bool closed() const override { return over; }
+  bool unread() const override { return false; }
   void set_events(TransportEvents& to) override { events = &to; }
   const Address& peer() const override { return address_; }
   const Address& local() const override { return address_; }

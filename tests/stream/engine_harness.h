@@ -20,11 +20,13 @@ namespace dragoman::testing {
 class EngineHarness {
  public:
   EngineHarness(const std::string& protocol, const std::vector<std::string>& endpoints,
-                std::vector<std::unique_ptr<FilterFactory>> filters, config::Cluster settings = {}) {
+                std::vector<std::unique_ptr<FilterFactory>> filters, config::Cluster settings = {},
+                config::Listener listener = {}) {
     const std::shared_ptr<const Protocol> wire(std::shared_ptr<void>(), find_protocol(protocol));  // built in: nobody owns it
     auto spec = std::make_shared<ListenerSpec>();
-    spec->settings.name = "in";
-    spec->settings.protocol = protocol;
+    listener.name = "in";
+    listener.protocol = protocol;
+    spec->settings = std::move(listener);
     spec->protocol = wire;
     spec->routes = RouteTable::single_cluster("c");
     for (const auto& f : filters) spec->codec.framed.want |= f->wants();
