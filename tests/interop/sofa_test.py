@@ -309,10 +309,11 @@ clusters:
         wait_for("calls go on", lambda: new.metric("dragoman_requests_total", listener="in", outcome="ok") > reached + 200)
         for load in (calm, busy):
             load.process.terminate()
-        # Without a goaway a call may be on its way while its idle connection is closed: rare, but nobody can rule it out.
+        # Without a goaway a call may be on its way while its idle connection is closed: nobody can rule it out, and at most
+        # once for each.
         done = self.finished(calm)
         self.assertEqual(done["failed"], 0, done)
-        self.assertLessEqual(done["retried"], 2, done)
+        self.assertLessEqual(done["retried"], 20, done)
         done = self.finished(busy)
         self.assertEqual(done["failed"], 0, done)
         self.assertLessEqual(done["retried"], 2 * 5 * 4, done)

@@ -11,6 +11,7 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendCallback;
@@ -21,6 +22,7 @@ import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.topic.TopicValidator;
 
 /**
  * A producer or consumer. Arguments: "producer" or "consumer", the name server's address, topic. A producer takes send(way, count, size),
@@ -104,6 +106,18 @@ public final class Messenger {
     }
   }
 
+  /** A broker is known to the name server in its own time, which a cold machine stretches. */
+  private static void awaitRoute(DefaultMQProducer producer) throws Exception {
+    long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(40);
+    for (; ; Thread.sleep(100)) {
+      try {
+        if (!producer.fetchPublishMessageQueues(TopicValidator.AUTO_CREATE_TOPIC_KEY_TOPIC).isEmpty()) return;
+      } catch (MQClientException e) {
+        if (System.nanoTime() > until) throw e;
+      }
+    }
+  }
+
   private static void produce(String names) throws Exception {
     TransactionMQProducer producer = new TransactionMQProducer("interop-producers");
     producer.setNamesrvAddr(names);
@@ -112,6 +126,7 @@ public final class Messenger {
     producer.setRetryTimesWhenSendFailed(0);
     producer.setRetryTimesWhenSendAsyncFailed(0);
     producer.start();
+    awaitRoute(producer);
     Peer.say("ready", true);
     Peer.serve(
         (operation, command) -> {
