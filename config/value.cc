@@ -4,7 +4,11 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <cassert>
 #include <charconv>
+#include <map>
+#include <memory>
+#include <mutex>
 
 namespace dragoman::config {
 namespace {
@@ -322,13 +326,20 @@ class SizeValue final : public Value {
   std::string_view zero_;
 };
 
+// Compiled when first asked for: most of a process's configuration uses few of all formats, and it should start fast.
+const RE2& compiled(std::string_view pattern) {
+  static std::mutex mutex;
+  static std::map<std::string_view, std::unique_ptr<RE2>> all;
+  const std::lock_guard lock(mutex);
+  std::unique_ptr<RE2>& found = all[pattern];
+  if (!found) found = std::make_unique<RE2>(re2::StringPiece(pattern.data(), pattern.size()));
+  assert(found->ok());
+  return *found;
+}
+
 class TextValue final : public Value {
  public:
-  explicit TextValue(const TextFormat& format)
-      : format_(format),
-        pattern_(std::make_unique<RE2>(re2::StringPiece(format.pattern.data(), format.pattern.size()))) {
-    assert(pattern_->ok());
-  }
+  explicit TextValue(const TextFormat& format) : format_(format) {}
   void read(Context& context, const Node& node, const Place& place, void* out) const override {
     if (!is_text(node)) {
       if (format_.secret && node.is_scalar()) {
@@ -348,7 +359,7 @@ class TextValue final : public Value {
                             .allowed = "at most " + std::to_string(format_.bytes_max)});
       return false;
     }
-    if (!RE2::PartialMatch(text, *pattern_)) {
+    if (!RE2::PartialMatch(text, compiled(format_.pattern))) {
       const std::string shown = format_.secret ? "the text" : "\"" + printable(text) + "\"";
       context.error(place, {.message = shown + " is not " + std::string(format_.what),
                             .found = format_.secret ? "" : printable(text),
@@ -376,7 +387,6 @@ class TextValue final : public Value {
 
  private:
   TextFormat format_;
-  std::unique_ptr<RE2> pattern_;
 };
 
 class WordValue final : public Value {

@@ -17,7 +17,7 @@ enum class LogFormat : uint8_t { kText, kJson };
 struct DiagnosticLogOptions {
   LogFormat format = LogFormat::kText;
   std::string path = "/dev/stderr";  // /dev/stdout and /dev/stderr mean the inherited descriptors
-  size_t queue_lines = 8192;         // a full queue loses its oldest lines, counted by dropped()
+  size_t queue_lines = 1024;         // a full queue loses its oldest lines, counted by dropped()
 };
 
 /// While it lives it is the sink of DRAGOMAN_LOG. The caller never waits for the disk. One at a time.
