@@ -48,6 +48,9 @@ int cli_main(int argc, char** argv) {
   CLI::App app{"Dragoman: a multi-protocol service-mesh sidecar proxy"};
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "Help of every command");
+  std::string version_line = version_text(false);
+  version_line.pop_back();  // its end comes with the printing
+  app.set_version_flag("--version", version_line, "Print the version");
 
   std::string config_path;
   bool demo = false;
@@ -122,7 +125,7 @@ int cli_main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     int code = app.exit(e);
-    if (code == 0) return 0;  // --help
+    if (code == 0) return 0;  // --help, --version
     if (argc > 1 && argv[1][0] != '-') {
       static constexpr std::string_view kCommands[] = {"run", "validate", "schema", "reference", "version", "call",
                                                        "codec"};

@@ -191,7 +191,7 @@ class Commands(unittest.TestCase):
         return r
 
     def test_version(self):
-        self.check(0, "version", out="dragoman ")
+        self.assertEqual(self.check(0, "version", out="dragoman ").stdout, self.check(0, "--version").stdout)
         self.assertIn("version", json.loads(self.check(0, "version", "--json").stdout))
         self.check(2, "version", "--jsn")
 
