@@ -3,6 +3,8 @@
 // An observer is a pure reader of both directions. It gets every byte after it was passed on, in pieces cut anywhere, keeps a
 // bounded few of them, and can neither change nor hold any. What it does not understand ends the observation of this
 // connection, never the connection.
+//
+// It also knows the protocol's words for a client whose connection ends before any server had it.
 #pragma once
 
 #include <array>
@@ -11,6 +13,8 @@
 #include <memory>
 #include <span>
 #include <string_view>
+
+#include "proxy/base/reason.h"
 
 namespace dragoman {
 
@@ -33,6 +37,8 @@ class StreamObserver {
   virtual ~StreamObserver() = default;
   virtual void on_client(std::span<const uint8_t> bytes, uint32_t now_us) = 0;
   virtual void on_server(std::span<const uint8_t> bytes, uint32_t now_us) = 0;
+  /// What a client is told, as by a server that takes no more of them, when there is no server for it. A literal.
+  virtual std::string_view refusal(Reason why) const = 0;
 };
 
 /// Commands that wait for their answers, first in, first out: at most `max`, memory only while there are many.

@@ -288,4 +288,14 @@ void Observer::finish(uint32_t now_us) {
   events_.on_answer(entry.command, now_us - entry.start_us);
 }
 
+std::string_view Observer::refusal(Reason why) const {
+  using namespace std::string_view_literals;
+  switch (why) {
+    case Reason::kConnectionOverflow: return "\x20\0\0\0\xff\x10\4#08004mesh: upstream overflow"sv;
+    case Reason::kConnectTimeout:
+    case Reason::kTlsHandshakeTimeout: return "\x1f\0\0\0\xff\x10\4#08004mesh: upstream timeout"sv;
+    default: return "\x22\0\0\0\xff\x10\4#08004mesh: no healthy upstream"sv;
+  }
+}
+
 }  // namespace dragoman::mysql

@@ -31,6 +31,7 @@ class Observer final : public StreamObserver {
 
   void on_client(std::span<const uint8_t> bytes, uint32_t now_us) override;
   void on_server(std::span<const uint8_t> bytes, uint32_t now_us) override;
+  std::string_view refusal(Reason why) const override;
 
  private:
   enum class Phase : uint8_t { kGreeting, kLogin, kAuthentication, kCommands };

@@ -188,4 +188,13 @@ void Observer::finish(uint32_t now_us) {
   if (entry.kind != Kind::kBlocking) events_.on_answer(entry.command, now_us - entry.start_us);
 }
 
+std::string_view Observer::refusal(Reason why) const {
+  switch (why) {
+    case Reason::kConnectionOverflow: return "-ERR mesh: upstream overflow\r\n";
+    case Reason::kConnectTimeout:
+    case Reason::kTlsHandshakeTimeout: return "-ERR mesh: upstream timeout\r\n";
+    default: return "-CLUSTERDOWN mesh: no healthy upstream\r\n";
+  }
+}
+
 }  // namespace dragoman::redis

@@ -16,6 +16,7 @@ TransportOptions transport_options(const config::Buffer& buffer) {
   o.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
   o.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
   o.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  o.broken = Reason::kUpstreamReset;
   return o;
 }
 
@@ -183,6 +184,11 @@ void TcpRelay::drain() {
   // Plain TCP has no way to say "no more": the connection may finish until the drain deadline.
 }
 
+std::string_view TcpRelay::last_words(Reason reason) const {
+  if (!observer_ || up_ready_ || down_.transport->closed() || reason == Reason::kDraining) return {};
+  return observer_->refusal(reason);
+}
+
 void TcpRelay::close(Reason reason) {
   if (closed_) return;
   closed_ = true;
@@ -190,7 +196,8 @@ void TcpRelay::close(Reason reason) {
   connector_.reset();
   const RouteTarget& target = runtime_->routes[0].targets[0];
   uint64_t in = down_.transport->bytes_read();
-  uint64_t out = up_.transport ? up_.transport->bytes_read() : 0;
+  const std::string_view words = last_words(reason);
+  uint64_t out = words.size() + (up_.transport ? up_.transport->bytes_read() : 0);
   outcome_ = reason_row(reason).outcome;
   uint64_t duration_us = (Loop::now_ns() - start_ns_) / 1000;
   target.metrics.active.sub();
@@ -224,6 +231,10 @@ void TcpRelay::close(Reason reason) {
     runtime_->access_log->write(r);
   }
   const bool clean = reason == Reason::kNone || reason == Reason::kIdleTimeout;
+  if (!words.empty()) {
+    down_.transport->write(words);
+    down_.transport->close_after_flush();
+  }
   // A reset of one side is passed on as a reset, so that a cut transfer never looks complete.
   for (Side* side : {&down_, &up_}) {
     if (!side->transport || side->transport->closed()) continue;

@@ -1,5 +1,5 @@
 // Plain TCP: one client connection, one upstream connection, bytes both ways with back-pressure and half-close. An observer may
-// look at them once they have been passed on.
+// look at them once they have been passed on, and says in its protocol's words that there is no server.
 #pragma once
 
 #include <memory>
@@ -49,6 +49,8 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   void on_timer();
   /// Shows the observer, if there is one, bytes that a side has sent.
   void observe(const Side& from, const uint8_t* data, size_t n);
+  /// What the client is told before a connection ends that no server had.
+  std::string_view last_words(Reason reason) const;
   void close(Reason reason);
 
   Ref<ListenerSlot> slot_;

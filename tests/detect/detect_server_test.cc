@@ -11,12 +11,6 @@ namespace {
 
 using namespace std::string_literals;
 
-ScriptedBackend::Script echo() {
-  return [](TestSocket& s) {
-    for (std::string piece; !(piece = s.read_some(kDeadlineMs)).empty();) s.send(piece);
-  };
-}
-
 class DetectServer : public TlsServerTest {
  protected:
   /// HTTP/1 and Bolt on one port; `more` is added to the listener.
@@ -56,7 +50,7 @@ clusters:
   }
 
   ScriptedBackend bolt{scripts::bolt()};
-  ScriptedBackend raw{echo()};
+  ScriptedBackend raw{scripts::echo()};
 };
 
 const std::string kRelay = "on_unknown: tcp\n    cluster: raw";

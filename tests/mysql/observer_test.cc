@@ -10,28 +10,18 @@ namespace dragoman::mysql {
 namespace {
 
 using namespace std::string_literals;
-using testing::client;
-using testing::server;
-using testing::Step;
-using testing::Told;
-using testing::vector_bytes;
+using namespace testing;
 
-struct Recorder final : Events {
-  using Observer = mysql::Observer;
-  Told told;
-  static std::string name(Command c) { return std::string(kCommandNames[static_cast<size_t>(c)]); }
-  void on_command(Command c) override { told.add(name(c)); }
-  void on_answer(Command c, uint32_t us) override { told.add(name(c) + " after " + std::to_string(us)); }
-  void on_error(Error e) override { told.add("error " + std::string(kErrors[static_cast<size_t>(e)].name)); }
-  void on_stop(ObserverStop why) override {
-    told.add("stop " + std::string(kObserverStopNames[static_cast<size_t>(why)]));
-  }
+struct Names {
+  static std::string of(Command c) { return std::string(kCommandNames[static_cast<size_t>(c)]); }
+  static std::string of(Error e) { return std::string(kErrors[static_cast<size_t>(e)].name); }
 };
+using Recorder = Recording<Observer, Events, Command, Error, Names>;
 
 using Words = std::vector<std::string>;
 
 Told watch(const std::vector<Step>& steps, size_t outstanding_max = 1000) {
-  return testing::watch_cut<Recorder>(steps, outstanding_max);
+  return watch_cut<Recorder>(steps, outstanding_max);
 }
 
 std::string packet(int sequence, const std::string& payload) {
@@ -99,6 +89,16 @@ Words told_by(uint32_t flags, std::vector<Step> rest, uint32_t mariadb_flags = 0
   return {words.begin() + 2, words.end()};
 }
 
+TEST(Observer, ClientsWithoutAServerAreToldSo) {
+  Recorder recorder;
+  const Observer observer(recorder, 1);
+  EXPECT_EQ(observer.refusal(Reason::kNoHealthyUpstream), vector_bytes("mysql", "hijack-connect"));
+  for (Reason why : {Reason::kNoHealthyUpstream, Reason::kConnectFailure, Reason::kConnectTimeout,
+                     Reason::kTlsHandshakeTimeout, Reason::kConnectionOverflow})
+    EXPECT_EQ(watch({server(std::string(observer.refusal(why)))}).words, (Words{"error con_count_error"}))
+        << static_cast<int>(why);
+}
+
 TEST(Observer, Mysql2WithMariadb) {
   const std::string sent = vector_bytes("mysql", "session-c2s"),
                     answered = vector_bytes("mysql", "session-s2c");
@@ -124,6 +124,12 @@ TEST(Observer, RecordedPieces) {
     EXPECT_EQ(
         told_by(0, {client(vector_bytes("mysql", name)), server(vector_bytes("mysql", "reply-err-1064"))}),
         (Words{"query", "error parse_error", "query after 10"}));
+  for (const char* name : {"stmt_prepare-3", "stmt_execute-4"}) {
+    const std::string command = std::string(name).substr(0, std::string_view(name).find('-'));
+    EXPECT_EQ(told_by(0, {client(vector_bytes("mysql", "com-" + std::string(name))),
+                          server(vector_bytes("mysql", "reply-err-1064"))}),
+              (Words{command, "error parse_error", command + " after 10"}));
+  }
   EXPECT_EQ(told_by(0, {client(vector_bytes("mysql", "com-ping-5")),
                         server(vector_bytes("mysql", "hijack-timeout"))}),
             (Words{"ping", "error other", "ping after 10"}));

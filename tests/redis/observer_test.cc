@@ -9,27 +9,18 @@ namespace dragoman::redis {
 namespace {
 
 using namespace std::string_literals;
-using testing::client;
-using testing::server;
-using testing::Step;
-using testing::Told;
-using testing::vector_bytes;
+using namespace testing;
 
-struct Recorder final : Events {
-  using Observer = redis::Observer;
-  Told told;
-  static std::string name(Command c) { return std::string(kCommandNames[static_cast<size_t>(c)]); }
-  void on_command(Command c) override { told.add(name(c)); }
-  void on_answer(Command c, uint32_t us) override { told.add(name(c) + " after " + std::to_string(us)); }
-  void on_error(Error e) override { told.add("error " + std::string(kErrorNames[static_cast<size_t>(e)])); }
+struct Names {
+  static std::string of(Command c) { return std::string(kCommandNames[static_cast<size_t>(c)]); }
+  static std::string of(Error e) { return std::string(kErrorNames[static_cast<size_t>(e)]); }
+};
+struct Recorder final : Recording<Observer, Events, Command, Error, Names> {
   void on_push() override { told.add("push"); }
-  void on_stop(ObserverStop why) override {
-    told.add("stop " + std::string(kObserverStopNames[static_cast<size_t>(why)]));
-  }
 };
 
 Told watch(const std::vector<Step>& steps, size_t outstanding_max = 1000) {
-  return testing::watch_cut<Recorder>(steps, outstanding_max);
+  return watch_cut<Recorder>(steps, outstanding_max);
 }
 
 /// A command as clients send it.
@@ -53,6 +44,19 @@ std::string confirm(const std::string& what, const std::string& channel, int cou
 }
 
 using Words = std::vector<std::string>;
+
+TEST(Observer, ClientsWithoutAServerAreToldSo) {
+  Recorder recorder;
+  const Observer observer(recorder, 1);
+  const std::map<std::string, Reason> words = {{"hijack-noupstream", Reason::kNoHealthyUpstream},
+                                               {"hijack-overload", Reason::kConnectionOverflow},
+                                               {"hijack-timeout", Reason::kConnectTimeout}};
+  for (const auto& [name, why] : words) EXPECT_EQ(observer.refusal(why), vector_bytes("redis", name));
+  EXPECT_EQ(observer.refusal(Reason::kConnectFailure), observer.refusal(Reason::kNoHealthyUpstream));
+  // It is an error like any other to a client and to who watches.
+  EXPECT_EQ(watch({command({"PING"}), server(vector_bytes("redis", "hijack-noupstream"))}).words,
+            (Words{"ping", "error CLUSTERDOWN", "ping after 10"}));
+}
 
 TEST(Observer, Ioredis) {
   const Told told =

@@ -7,13 +7,6 @@ namespace {
 
 using namespace std::string_literals;
 
-/// Sends back what it gets.
-ScriptedBackend::Script echo() {
-  return [](TestSocket& s) {
-    for (std::string piece; !(piece = s.read_some(kDeadlineMs)).empty();) s.send(piece);
-  };
-}
-
 /// Reads as many bytes as each question has, and answers it.
 ScriptedBackend::Script dialogue(std::string first, std::vector<std::pair<std::string, std::string>> talk) {
   return [first, talk](TestSocket& s) {
@@ -85,7 +78,7 @@ TEST_F(ObservedRelay, MysqlCommandsAndErrorsAreCounted) {
 }
 
 TEST_F(ObservedRelay, WhatIsNotUnderstoodFlowsOn) {
-  ScriptedBackend backend(echo());
+  ScriptedBackend backend(scripts::echo());
   for (const char* protocol : {"redis", "mysql"}) {
     serve(protocol, backend.address());
     TestSocket s = connect();
@@ -111,6 +104,69 @@ TEST_F(ObservedRelay, TheBoundOnCommandsThatWaitIsConfigured) {
   EXPECT_TRUE(counted(1, "dragoman_l4_observers_stopped_total", "reason", "outstanding"));
   EXPECT_TRUE(counted(3, "dragoman_redis_commands_total", "command", "ping"));
   EXPECT_TRUE(counted(0, "dragoman_redis_command_duration_seconds_count", "command", "ping"));
+}
+
+/// What clients read whose connection gets no server, before its orderly end.
+TEST_F(ObservedRelay, ClientsWithoutAServerAreToldSo) {
+  RefusingPort nobody;
+  struct Row {
+    const char *protocol, *first;
+    std::string answer;
+  };
+  const Row rows[] = {
+      {"redis", kPing.c_str(), "-CLUSTERDOWN mesh: no healthy upstream\r\n"},
+      {"redis", "", "-CLUSTERDOWN mesh: no healthy upstream\r\n"},
+      {"mysql", "", "\x22\0\0\0\xff\x10\4#08004mesh: no healthy upstream"s},
+      {"tcp", "hello", ""},
+  };
+  for (const Row& row : rows) {
+    serve(row.protocol, nobody.address());
+    TestSocket s = connect();
+    s.send(row.first);
+    EXPECT_EQ(s.read_to_end(), row.answer) << row.protocol;
+    if (!row.answer.empty()) {
+      EXPECT_EQ(s.end(), End::kEof) << row.protocol;
+    }
+    EXPECT_TRUE(server().becomes(1, "dragoman_requests_total", {"outcome=\"unavailable\""}));
+    EXPECT_EQ(server().metric("dragoman_listener_sent_bytes_total"), static_cast<double>(row.answer.size()));
+  }
+}
+
+TEST_F(ObservedRelay, ClientsOfAServerThatDoesNotAnswerAreToldSo) {
+  UnansweredPort nobody;
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: redis, cluster: out}
+clusters:
+  - {name: out, endpoints: ['$BACK'], connect_timeout: 100ms}
+)",
+                {{"BACK", nobody.address()}}));
+  TestSocket s = connect();
+  s.send(kPing);
+  EXPECT_EQ(s.read_to_end(), "-ERR mesh: upstream timeout\r\n");
+  EXPECT_EQ(s.end(), End::kEof);
+}
+
+TEST_F(ObservedRelay, ClientsOverTheLimitAreToldSo) {
+  ScriptedBackend backend(scripts::echo());
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: redis, cluster: out}
+clusters:
+  - {name: out, endpoints: ['$BACK'], limits: {connections: 1}}
+)",
+                {{"BACK", backend.address()}}));
+  TestSocket first = connect();
+  first.send(kPing);
+  EXPECT_EQ(first.read(kPing.size()), kPing);
+  TestSocket second = connect();
+  second.send(kPing);
+  EXPECT_EQ(second.read_to_end(), "-ERR mesh: upstream overflow\r\n");
+  EXPECT_EQ(second.end(), End::kEof);
+  EXPECT_TRUE(counted(1, "dragoman_requests_total", "outcome", "overloaded"));
+  // The first one does not notice.
+  first.send(kPing);
+  EXPECT_EQ(first.read(kPing.size()), kPing);
 }
 
 TEST_F(ObservedRelay, RedisIsDetectedAndSilenceIsMysql) {

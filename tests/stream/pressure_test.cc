@@ -1,8 +1,6 @@
 // Slow and greedy peers: back-pressure in both directions, stalls, fairness, accepting without descriptors.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -98,29 +96,14 @@ TEST_F(Pressure, ABackendThatDoesNotReadStopsTheClientAndMemoryStaysFlat) {
 
 TEST_F(Pressure, ABodyWithoutAnEndpointYetIsHeldBackToo) {
   // The backend accepts no connection; the body waits in the client.
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
-  ASSERT_EQ(::listen(fd, 0), 0);
-  socklen_t n = sizeof at;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&at), &n);
-  std::vector<TestSocket> queue;
-  for (int i = 0; i < 2; ++i) {
-    const int c = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    ::connect(c, reinterpret_cast<sockaddr*>(&at), sizeof at);
-    queue.emplace_back(c);
-  }
-  sleep_ms(30);
-  serve("http1", "127.0.0.1:" + std::to_string(ntohs(at.sin_port)), "", ", connect_timeout: 2s");
+  UnansweredPort nobody;
+  serve("http1", nobody.address(), "", ", connect_timeout: 2s");
   const uint64_t resident = resident_bytes();
   TestSocket s = connect();
   s.send("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: " + std::to_string(kBig) + "\r\n\r\n");
   EXPECT_LT(fill(s, kBig), kBounded);
   EXPECT_LT(resident_bytes(), resident + (16u << 20));
   EXPECT_EQ(s.read_response().status, 503);
-  ::close(fd);
 }
 
 TEST_F(Pressure, ASlowReaderOnASharedConnectionHoldsUpNobodyElse) {

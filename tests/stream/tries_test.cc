@@ -1,8 +1,5 @@
 // Repeats, deadlines and what a client sees when its backend fails at any stage.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "tests/stream/stream_support.h"
 
@@ -342,29 +339,11 @@ TEST_F(Tries, AnAnswerThatStopsMovingEndsByTheIdleTimeout) {
 }
 
 TEST_F(Tries, AConnectThatDoesNotComeEndsByItsTimeout) {
-  // A listening socket whose queue is full drops SYNs.
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
-  ASSERT_EQ(::listen(fd, 0), 0);
-  socklen_t n = sizeof at;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&at), &n);
-  const uint16_t port = ntohs(at.sin_port);
-  std::vector<int> fill;
-  for (int i = 0; i < 4; ++i) {
-    const int c = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    ::connect(c, reinterpret_cast<sockaddr*>(&at), sizeof at);
-    fill.push_back(c);
-  }
-  sleep_ms(50);
-  serve("http1", "", "'127.0.0.1:" + std::to_string(port) + "'", ", connect_timeout: 200ms");
+  UnansweredPort nobody;
+  serve("http1", "", "'" + nobody.address() + "'", ", connect_timeout: 200ms");
   EXPECT_EQ(get().status, 503);
   EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"connect_timeout\""}));
   EXPECT_TRUE(server().becomes(1, "dragoman_cluster_connect_timeouts_total"));
-  for (int c : fill) ::close(c);
-  ::close(fd);
 }
 
 }  // namespace

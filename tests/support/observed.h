@@ -44,6 +44,19 @@ struct Told {
   }
 };
 
+/// What two observers have in common; `Names` puts their commands and errors into words.
+template <class ObserverOf, class Events, class Command, class Error, class Names>
+struct Recording : Events {
+  using Observer = ObserverOf;
+  Told told;
+  void on_command(Command c) override { told.add(Names::of(c)); }
+  void on_answer(Command c, uint32_t us) override { told.add(Names::of(c) + " after " + std::to_string(us)); }
+  void on_error(Error e) override { told.add("error " + Names::of(e)); }
+  void on_stop(ObserverStop why) override {
+    told.add("stop " + std::string(kObserverStopNames[static_cast<size_t>(why)]));
+  }
+};
+
 /// `Recorder` makes its Events into a Told. A step takes 10 us; each is given in pieces of `piece` bytes.
 template <class Recorder>
 Told watch(const std::vector<Step>& steps, size_t piece = std::string::npos, size_t outstanding_max = 1000) {

@@ -84,6 +84,19 @@ void ScriptedBackend::stop() {
 RefusingPort::RefusingPort() { fd_ = bind_loopback(0, port_); }
 RefusingPort::~RefusingPort() { ::close(fd_); }
 
+UnansweredPort::UnansweredPort() : listener_(bind_loopback(0, port_)) {
+  if (::listen(listener_.fd(), 0) != 0) throw std::runtime_error("can't listen");
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(port_);
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  for (int i = 0; i < 4; ++i) {
+    queue_.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    ::connect(queue_.back().fd(), reinterpret_cast<sockaddr*>(&at), sizeof at);
+  }
+  sleep_ms(50);  // until they are in the queue
+}
+
 namespace scripts {
 
 ScriptedBackend::Script http(std::string body) {
@@ -125,6 +138,12 @@ ScriptedBackend::Script bolt(std::string content) {
       if (v2) answer.proto = 2;
       if (!s.send(answer.bytes())) return;
     }
+  };
+}
+
+ScriptedBackend::Script echo() {
+  return [](TestSocket& s) {
+    for (std::string piece; !(piece = s.read_some(kDeadlineMs)).empty();) s.send(piece);
   };
 }
 

@@ -68,6 +68,18 @@ class RefusingPort {
   uint16_t port_ = 0;
 };
 
+/// A port of 127.0.0.1 where connecting neither works nor fails: the queue of who listens is full, so SYNs are dropped.
+class UnansweredPort {
+ public:
+  UnansweredPort();
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  uint16_t port_ = 0;
+  TestSocket listener_;
+  std::vector<TestSocket> queue_;
+};
+
 namespace scripts {
 
 /// Answers every HTTP request with 200 and `body`.
@@ -76,6 +88,8 @@ ScriptedBackend::Script http(std::string body);
 ScriptedBackend::Script http(std::function<std::string(const HttpMessage&)> make);
 /// Answers every Bolt request with a success that has the same id and `content` ("" = the request's).
 ScriptedBackend::Script bolt(std::string content = {});
+/// Sends back what it gets.
+ScriptedBackend::Script echo();
 /// Reads and drops everything until the peer ends.
 ScriptedBackend::Script silent();
 

@@ -107,9 +107,7 @@ TEST_F(ServerSide, PermissiveBoundsAHandshakeOnceItBegan) {
 
 TEST_F(ServerSide, TcpIsRelayedByteForByteThroughTlsOnBothSides) {
   // client -TLS-> tcp listener -TLS-> tcp listener -> echo
-  ScriptedBackend echo([](TestSocket& s) {
-    for (std::string piece; !(piece = s.read_some(kDeadlineMs)).empty();) s.send(piece);
-  });
+  ScriptedBackend echo(scripts::echo());
   start(fill_in(R"(
 listeners:
   - {name: in, address: '127.0.0.1:0', protocol: tcp, cluster: second, tls: {certificates: [$PAIR]}}
