@@ -483,6 +483,26 @@ TEST(DescribedAttributes, AreThoseOfTheIndex) {
   }
 }
 
+TEST(DescribedIds, StandWhereTheSenderPutsThem) {
+  const Codec codec("kafka");
+  for (const Vector& v : vectors_of("kafka")) {
+    if (v.verdict != "frame") continue;
+    dragoman_frame f;
+    ASSERT_EQ(codec.probe(v.bytes, f, v.from()), DRAGOMAN_FRAME) << v.name;
+    EXPECT_EQ(f.id_offset, v.from() == DRAGOMAN_FROM_CLIENT ? 8u : 4u) << v.name;
+    EXPECT_EQ(f.id_len, 4u) << v.name;
+    // Who does not know the sender takes it for a client.
+    dragoman_frame g;
+    const int verdict = codec.probe(v.bytes, g, DRAGOMAN_FROM_UNKNOWN);
+    if (v.from() == DRAGOMAN_FROM_CLIENT) {
+      EXPECT_EQ(verdict, DRAGOMAN_FRAME) << v.name;
+      EXPECT_EQ(g.kind, f.kind) << v.name;
+    } else {
+      EXPECT_FALSE(verdict == DRAGOMAN_FRAME && g.kind == DRAGOMAN_RESPONSE) << v.name;
+    }
+  }
+}
+
 TEST(DescribedLists, AreReadByPlaceAndWrittenInOrder) {
   const char* text = R"(
 descriptor: 1

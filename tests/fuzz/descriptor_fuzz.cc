@@ -1,10 +1,10 @@
-// Descriptors: the compiler on any text, and the shipped descriptors on any bytes.
+// Descriptors: the compiler on any text, and those that are shipped or tested on any bytes.
 //
 // Input: one byte that chooses.
 //   0: the rest is a descriptor. Whatever loads is run over its own text.
-//   1..8: the rest is a stream for a shipped descriptor, through the framed host in both roles: fed whole and byte by
+//   1..11: the rest is a stream for one of these descriptors, through the framed host in both roles: fed whole and byte by
 //         byte, the answers must be the same. What the short way says of it the long way says as well.
-//   9..: `u8 where, u8 value` changes a shipped descriptor's text, which is then loaded and run over the rest.
+//   12..: `u8 where, u8 value` changes such a descriptor's text, which is then loaded and run over the rest.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -24,32 +24,41 @@ namespace {
 using namespace dragoman;
 using namespace dragoman::fuzz;
 
-const char* const kShipped[] = {"bolt1",           "baidu_std", "motan2",    "ttheader_lite",
-                                "rocketmq_binary", "bankxml",   "tradeline", "pulse"};
+const char* const kDescriptors[] = {"protocols/descriptors/bolt1",
+                                    "protocols/descriptors/baidu_std",
+                                    "protocols/descriptors/motan2",
+                                    "protocols/descriptors/ttheader_lite",
+                                    "protocols/descriptors/rocketmq_binary",
+                                    "protocols/descriptors/bankxml",
+                                    "protocols/descriptors/tradeline",
+                                    "protocols/descriptors/pulse",
+                                    "tests/descriptor/axis",
+                                    "tests/descriptor/lumen",
+                                    "tests/descriptor/kafka"};
 
 const std::string& text_of(size_t index) {
   static const std::vector<std::string> texts = [] {
     std::vector<std::string> all;
-    for (const char* name : kShipped) {
-      std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR "/protocols/descriptors/") + name + ".yaml");
+    for (const char* name : kDescriptors) {
+      std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR "/") + name + ".yaml");
       all.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
       REQUIRE(!all.back().empty());
     }
     return all;
   }();
-  return texts[index % std::size(kShipped)];
+  return texts[index % std::size(kDescriptors)];
 }
 
-const dragoman_codec& shipped(size_t index) {
+const dragoman_codec& codec(size_t index) {
   static const std::vector<descriptor::Loaded> all = [] {
     std::vector<descriptor::Loaded> loaded;
-    for (size_t i = 0; i < std::size(kShipped); ++i) {
-      loaded.push_back(descriptor::load_string(text_of(i), kShipped[i]));
+    for (size_t i = 0; i < std::size(kDescriptors); ++i) {
+      loaded.push_back(descriptor::load_string(text_of(i), kDescriptors[i]));
       REQUIRE(loaded.back().descriptor);
     }
     return loaded;
   }();
-  return all[index % std::size(kShipped)].descriptor->table();
+  return all[index % std::size(kDescriptors)].descriptor->table();
 }
 
 /// Everything that is said of the frame at `p`.
@@ -114,7 +123,9 @@ void run(const dragoman_codec& table, std::string_view stream) {
       f.head_len > stream.size())
     return;
   std::vector<uint8_t> head(p, p + f.head_len), out(200'000);
-  auto bytes = [](std::string_view s) { return dragoman_bytes{reinterpret_cast<const uint8_t*>(s.data()), s.size()}; };
+  auto bytes = [](std::string_view s) {
+    return dragoman_bytes{reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+  };
   dragoman_edit edits[] = {{DRAGOMAN_EDIT_SET, 0, bytes("zone"), bytes("eu")},
                            {DRAGOMAN_EDIT_ADD, 0, bytes("X"), bytes("<1>")},
                            {DRAGOMAN_EDIT_REMOVE, 0, bytes("a"), bytes("")}};
@@ -133,9 +144,13 @@ void run(const dragoman_codec& table, std::string_view stream) {
   if (table.edit && f.kind != DRAGOMAN_ONEWAY)
     check(table.edit(table.context, nullptr, head.data(), &f, edits, 3, out.data(), out.size()), true);
   if (table.set_id && f.id_type == DRAGOMAN_ID_CODED)
-    check(table.set_id(table.context, nullptr, head.data(), &f, bytes({"\0\0\0\0\0\1\2\3", 8}), out.data(), out.size()), false);
+    check(table.set_id(table.context, nullptr, head.data(), &f, bytes({"\0\0\0\0\0\1\2\3", 8}), out.data(),
+                       out.size()),
+          false);
   if (table.set_id && f.id_type == DRAGOMAN_ID_BYTES)
-    check(table.set_id(table.context, nullptr, head.data(), &f, bytes("00112233445566778899"), out.data(), out.size()), false);
+    check(table.set_id(table.context, nullptr, head.data(), &f, bytes("00112233445566778899"), out.data(),
+                       out.size()),
+          false);
 }
 
 void compile(std::string_view text, std::string_view stream) {
@@ -150,7 +165,8 @@ void compile(std::string_view text, std::string_view stream) {
     f.size = sizeof f;
     int verdict = t.probe(t.context, nullptr, bytes.data(), n, &f);
     if (verdict == DRAGOMAN_NEED) REQUIRE(f.need > n && f.need <= t.head_bytes_max);
-    if (verdict == DRAGOMAN_FRAME) REQUIRE(f.head_len > 0 && f.head_len <= f.total_len && f.head_len <= t.head_bytes_max);
+    if (verdict == DRAGOMAN_FRAME)
+      REQUIRE(f.head_len > 0 && f.head_len <= f.total_len && f.head_len <= t.head_bytes_max);
   }
   for (Role role : {Role::kServer, Role::kClient}) answers(t, role, options(), stream.substr(0, 1024), 1024);
   compare(t, stream.substr(0, 1024));
@@ -163,9 +179,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   if (data[0] == 0) {
     compile(rest, rest);
-  } else if (data[0] <= std::size(kShipped)) {
-    run(shipped(data[0] - 1u), rest);
-    compare(shipped(data[0] - 1u), rest.substr(0, 2048));
+  } else if (data[0] <= std::size(kDescriptors)) {
+    run(codec(data[0] - 1u), rest);
+    compare(codec(data[0] - 1u), rest.substr(0, 2048));
   } else if (rest.size() >= 2) {
     std::string text = text_of(data[0]);
     auto at = static_cast<size_t>(static_cast<uint8_t>(rest[0])) * text.size() / 256;

@@ -7,42 +7,19 @@
 //   2, 3: records `u8 action, u16 number (big-endian)`, then `number` bytes for the actions that feed. A server-role and
 //      client-role connections are joined as the engine would; what they write must be good HTTP at all times.
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "protocols/http1/http1_codec.h"
+#include "tests/fuzz/http_fuzz_support.h"
 
 namespace {
 
 using namespace dragoman;
 
-#define REQUIRE(condition) \
-  do {                     \
-    if (!(condition)) {    \
-      __builtin_trap();    \
-    }                      \
-  } while (0)
-
-class Sink final : public ByteSink {
- public:
-  std::string take() {
-    std::string text(out.size(), '\0');
-    out.copy_to(reinterpret_cast<uint8_t*>(text.data()));
-    out.clear();
-    dirty_ = false;
-    return text;
-  }
-
- private:
-  void on_dirty() override {}
-};
-
-
+/// What is compared of a head.
 std::string text_of(const Head& h) {
   std::string out;
   if (h.is_request)
@@ -56,51 +33,11 @@ std::string text_of(const Head& h) {
   return out;
 }
 
-/// One direction of one exchange; traps when the codec breaks the order of calls.
-struct End final : MessageSink {
-  Exchange* exchange = nullptr;
-  Head* head = nullptr;
-  bool final_head = false, ended = false, was_reset = false;
-  std::string heads, body, trailers;
-  std::function<void(Head&, bool)> then_head = [](Head&, bool) {};
-  std::function<void(std::span<const uint8_t>, bool)> then_body = [](std::span<const uint8_t>, bool) {};
-  std::function<void(HeaderList&)> then_trailers = [](HeaderList&) {};
-  std::function<void()> then_reset = [] {};
-
-  bool open() const { return exchange && !ended && !was_reset; }
+struct End final : fuzz::End {
+  std::string heads;
   void on_head(Head& h, bool end) override {
-    REQUIRE(open() && !final_head);
-    final_head = h.is_request || h.status >= 200 || h.status == 101;
-    REQUIRE(final_head || !end);
-    head = &h;
-    ended = end;
     heads += text_of(h) + "\n\n";
-    then_head(h, end);
-  }
-  void on_body(std::span<const uint8_t> chunk, bool end) override {
-    REQUIRE(open() && final_head);
-    ended = end;
-    body.append(reinterpret_cast<const char*>(chunk.data()), chunk.size());
-    then_body(chunk, end);
-  }
-  void on_trailers(HeaderList& list) override {
-    REQUIRE(open() && final_head && !list.empty());
-    ended = true;
-    for (const Header& t : list) trailers.append("\n").append(t.name).append(": ").append(t.value);
-    then_trailers(list);
-  }
-  void on_reset(Reason reason) override {
-    REQUIRE(!was_reset && exchange && reason != Reason::kNone);
-    was_reset = true;
-    then_reset();
-  }
-  void on_write_blocked(bool) override { REQUIRE(exchange); }
-  void release() {
-    if (Exchange* x = exchange) {
-      exchange = nullptr;
-      head = nullptr;
-      x->release();
-    }
+    fuzz::End::on_head(h, end);
   }
 };
 
@@ -112,59 +49,37 @@ struct Message {
   bool operator==(const Message&) const = default;
 };
 
-class Connection final : public ConnectionEvents {
- public:
-  Sink sink;
-  std::unique_ptr<ConnectionCodec> codec;
-  std::function<MessageSink*(Exchange&)> accept = [](Exchange&) { return nullptr; };
-  bool broken = false, finished = false, tunnel = false;
+CodecOptions codec_options(const Http1Options& http1) {
+  CodecOptions options;
+  options.http1 = http1;
+  return options;
+}
 
-  Connection(Role role, const Http1Options& http1) {
-    CodecOptions options;
-    options.http1 = http1;
-    codec = make_http1_codec(Protocol{}, role, sink, *this, options);
-  }
-  void feed(std::string_view bytes) {
-    if (bytes.empty()) return;
-    if (capacity_ < bytes.size()) {
-      capacity_ = bytes.size();
-      buffer_.reset(new uint8_t[capacity_]);
-    }
-    // At the very end of the buffer, so that reading past it is noticed.
-    uint8_t* data = buffer_.get() + capacity_ - bytes.size();
-    std::memcpy(data, bytes.data(), bytes.size());
-    codec->on_data(data, bytes.size());
-  }
-  bool usable() { return !broken && codec->capacity() == 1; }
-  MessageSink* on_exchange(Exchange& x) override {
-    REQUIRE(!broken && !finished);
-    return accept(x);
-  }
-  void on_goaway() override { REQUIRE(!broken && !finished); }
-  void on_broken(Reason reason, std::string_view detail) override {
-    REQUIRE(!broken && !finished && reason != Reason::kNone && !detail.empty());
-    broken = true;
-  }
+/// HTTP/1 asks for more than the shared one: pauses come in turns.
+class Connection final : public fuzz::Connection {
+ public:
+  Connection(Role role, const Http1Options& http1)
+      : fuzz::Connection(make_http1_codec, role, codec_options(http1)) {}
+  bool usable() const { return !broken && codec->capacity() == 1; }
   void on_finished() override {
-    REQUIRE(!broken && !finished && codec->open_exchanges() == 0);
-    finished = true;
+    fuzz::Connection::on_finished();
+    REQUIRE(codec->open_exchanges() == 0);
   }
   void on_capacity() override { REQUIRE(codec->capacity() == 1); }
   void pause_reading() override {
-    REQUIRE(!paused_ && !broken && !finished);
+    fuzz::Connection::pause_reading();
+    REQUIRE(!paused_);
     paused_ = true;
   }
   void resume_reading() override {
-    REQUIRE(paused_ && !broken && !finished);
+    fuzz::Connection::resume_reading();
+    REQUIRE(paused_);
     paused_ = false;
   }
   void on_event(CodecEvent event) override { REQUIRE(event == CodecEvent::kGlitch); }
-  uint64_t now_ms() const override { return 1; }
 
  private:
   bool paused_ = false;
-  std::unique_ptr<uint8_t[]> buffer_;
-  size_t capacity_ = 0;
 };
 
 /// How a stream is cut: 0 = not at all, 1 = into bytes, else at places that `seed` gives.
@@ -242,7 +157,7 @@ Served serve(const Http1Options& options, std::string_view stream, uint32_t seed
       if (end) done();
     };
     e->then_trailers = [done](HeaderList&) { done(); };
-    e->then_reset = [e, &result] {
+    e->then_reset = [e, &result](Reason) {
       result.requests.emplace_back(*e);
       e->release();
     };
@@ -311,7 +226,7 @@ std::string forward(const Http1Options& options, std::string_view stream, bool t
       p->answer.exchange->send_trailers(list);
       answer();
     };
-    p->request.then_reset = finish;
+    p->request.then_reset = [finish](Reason) { finish(); };
     p->answer.then_head = [p](Head& h, bool end) {
       REQUIRE(p->request.exchange->send_head(h, end) == Reason::kNone);
     };
@@ -391,7 +306,7 @@ std::string pass(const Http1Options& options, const Asked& asked, std::string_vi
     answer.exchange = up.codec->open(answer);
     REQUIRE(answer.exchange->send_head(h, end) == Reason::kNone);
   };
-  request.then_reset = answer.then_reset = finish;
+  request.then_reset = answer.then_reset = [finish](Reason) { finish(); };
   answer.then_head = [&](Head& h, bool end) {
     REQUIRE(request.exchange->send_head(h, end) == Reason::kNone);
     if (end) finish();
@@ -550,8 +465,8 @@ class Joined {
     c->request.then_trailers = [c](HeaderList& list) {
       if (!c->done) c->answer.exchange->send_trailers(list);
     };
-    c->request.then_reset = [this, c] { finish(*c); };
-    c->answer.then_reset = [this, c] { reply(*c, Reason::kUpstreamReset); };
+    c->request.then_reset = [this, c](Reason) { finish(*c); };
+    c->answer.then_reset = [this, c](Reason) { reply(*c, Reason::kUpstreamReset); };
     c->answer.then_head = [this, c](Head& h, bool end) {
       if (h.status == 101) c->up->tunnel = view_.tunnel = true;
       Reason why = c->request.exchange->send_head(h, end);

@@ -15,7 +15,7 @@
 namespace dragoman::fuzz {
 
 /// One direction of one exchange.
-struct End final : MessageSink {
+struct End : MessageSink {
   Exchange* exchange = nullptr;
   Head* head = nullptr;
   bool final_head = false, ended = false, was_reset = false;
@@ -62,7 +62,7 @@ struct End final : MessageSink {
 
 using Create = std::unique_ptr<ConnectionCodec> (*)(const Protocol&, Role, ByteSink&, ConnectionEvents&, const CodecOptions&);
 
-class Connection final : public ConnectionEvents {
+class Connection : public ConnectionEvents {
  public:
   Sink sink;
   std::unique_ptr<ConnectionCodec> codec;
