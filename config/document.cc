@@ -46,7 +46,10 @@ Node convert(const YAML::Node& from, const Lines& lines) {
       node.kind = Node::Kind::kScalar;
       node.quoted = from.Tag() == "!";  // plain scalars carry "?"
       node.text = from.Scalar();
-      if (!node.quoted && scalar_type(node.text) == ScalarType::kNull) node = {.pos = node.pos};
+      if (!node.quoted && scalar_type(node.text) == ScalarType::kNull) {
+        node = Node();
+        node.pos = lines.position(from.Mark());
+      }
       break;
     case YAML::NodeType::Sequence:
       node.kind = Node::Kind::kSequence;

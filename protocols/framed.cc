@@ -169,16 +169,22 @@ void FramedCodec::refuse(Reason reason, const char* detail, const uint8_t* p, si
   break_connection(by_role(reason), detail ? detail : "", answers ? find_answered(p, f, false) : nullptr);
 }
 
-/// `culprit`, if any, is the exchange whose frame caused it: in the client role the others only lost a
-/// connection.
-void FramedCodec::break_connection(Reason reason, std::string_view detail, FramedExchange* culprit) {
-  if (broken_) return;
+/// Forgets what was read and not passed on. False when the connection is broken already.
+bool FramedCodec::give_up(Reason reason) {
+  if (broken_) return false;
   broken_ = true;
   broken_reason_ = reason;
   stash_.clear();
   deferred_.clear();
   body_left_ = 0;
   streaming_ = nullptr;
+  return true;
+}
+
+/// `culprit`, if any, is the exchange whose frame caused it: in the client role the others only lost a
+/// connection.
+void FramedCodec::break_connection(Reason reason, std::string_view detail, FramedExchange* culprit) {
+  if (!give_up(reason)) return;
   if (culprit) {
     close(*culprit);
     culprit->sink->on_reset(reason);

@@ -189,6 +189,7 @@ class FramedCodec final : public ConnectionCodec {
   const char* why_reset_breaks(FramedExchange& x) const;
   void refuse(Reason reason, const char* detail, const uint8_t* p, size_t n, const dragoman_frame& f);
   void lie(const char* detail) { break_connection(Reason::kInternal, detail); }
+  bool give_up(Reason reason);
   void break_connection(Reason reason, std::string_view detail, FramedExchange* culprit = nullptr);
   void reset_all(Reason reason);
   void maybe_finished();

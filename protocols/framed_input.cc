@@ -559,13 +559,7 @@ void FramedCodec::on_eof() {
 }
 
 void FramedCodec::on_transport_closed(Reason reason) {
-  if (broken_) return;
-  broken_ = true;
-  broken_reason_ = reason;
-  stash_.clear();
-  deferred_.clear();
-  body_left_ = 0;
-  streaming_ = nullptr;
+  if (!give_up(reason)) return;
   if (FramedExchange* x = reading_) {
     close(*x);
     x->sink->on_reset(by_role(Reason::kDownstreamTruncated));

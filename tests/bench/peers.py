@@ -59,6 +59,27 @@ def stop(process):
             process.wait()
 
 
+def web_routes(name, cluster):
+    """The routes of a listener for HTTP; what is measured goes to `cluster`."""
+    return WEB_ROUTES.replace('NAME', name).replace('CLUSTER', cluster)
+
+
+WEB_ROUTES = '''\
+  - name: NAME
+    virtual_hosts:
+      - name: shop
+        domains: [shop.example.com, "*.shop.example.com"]
+        routes:
+          - {{match: {{prefix: /}}, cluster: spare}}
+      - name: default
+        domains: ["*"]
+        routes:
+          - {{match: {{path: /healthz}}, direct_response: {{status: 200, body: ok}}}}
+          - {{match: {{prefix: /admin, method: [POST, PUT]}}, cluster: spare}}
+          - {{match: {{prefix: /bench, headers: [{{name: x-canary, exact: "1"}}]}}, cluster: spare}}
+          - {{match: {{prefix: /bench}}, cluster: CLUSTER, timeout: 15s}}
+          - {{match: {{prefix: /}}, cluster: spare}}
+'''
 DRAGOMAN = '''\
 workers: 1
 admin: {{address: 127.0.0.1:0}}
@@ -77,34 +98,7 @@ listeners:
     idle_timeout: 10m
     tls: {{certificates: [{{chain: "{dir}/certificate.pem", key: "{dir}/key.pem"}}]}}
 routes:
-  - name: web
-    virtual_hosts:
-      - name: shop
-        domains: [shop.example.com, "*.shop.example.com"]
-        routes:
-          - {{match: {{prefix: /}}, cluster: spare}}
-      - name: default
-        domains: ["*"]
-        routes:
-          - {{match: {{path: /healthz}}, direct_response: {{status: 200, body: ok}}}}
-          - {{match: {{prefix: /admin, method: [POST, PUT]}}, cluster: spare}}
-          - {{match: {{prefix: /bench, headers: [{{name: x-canary, exact: "1"}}]}}, cluster: spare}}
-          - {{match: {{prefix: /bench}}, cluster: http, timeout: 15s}}
-          - {{match: {{prefix: /}}, cluster: spare}}
-  - name: web2
-    virtual_hosts:
-      - name: shop
-        domains: [shop.example.com, "*.shop.example.com"]
-        routes:
-          - {{match: {{prefix: /}}, cluster: spare}}
-      - name: default
-        domains: ["*"]
-        routes:
-          - {{match: {{path: /healthz}}, direct_response: {{status: 200, body: ok}}}}
-          - {{match: {{prefix: /admin, method: [POST, PUT]}}, cluster: spare}}
-          - {{match: {{prefix: /bench, headers: [{{name: x-canary, exact: "1"}}]}}, cluster: spare}}
-          - {{match: {{prefix: /bench}}, cluster: http2, timeout: 15s}}
-          - {{match: {{prefix: /}}, cluster: spare}}
+''' + web_routes('web', 'http') + web_routes('web2', 'http2') + '''\
   - name: grpc
     routes:
       - {{match: {{service: "com.shop.*"}}, cluster: spare}}
