@@ -607,7 +607,7 @@ class Head {
     opaque = !right;
   }
   if (opaque) {
-    out.flags |= DRAGOMAN_VIEW_OPAQUE;
+    out.flags |= opaque_flag(g);
     head.no_headers();
   }
   auto bytes = [](std::string_view text) {

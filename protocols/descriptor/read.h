@@ -92,6 +92,10 @@ bool apply_filters(const std::vector<Filter>& filters, std::string_view& text);
 inline bool is_request(uint32_t kind) {
   return kind == DRAGOMAN_REQUEST || kind == DRAGOMAN_ONEWAY || kind == DRAGOMAN_HEARTBEAT;
 }
+/// The flag of a head whose headers can't be read. A protocol without headers has none that could not.
+inline uint32_t opaque_flag(const Program& g) {
+  return g.table.lacks & DRAGOMAN_WANT_HEADERS ? 0 : DRAGOMAN_VIEW_OPAQUE;
+}
 /// What the field of a deadline says; 0: none.
 inline int64_t timeout_ms(const Program& g, int64_t value) {
   if (value <= 0 || value >= int64_t{1} << 40) return 0;

@@ -148,7 +148,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
     opaque = !right;
   }
   if (opaque) {
-    out->flags |= DRAGOMAN_VIEW_OPAQUE;
+    out->flags |= opaque_flag(g);
     if (l.headers_block != kNowhere) {  // its names mean nothing then
       r.walked |= 1u << l.headers_block;
       r.broken |= 1u << l.headers_block;

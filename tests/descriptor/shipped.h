@@ -24,7 +24,11 @@ inline constexpr Shipped kShipped[] = {
     {"tradeline", "tradeline"},
     {"pulse", "pulse"},
 };
-inline constexpr Shipped kMore[] = {{"axis", "axis"}, {"lumen", "lumen"}, {"kafka", "kafka"}};
+inline constexpr Shipped kMore[] = {{"axis", "axis"},
+                                    {"lumen", "lumen"},
+                                    {"kafka", "kafka"},
+                                    {"kitex_protobuf", "kitex_protobuf"},
+                                    {"mesh_header", "mesh_header"}};
 
 inline constexpr const char* kShippedNames[] = {"bolt1",           "baidu_std", "motan2",    "ttheader_lite",
                                                 "rocketmq_binary", "bankxml",   "tradeline", "pulse"};
