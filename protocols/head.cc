@@ -73,13 +73,16 @@ bool equals_ignore_case(std::string_view a, std::string_view b) {
 
 HeaderId header_id(std::string_view name) {
   if (name.size() > kLongest) return HeaderId::kOther;
-  for (size_t i = kIndex.first[name.size()]; i < kIndex.first[name.size() + 1]; ++i)
-    if (equals_ignore_case(name, kKnown[i].name)) return kKnown[i].id;
+  for (size_t i = kIndex.first[name.size()]; i < kIndex.first[name.size() + 1]; ++i) {
+    const std::string_view known = kKnown[i].name;
+    // Names of one length mostly differ in their first letter.
+    if ((name[0] | 0x20) == known[0] && equals_ignore_case(name, known)) return kKnown[i].id;
+  }
   return HeaderId::kOther;
 }
 
 void HeaderList::grow() {
-  uint32_t capacity = capacity_ ? capacity_ * 2 : 16;
+  uint32_t capacity = capacity_ ? capacity_ * 2 : first_;
   auto* items = arena_->allocate_array<Header>(capacity);
   std::copy(items_, items_ + size_, items);
   items_ = items;

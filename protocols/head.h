@@ -59,7 +59,8 @@ struct Header {
 /// Flat list in wire order; duplicates allowed. Memory (array and copied text) comes from the arena.
 class HeaderList {
  public:
-  explicit HeaderList(Arena& arena) : arena_(&arena) {}
+  /// `first`: fields there is room for from the first one on.
+  explicit HeaderList(Arena& arena, uint32_t first = 8) : arena_(&arena), first_(first) {}
   HeaderList(const HeaderList&) = delete;
   HeaderList& operator=(const HeaderList&) = delete;
 
@@ -102,6 +103,7 @@ class HeaderList {
   Header* items_ = nullptr;
   uint32_t size_ = 0;
   uint32_t capacity_ = 0;
+  const uint32_t first_;
 };
 
 enum class EditOp : uint8_t { kSet, kAdd, kRemove };

@@ -47,6 +47,7 @@ ClientCodec::ClientCodec(ByteSink& out, ConnectionEvents& events, const CodecOpt
       {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options_.http2.stream_window_bytes},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, options_.http1.header_bytes_max},
+      {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},  // we say none, and spare nghttp2 its tree of streams
   };
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
   want_send();
@@ -185,6 +186,7 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   x.left = tunnel || end ? -1 : message.content_length;
   if (static_cast<uint32_t>(id) >= kLastStreamId && !goaway_) on_peer_goaway();
   want_send();
+  if (end) build_complete();
   return Reason::kNone;
 }
 

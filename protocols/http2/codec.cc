@@ -491,7 +491,8 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
     x.left = static_cast<int64_t>(left - chunk.size());
   }
   x.local_ended = end;
-  if (chunk.size() >= ByteSink::kLargeBytes && !in_session_ && !transport_blocked_) {
+  // What is complete, or large, is built while it is in the caches, and without a copy of ours where the windows allow.
+  if ((end || chunk.size() >= ByteSink::kLargeBytes) && !in_session_ && !transport_blocked_) {
     x.direct = chunk;
     resume(x);
     build_frames();
@@ -510,11 +511,13 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
 void Http2Codec::send_trailers(Http2Exchange& x, const HeaderList& trailers) {
   if (x.local_ended || !x.head_sent) return;
   if (x.drop_body || x.connect) return send_body(x, {}, true);
-  for (const Header& h : trailers)
-    if (!connection_field(h.id) && clean_name(h.name) && h.name[0] != ':' && clean_value(h.value))
-      x.out_trailers.add(h.name, h.value);
-  x.has_trailers = !x.out_trailers.empty();
+  Scope scope(*this);
+  x.has_trailers = std::any_of(trailers.begin(), trailers.end(), may_be_trailer);
+  x.direct_trailers = &trailers;
   send_body(x, {}, true);
+  if (std::exchange(x.direct_trailers, nullptr) == nullptr || x.dead) return;
+  for (const Header& h : trailers)
+    if (may_be_trailer(h)) x.out_trailers.add(h.name, h.value);
 }
 
 ssize_t Http2Codec::read_body(Http2Exchange& x, size_t length, uint32_t& flags) {
@@ -529,7 +532,9 @@ ssize_t Http2Codec::read_body(Http2Exchange& x, size_t length, uint32_t& flags) 
   flags |= NGHTTP2_DATA_FLAG_EOF;
   if (x.has_trailers) {
     Block block;
-    block.add_fields(x.out_trailers);
+    const HeaderList* trailers = std::exchange(x.direct_trailers, nullptr);
+    for (const Header& h : trailers ? *trailers : x.out_trailers)
+      if (may_be_trailer(h)) block.add(h.name, h.value);
     if (nghttp2_submit_trailer(session_, x.id, block.data(), block.size()) == 0) flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
   }
   return static_cast<ssize_t>(n);

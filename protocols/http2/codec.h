@@ -73,12 +73,13 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
 
   ByteChain pending;                // to be sent
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only
+  const HeaderList* direct_trailers = nullptr;  // in place of `out_trailers`; the caller's, during send_trailers only
 
   std::string_view protocol;  // :protocol
   std::string_view websocket_accept;  // what answers the request's Sec-WebSocket-Key, which HTTP/2 does not carry
   Head head;                  // received
-  HeaderList trailers{head.arena};
-  HeaderList out_trailers{head.arena};
+  HeaderList trailers{head.arena, 4};  // few, so that a call's fields stay within the arena's first bytes
+  HeaderList out_trailers{head.arena, 4};
 };
 
 class Http2Codec : public ConnectionCodec, private ByteSource {
@@ -169,6 +170,10 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool idle_output() const { return nghttp2_session_want_write(session_) == 0; }
   /// Notes the end of x's output, and wakes nghttp2.
   void resume(Http2Exchange& x);
+  /// Builds the frames of a message that is complete, unless that has to wait. Whatever a stream's end brings may happen.
+  void build_complete() {
+    if (!in_session_ && !transport_blocked_) build_frames();
+  }
   void produce() override;
 
   ByteSink& out_;

@@ -100,6 +100,12 @@ const char* take_field(std::string_view name, std::string_view value, Head& head
   return nullptr;
 }
 
+bool may_be_trailer(const Header& field) {
+  if (field.id == HeaderId::kOther)
+    return clean_name(field.name) && field.name[0] != ':' && clean_value(field.value);
+  return !connection_field(field.id) && clean_value(field.value);
+}
+
 Refusal finish_request(Head& head, std::string_view protocol, const Http1Options& options) {
   if (head.method == "CONNECT") {
     if (protocol.empty()) return {Reason::kUnsupported, 0, "CONNECT is not supported"};
@@ -151,7 +157,9 @@ void Block::add_number(std::string_view name, uint64_t value) {
 bool Block::add_fields(const HeaderList& fields, bool websocket) {
   for (const Header& h : fields) {
     if (connection_field(h.id) || (websocket && websocket_field(h.name))) continue;
-    if (!clean_name(h.name) || h.name[0] == ':' || !clean_value(h.value)) return false;
+    // A name that has an id is one of those we know.
+    if (h.id == HeaderId::kOther && (!clean_name(h.name) || h.name[0] == ':')) return false;
+    if (!clean_value(h.value)) return false;
     add(h.name, h.value);
     // Never the same twice: in the table it would push out what repeats.
     if (h.id == HeaderId::kXRequestId) list_.back().flags = NGHTTP2_NV_FLAG_NO_INDEX;

@@ -235,6 +235,7 @@ Reason ServerCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   x.left = tunnel || bodiless ? -1 : message.content_length;
   x.local_ended = end;
   if (!submit(x, block, end || bodiless)) return Reason::kInternal;
+  if (end) build_complete();
   return Reason::kNone;
 }
 
