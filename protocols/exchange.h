@@ -238,6 +238,8 @@ struct Http2Options {
   int64_t stall_timeout_ms = 60'000;          // of a stream that can't send; 0 = none
   int64_t body_timeout_ms = 60'000;           // of a request body that pauses before its answer; 0 = none
   int64_t settings_timeout_ms = 10'000;       // client role: until the peer's first SETTINGS; 0 = none
+  int64_t drain_grace_ms = 0;                 // server role: quiet time before the last GOAWAY
+  int64_t drain_hold_max_ms = 15'000;         // the last GOAWAY comes so long after the first, whatever comes; 0 = never
 };
 
 struct CodecOptions {

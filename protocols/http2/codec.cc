@@ -703,7 +703,9 @@ int64_t Http2Codec::tick() {
   for (int64_t limit : {o.stall_timeout_ms, role_ == Role::kServer ? o.body_timeout_ms : 0,
                         role_ == Role::kClient && !peer_ready_ ? o.settings_timeout_ms : 0})
     if (limit > 0 && (next < 0 || limit < next)) next = limit;
-  return next < 0 ? -1 : std::max<int64_t>(next / 2, 1);
+  if (next >= 0) next = std::max<int64_t>(next / 2, 1);
+  const int64_t own = tick_role(now);
+  return own >= 0 && (next < 0 || own < next) ? own : next;
 }
 
 void Http2Codec::flood(CodecEvent event, std::string_view text) {

@@ -73,7 +73,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
 
   ByteChain pending;                // to be sent
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only
-  const HeaderList* direct_trailers = nullptr;  // in place of `out_trailers`; the caller's, during send_trailers only
+  const HeaderList* direct_trailers = nullptr;  // the caller's, during send_trailers only; else `out_trailers`
 
   std::string_view protocol;  // :protocol
   std::string_view websocket_accept;  // what answers the request's Sec-WebSocket-Key, which HTTP/2 does not carry
@@ -145,6 +145,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   virtual void on_peer_goaway() {}
   /// Answers to the ping that drain() sent.
   virtual void on_drain_ping() {}
+  /// What else is done when time has passed: milliseconds until it has to be called again at the latest, -1: whenever.
+  virtual int64_t tick_role(uint64_t now) { return -1; }
   /// The sink of `x` is gone: what becomes of the stream.
   virtual void after_release(Http2Exchange& x) = 0;
   virtual void after_end_sent(Http2Exchange& x) {}

@@ -36,7 +36,8 @@ class ServerCodec final : public Http2Codec {
   void on_body_stalled(Http2Exchange& x) override;
   Reason reason_of_code(const Http2Exchange& x, uint32_t code) const override;
   void after_close(Http2Exchange& x, uint32_t code) override;
-  void on_drain_ping() override;
+  void on_drain_ping() override { notice_arrived_ = true; }
+  int64_t tick_role(uint64_t now) override;
   void after_release(Http2Exchange& x) override;
   void after_end_sent(Http2Exchange& x) override;
   void settled() override;
@@ -47,7 +48,12 @@ class ServerCodec final : public Http2Codec {
   bool submit(Http2Exchange& x, const Block& block, bool end);
   void send_grpc_reply(Http2Exchange& x, const LocalReply& reply);
 
-  bool last_said_ = false;  // the second GOAWAY was queued
+  void say_last();
+
+  uint64_t drain_ms_ = 0;        // when the first GOAWAY was queued
+  uint64_t opened_ms_ = 0;       // the same, or when the last request since then came
+  bool notice_arrived_ = false;  // the client has answered the PING behind it
+  bool last_said_ = false;       // the last GOAWAY was queued
 };
 
 ServerCodec::ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
@@ -143,6 +149,7 @@ void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
   x.head_done = true;
   x.remote_ended = end;
   x.received_ms = events_.now_ms();
+  if (draining_) opened_ms_ = x.received_ms;
   x.to_head = x.head.method == "HEAD";
   grpc::read_request(x.head);
   x.grpc = x.head.grpc;
@@ -307,27 +314,42 @@ void ServerCodec::after_end_sent(Http2Exchange& x) {
   if ((x.released || x.given_up) && !x.remote_ended && !x.stream_closed) abort_stream(x, NGHTTP2_NO_ERROR);
 }
 
-// First the notice, so that requests under way are still served; the last id after one round trip (RFC 9113 6.8).
+// First the notice, so that requests under way are still served. The last id is due one round trip later (RFC 9113 6.8), but some
+// clients go on with a connection that they have chosen until they see it, and lose the call that crosses it. So it waits until
+// nothing was opened for the grace; on a connection that is idle by then the owner's farewell() says it.
 void ServerCodec::drain() {
   if (done() || draining_) return;
   Scope scope(*this);
   draining_ = true;
+  drain_ms_ = opened_ms_ = events_.now_ms();
   static constexpr uint8_t kPayload[8] = {'d', 'r', 'a', 'i', 'n'};
   nghttp2_submit_shutdown_notice(session_);
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, kPayload);
   want_send();
 }
 
-void ServerCodec::on_drain_ping() {
-  if (!draining_ || last_said_) return;
+void ServerCodec::say_last() {
   last_said_ = true;
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
                         nullptr, 0);
   want_send();
 }
 
+// A client that goes on for ever is told in time for its last answers.
+int64_t ServerCodec::tick_role(uint64_t now) {
+  const int64_t max = options_.http2.drain_hold_max_ms;
+  if (!draining_ || last_said_ || max <= 0) return -1;
+  const uint64_t due = drain_ms_ + static_cast<uint64_t>(max);
+  if (now < due) return static_cast<int64_t>(due - now);
+  say_last();
+  return -1;
+}
+
 void ServerCodec::settled() {
   if (in_session_ || slots_ > 0) return;
+  if (draining_ && !last_said_ && notice_arrived_ &&
+      events_.now_ms() >= opened_ms_ + static_cast<uint64_t>(options_.http2.drain_grace_ms))
+    say_last();
   if (last_said_ && idle_output()) finish();
 }
 

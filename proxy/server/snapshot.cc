@@ -122,6 +122,9 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
   if (settings.rpc.bolt.read_body) want |= DRAGOMAN_WANT_BODY;
   if (next.access_log) want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
   spec->codec = codec_options(settings, want);
+  spec->codec.http2.drain_grace_ms = spec->drain.idle_grace_ms;
+  spec->codec.http2.drain_hold_max_ms =
+      spec->drain.deadline_ms / 2;  // what it lets through has the other half
   return spec;
 }
 

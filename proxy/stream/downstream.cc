@@ -241,6 +241,8 @@ void DownstreamConnection::drain() {
   draining_ = true;
   codec_->drain();
   if (closed_) return;
+  tick();
+  if (closed_) return;
   timer_.start(static_cast<uint64_t>(runtime().spec->drain.idle_grace_ms));
 }
 

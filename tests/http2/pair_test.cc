@@ -1,11 +1,14 @@
 // A client and a server codec talking to each other.
+#include "tests/http2/frames.h"
 #include "tests/http2/http2_support.h"
 
 namespace dragoman {
 namespace {
 
+namespace h2 = testing::h2;
 using testing::bytes_of;
 using testing::Call;
+using testing::Http2Connection;
 using testing::Http2Pair;
 
 class EverySplit : public ::testing::TestWithParam<size_t> {};
@@ -179,14 +182,109 @@ TEST(Http2PairTest, DrainSaysGoodbyeTwiceAndEndsAfterTheLastAnswer) {
   pair.start(call, true);
   pair.server.codec->drain();
   pair.pump();
-  EXPECT_EQ(pair.client.events.goaways, 2);
+  EXPECT_EQ(pair.client.events.goaways, 1);
   EXPECT_EQ(pair.client.codec->capacity(), 0u);
   EXPECT_EQ(pair.server.events.finished, 0);
   Head head;
   pair.answer(0, 200, true, head);
   pair.server.at(0).release();
+  const std::vector<h2::Frame> last = h2::parse(pair.server.sink.take());
+  ASSERT_EQ(last.size(), 1u);
+  EXPECT_EQ(last[0].type, h2::kGoAway);
+  EXPECT_EQ(last[0].word(0), 1u);
   EXPECT_EQ(pair.server.events.finished, 1);
   EXPECT_TRUE(call.answer.ended);
+}
+
+// A server that drains, and a client of frames that opens streams whatever it was told.
+class Draining {
+ public:
+  explicit Draining(const Http2Options& options)
+      : server(Role::kServer, CodecOptions{.http1 = {}, .http2 = options, .framed = {}}) {
+    server.feed(h2::hello());
+    server.codec->drain();
+    see();
+    EXPECT_EQ(last_ids, std::vector<uint32_t>{0x7fffffff});
+    server.feed(h2::frame(h2::kPing, h2::kAck, 0, ping));
+    see();
+  }
+  /// Reads what the server said.
+  void see() {
+    for (const h2::Frame& f : h2::parse(server.sink.take())) {
+      if (f.type == h2::kGoAway) last_ids.push_back(f.word(0));
+      if (f.type == h2::kPing && !(f.flags & h2::kAck)) ping = f.payload;
+      if (f.type == h2::kHeaders) answered.push_back(f.id);
+    }
+  }
+  void ask(uint32_t id) {
+    server.feed(h2::headers(id, h2::get()));
+    see();
+  }
+  void answer(size_t i) {
+    Head head;
+    head.is_http = true;
+    head.is_request = false;
+    head.status = 200;
+    ASSERT_LT(i, server.accepted()) << "not taken";
+    server.at(i).exchange->send_head(head, true);
+    server.at(i).release();
+    see();
+  }
+  void wait(uint64_t ms) { server.events.now += ms; }
+
+  Http2Connection server;
+  std::vector<uint32_t> last_ids, answered;
+  std::string ping;
+};
+
+TEST(Http2DrainTest, WhatIsOpenedWithinTheGraceIsServed) {
+  Draining d({.drain_grace_ms = 1000});
+  d.ask(1);
+  EXPECT_EQ(d.last_ids.size(), 1u) << "the last one is held back though the client knows of the first";
+  d.answer(0);
+  d.wait(900);
+  d.ask(3);
+  d.wait(999);
+  d.answer(1);
+  EXPECT_EQ(d.answered, (std::vector<uint32_t>{1, 3}));
+  EXPECT_EQ(d.last_ids.size(), 1u) << "each request begins the grace anew";
+  EXPECT_EQ(d.server.events.finished, 0);
+  d.ask(5);
+  d.wait(1000);
+  d.answer(2);
+  EXPECT_EQ(d.last_ids, (std::vector<uint32_t>{0x7fffffff, 5}));
+  EXPECT_EQ(d.server.events.finished, 1) << "quiet for the grace: the last answer ends it";
+}
+
+TEST(Http2DrainTest, AnIdleConnectionHearsTheLastIdFromItsOwner) {
+  Draining d({.drain_grace_ms = 1000});
+  d.ask(1);
+  d.answer(0);
+  EXPECT_EQ(d.server.events.finished, 0);
+  d.server.codec->farewell();
+  d.see();
+  EXPECT_EQ(d.last_ids, (std::vector<uint32_t>{0x7fffffff, 1}));
+}
+
+TEST(Http2DrainTest, AClientThatGoesOnIsToldInTheEnd) {
+  Draining d({.drain_grace_ms = 1000, .drain_hold_max_ms = 5000});
+  EXPECT_LE(d.server.codec->tick(), 5000);
+  for (uint32_t id = 1; id <= 19; id += 2) {
+    d.wait(400);
+    d.ask(id);
+    EXPECT_GE(d.server.codec->tick(), 1);
+  }
+  EXPECT_EQ(d.last_ids.size(), 1u);
+  EXPECT_EQ(d.server.accepted(), 10u);
+  d.wait(1000);
+  static_cast<void>(d.server.codec->tick());
+  d.see();
+  EXPECT_EQ(d.last_ids, (std::vector<uint32_t>{0x7fffffff, 19}));
+  d.ask(21);
+  EXPECT_EQ(d.server.accepted(), 10u) << "refused by the last id";
+  for (size_t i = 0; i < 10; ++i) d.answer(i);
+  EXPECT_EQ(d.answered.size(), 10u);
+  EXPECT_EQ(d.server.events.finished, 1);
 }
 
 TEST(Http2PairTest, HeartbeatsAreAnswered) {

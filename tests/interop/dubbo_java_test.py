@@ -267,7 +267,7 @@ clusters:
             self.assertIn(said, refused["message"])
         self.assertEqual(self.call(port, "echo", text="a"), {"value": "a"})
 
-    def test_a_sidecar_that_drains(self):
+    def test_a_sidecar_that_drains_loses_no_call(self):
         config = f"""
 listeners: [{{name: in, address: '127.0.0.1:0', protocol: http2, cluster: out}}]
 clusters: [{{name: out, endpoints: ['127.0.0.1:{self.port}']}}]
@@ -278,12 +278,8 @@ clusters: [{{name: out, endpoints: ['127.0.0.1:{self.port}']}}]
             wait_for("calls", lambda: sidecar.metric("dragoman_cluster_requests_total", cluster="out") > 50)
         code, log = leaving.stop()
         self.assertEqual(code, 0, log)
-        done = self.client.answer(load)["value"]
-        self.assertEqual(done["wrong"], 0)
-        # A call that has just chosen the connection may come to it after the last GOAWAY. Its library refuses that, and does not
-        # take another: at most one for each thread.
-        self.assertTrue(all(error.endswith("INTERNAL : Http2 exception") for error in done["errors"]), done)
-        self.assertLessEqual(sum(done["errors"].values()), 4, done)
+        # Calls that have just chosen the connection are served after the first GOAWAY; Dubbo would lose those that meet the last one.
+        self.assertEqual(self.client.answer(load)["value"], {"wrong": 0, "errors": {}})
 
 
 def setUpModule():
