@@ -471,6 +471,7 @@ struct Pool {
   Position pos;
   PoolMode mode = PoolMode::kAuto;
   uint32_t connections = 1;  // multiplexed connections per endpoint and worker
+  uint32_t connections_max = 8;
   int64_t idle_timeout_ms = 4'000;
   uint32_t requests_per_connection_max = 0;  // 0 = no limit
   int64_t heartbeat_interval_ms = 15'000;    // 0 = none

@@ -831,10 +831,15 @@ In<Cluster> cluster_block() {
           field<&Pool::connections>("connections", whole(1, 1'024),
                                     "Mode multiplex: connections for each endpoint and worker. More than one "
                                     "helps when one TCP stream is the bottleneck."),
+          field<&Pool::connections_max>(
+              "connections_max", whole(1, 1'024),
+              "Mode multiplex: when all of them are full (HTTP/2 servers often take 100 requests on each), "
+              "more are opened up to this number for each endpoint and worker, and closed when unused for "
+              "idle_timeout. Below `connections` it has no effect."),
           field<&Pool::idle_timeout_ms>(
               "idle_timeout", duration(10, kDay, "never"),
-              "Mode ping_pong: an unused connection is closed after this. Keep it below the idle timeout of "
-              "the servers, or requests run into closing connections."),
+              "An unused connection of mode ping_pong, or beyond `connections`, is closed after this. Keep "
+              "it below the idle timeout of the servers, or requests run into closing connections."),
           field<&Pool::requests_per_connection_max>("requests_per_connection_max", whole(0, 1'000'000'000),
                                                     "A connection is closed after so many requests; 0 = no "
                                                     "limit. Spreads load after endpoints change."),
@@ -884,8 +889,8 @@ In<Cluster> cluster_block() {
       {
           field<&ClusterHttp2::streams_max>(
               "streams_max", whole(1, 1'000'000),
-              "Most requests at once on one connection, if the server takes so many; further ones wait, or open one more "
-              "connection within pool.connections."),
+              "Most requests at once on one connection, if the server takes so many; further ones go to another "
+              "connection (pool.connections, connections_max), or wait."),
           field<&ClusterHttp2::stream_window_bytes>(
               "stream_window_bytes", size(1 * kKiB, 1 * kGiB),
               "What a server may send ahead on one answer. An answer that its client does not read holds so much memory."),

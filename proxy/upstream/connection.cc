@@ -219,7 +219,7 @@ void UpstreamConnection::arm_timer() {
   auto sooner = [&delay](int64_t ms) {
     if (ms > 0) delay = delay == 0 ? static_cast<uint64_t>(ms) : std::min(delay, static_cast<uint64_t>(ms));
   };
-  if (mode_ == PoolMode::kPingPong) sooner(settings.pool.idle_timeout_ms);
+  if (mode_ == PoolMode::kPingPong || extra_) sooner(settings.pool.idle_timeout_ms);
   if (cluster_->protocol()->has_heartbeat && mode_ == PoolMode::kMultiplex) sooner(settings.pool.heartbeat_interval_ms);
   if (tick_at_ms_ != 0) sooner(static_cast<int64_t>(std::max(tick_at_ms_, now_ms() + 1) - now_ms()));
   if (delay != 0) timer_.start(delay);
@@ -241,11 +241,14 @@ void UpstreamConnection::on_timer() {
   if (stall != 0 && transport_->unsent() != 0 && now - transport_->last_write_ms() >= stall)
     return close(Reason::kWriteStall);
   auto idle_timeout = static_cast<uint64_t>(settings.pool.idle_timeout_ms);
-  if (mode_ == PoolMode::kPingPong && idle() && idle_timeout != 0) {
+  if (idle() && idle_timeout != 0 &&
+      (mode_ == PoolMode::kPingPong || (extra_ && owner_ && owner_->is_surplus(*this)))) {
     uint64_t idle_ms = now - idle_since_ms_;
     if (idle_ms >= idle_timeout) return finish(true, Reason::kIdleTimeout);
-    timer_.start(idle_timeout - idle_ms);
-    return;
+    if (mode_ == PoolMode::kPingPong) {
+      timer_.start(idle_timeout - idle_ms);
+      return;
+    }
   }
   auto interval = static_cast<uint64_t>(settings.pool.heartbeat_interval_ms);
   if (cluster_->protocol()->has_heartbeat && mode_ == PoolMode::kMultiplex && interval != 0) {

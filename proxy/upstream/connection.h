@@ -82,6 +82,8 @@ class UpstreamConnection final : public Retired,
   const PoolMode mode_;
   State state_ = State::kConnecting;
   bool left_ = false;
+  bool had_room_ = false;  // for its pool: has ever offered an exchange
+  bool extra_ = false;     // for its pool: opened because the others were full
   uint64_t served_ = 0;
   uint64_t idle_since_ms_ = 0;  // of a TLS connection: the start of its handshake, at first
   uint64_t tick_at_ms_ = 0;  // when the codec wants to look after its deadlines, 0: never

@@ -1,9 +1,17 @@
 #include "proxy/upstream/pool.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "proxy/upstream/cluster.h"
 #include "proxy/upstream/connection.h"
 
 namespace dragoman {
+namespace {
+
+constexpr uint64_t kGrowPauseMs = 1000;
+
+}  // namespace
 
 PoolMode effective_pool_mode(const Cluster& cluster) {
   switch (cluster.settings().pool.mode) {
@@ -29,6 +37,22 @@ Pool::Pool(Cluster& cluster, Endpoint& endpoint, uint32_t variant)
 
 Pool::~Pool() = default;
 
+UpstreamConnection* Pool::with_room() { return ready_.empty() ? extra_.front() : ready_.front(); }
+
+Pool::Connections& Pool::list_of(const UpstreamConnection& connection) {
+  return connection.extra_ ? extra_ : ready_;
+}
+
+bool Pool::may_grow() const {
+  const auto& settings = cluster_.settings().pool;
+  return opening_ == 0 && connections_ < std::max(settings.connections, settings.connections_max) &&
+         (connections_ < settings.connections || cluster_.worker().loop.now_ms() >= grow_after_ms_);
+}
+
+bool Pool::is_surplus(const UpstreamConnection& connection) const {
+  return connection.extra_ && connections_ > cluster_.settings().pool.connections;
+}
+
 bool Pool::give(PoolWaiter& waiter, UpstreamConnection& connection) {
   bool reused = connection.served() > 0;
   Exchange* exchange = connection.open(waiter.answers());
@@ -39,7 +63,7 @@ bool Pool::give(PoolWaiter& waiter, UpstreamConnection& connection) {
   if (connection.capacity() == 0) {
     if (!connection.left_) rest_.push_back(connection);
   } else if (multiplexed_) {
-    ready_.push_back(connection);  // rotate: the streams spread over the connections
+    list_of(connection).push_back(connection);  // rotate: the streams spread over the connections
   }
   if (reused) cluster_.metrics().pool_reuses.inc();
   waiter.on_pool_ready(*exchange, connection, reused);
@@ -56,19 +80,18 @@ bool Pool::give_and_grow(PoolWaiter& waiter, UpstreamConnection& connection) {
 }
 
 Reason Pool::acquire(PoolWaiter& waiter, bool fresh) {
-  while (UpstreamConnection* connection = fresh && !multiplexed_ ? nullptr : ready_.front()) {
+  while (UpstreamConnection* connection = fresh && !multiplexed_ ? nullptr : with_room()) {
     if (give_and_grow(waiter, *connection)) return Reason::kNone;
-    if (ready_.front() == connection) rest_.push_back(*connection);
+    if (with_room() == connection) rest_.push_back(*connection);
   }
   if (!cluster_.take(Limit::kPending, static_cast<uint32_t>(cluster_.settings().limits.pending_requests))) {
     cluster_.metrics().overflows.inc(ClusterLimit::kPendingRequests);
     return Reason::kPendingOverflow;
   }
-  bool want = multiplexed_ ? connecting_ == 0 && connections_ < static_cast<uint32_t>(cluster_.settings().pool.connections)
-                           : connecting_ <= waiting_;
+  bool want = multiplexed_ ? may_grow() : connecting_ <= waiting_;
   if (want) {
     Reason reason = connect();
-    if (reason != Reason::kNone && (connections_ == 0 || !ready_.empty())) {
+    if (reason != Reason::kNone && (connections_ == 0 || with_room())) {
       cluster_.give(Limit::kPending);
       return connections_ == 0 ? reason : acquire(waiter);
     }
@@ -99,8 +122,11 @@ Reason Pool::connect() {
   }
   ++connections_;
   ++connecting_;
+  ++opening_;
   PoolMode mode = multiplexed_ ? PoolMode::kMultiplex : PoolMode::kPingPong;
-  rest_.push_back(*UpstreamConnection::connect(cluster_, endpoint_, variant_, mode, *this));
+  UpstreamConnection* connection = UpstreamConnection::connect(cluster_, endpoint_, variant_, mode, *this);
+  connection->extra_ = multiplexed_ && connections_ > cluster_.settings().pool.connections;
+  rest_.push_back(*connection);
   return Reason::kNone;
 }
 
@@ -113,9 +139,11 @@ void Pool::on_upstream_connect_failed(UpstreamConnection& connection, Reason rea
   connection.unlink();
   --connecting_;
   --connections_;
+  --opening_;
   // Each failed attempt answers for the waiters that no other attempt can serve any more.
   if (multiplexed_) {
-    while (connecting_ == 0 && ready_.empty() && !waiters_.empty()) fail_front(reason);  // a retry may connect anew
+    if (connections_ > 0) grow_after_ms_ = cluster_.worker().loop.now_ms() + kGrowPauseMs;
+    while (connections_ == 0 && !waiters_.empty()) fail_front(reason);  // a retry may connect anew
     return;
   }
   while (waiting_ > connecting_ && connections_ == connecting_) {
@@ -127,6 +155,7 @@ void Pool::on_upstream_connect_failed(UpstreamConnection& connection, Reason rea
 void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
   if (!connection.connected() && connection.state_ == UpstreamConnection::State::kClosed && !connection.codec_)
     --connecting_;
+  if (!connection.had_room_) --opening_;
   connection.unlink();
   --connections_;
   replenish();
@@ -134,7 +163,8 @@ void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
 
 void Pool::on_upstream_capacity(UpstreamConnection& connection) {
   if (connection.capacity() == 0) return;
-  ready_.push_front(connection);
+  if (!std::exchange(connection.had_room_, true)) --opening_;
+  list_of(connection).push_front(connection);
   serve();
   if (draining_) drain_unneeded();
 }
@@ -143,12 +173,15 @@ MessageSink* Pool::on_upstream_exchange(UpstreamConnection&, Exchange&) { return
 
 void Pool::serve() {
   while (!waiters_.empty()) {
-    UpstreamConnection* connection = ready_.front();
-    if (!connection) return;
+    UpstreamConnection* connection = with_room();
+    if (!connection) {
+      if (multiplexed_ && !draining_ && may_grow()) static_cast<void>(connect());
+      return;
+    }
     PoolWaiter* waiter = waiters_.front();
     take_out(*waiter);
     if (!give_and_grow(*waiter, *connection)) {
-      if (ready_.front() == connection) rest_.push_back(*connection);
+      if (with_room() == connection) rest_.push_back(*connection);
       Reason reason = acquire(*waiter);
       if (reason != Reason::kNone) waiter->on_pool_failed(reason);
     }
@@ -165,7 +198,7 @@ void Pool::fail_front(Reason reason) {
 void Pool::replenish() {
   if (waiters_.empty()) return;
   // A connection went away while streams wait: open what they need.
-  uint32_t want = multiplexed_ ? (connecting_ == 0 && ready_.empty() ? 1 : 0)
+  uint32_t want = multiplexed_ ? (opening_ == 0 && !with_room() ? 1 : 0)
                                : (waiting_ > connecting_ ? waiting_ - connecting_ : 0);
   while (want-- > 0) {
     Reason reason = connect();
@@ -180,6 +213,7 @@ void Pool::replenish() {
 void Pool::renew() {
   IntrusiveList<UpstreamConnection, UpstreamConnection> there, connecting;
   there.splice(ready_);
+  there.splice(extra_);
   while (UpstreamConnection* c = rest_.front()) {
     if (c->connected())
       there.push_back(*c);
@@ -201,7 +235,7 @@ void Pool::drain() {
 
 /// While draining: ends the connections that nobody waits for; those in use end when they are done.
 void Pool::drain_unneeded() {
-  while (UpstreamConnection* c = ready_.front()) c->drain();  // ready ones exist only when nobody waits
+  while (UpstreamConnection* c = with_room()) c->drain();  // ready ones exist only when nobody waits
   if (!waiters_.empty()) return;
   IntrusiveList<UpstreamConnection, UpstreamConnection> todo;
   todo.splice(rest_);

@@ -1,8 +1,9 @@
 // Connections to one endpoint on one worker, for one variant of a protocol.
 //
 // ping-pong: one exchange per connection, idle ones kept last-in first-out; variants that can't share connections are
-// served like that in every cluster. multiplex: a fixed small number of connections shared by all streams of the worker. A stream that finds no room waits here (bounded, counted). bound
-// connections are not pooled: see BoundLink in stream/.
+// served like that in every cluster. multiplex: a fixed small number of connections shared by all streams of the worker, and extra ones, used
+// and kept while those are full. A stream that finds no room waits here (bounded, counted). bound connections are not pooled: see
+// BoundLink in stream/.
 #pragma once
 
 #include <memory>
@@ -40,6 +41,8 @@ class UpstreamOwner {
   /// No more exchanges on it: closed, or the peer said goaway. Called once (not after on_upstream_connect_failed).
   virtual void on_upstream_gone(UpstreamConnection& connection, Reason reason) = 0;
   virtual void on_upstream_capacity(UpstreamConnection& connection) = 0;
+  /// Whether it may end when it is idle.
+  virtual bool is_surplus(const UpstreamConnection&) const { return false; }
   /// The backend opened an exchange (bound mode); null refuses.
   virtual MessageSink* on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) = 0;
 
@@ -76,7 +79,13 @@ class Pool final : private UpstreamOwner {
   void on_upstream_gone(UpstreamConnection& connection, Reason reason) override;
   void on_upstream_capacity(UpstreamConnection& connection) override;
   MessageSink* on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) override;
+  bool is_surplus(const UpstreamConnection& connection) const override;
 
+  using Connections = IntrusiveList<UpstreamConnection, UpstreamConnection>;
+  UpstreamConnection* with_room();
+  Connections& list_of(const UpstreamConnection& connection);
+  /// Multiplexed: no connection has room, and one more may be opened for those who wait.
+  bool may_grow() const;
   Reason connect();
   bool give(PoolWaiter& waiter, UpstreamConnection& connection);
   bool give_and_grow(PoolWaiter& waiter, UpstreamConnection& connection);
@@ -93,9 +102,12 @@ class Pool final : private UpstreamOwner {
   bool draining_ = false;
   uint32_t connections_ = 0;  // connecting ones included, going ones not
   uint32_t connecting_ = 0;
+  uint32_t opening_ = 0;  // of connections_: those that have had no room yet
   uint32_t waiting_ = 0;
-  IntrusiveList<UpstreamConnection, UpstreamConnection> ready_;  // connected, with room
-  IntrusiveList<UpstreamConnection, UpstreamConnection> rest_;   // connecting, full, or going
+  uint64_t grow_after_ms_ = 0;  // an extra connection failed: no more before this time
+  Connections ready_;           // connected, with room
+  Connections extra_;           // the same, opened when all others were full
+  Connections rest_;            // connecting, full, or going
   IntrusiveList<PoolWaiter, PoolWaiter> waiters_;
 };
 

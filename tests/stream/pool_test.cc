@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "tests/http2/frames.h"
 #include "tests/stream/stream_support.h"
 
 namespace dragoman::testing {
@@ -31,6 +32,23 @@ class Gate {
         if (frame.empty()) return;
         arrive();
         if (!s.send(BoltFrame::response(bolt_id(frame), "open").bytes())) return;
+      }
+    };
+  }
+  /// HTTP/2 that takes `streams` requests at once on a connection.
+  ScriptedBackend::Script http2(uint32_t streams) {
+    return [this, streams](TestSocket& s) {
+      if (s.read(h2::kPreface.size()) != h2::kPreface) return;
+      s.send(h2::settings({{3, streams}}));
+      for (;;) {
+        const std::string head = s.read(9);
+        if (head.size() < 9) return;
+        auto u8 = [&](size_t i) { return static_cast<uint8_t>(head[i]); };
+        s.read(size_t{u8(0)} << 16 | size_t{u8(1)} << 8 | u8(2));
+        if (u8(3) == h2::kSettings && !(u8(4) & h2::kAck)) s.send(h2::frame(h2::kSettings, h2::kAck, 0));
+        if (u8(3) != h2::kHeaders) continue;
+        arrive();
+        if (!s.send(h2::headers(static_cast<uint32_t>(u8(7)) << 8 | u8(8), {{":status", "200"}}))) return;
       }
     };
   }
@@ -109,6 +127,46 @@ TEST_F(Pools, MultiplexGrowsForRequestsThatWaitedForItsFirstConnection) {
   gate.open();
   for (int i = 0; i < 30; ++i) EXPECT_EQ(read_answer(c).content, "open");
   EXPECT_EQ(backend.connections(), 3);
+}
+
+TEST_F(Pools, SharedConnectionsThatAreFullGetOthersBesideThem) {
+  Gate gate;
+  ScriptedBackend backend(gate.http2(1));
+  serve("http1", backend.address(), ", protocol: http2, pool: {connections_max: 3, idle_timeout: 300ms}");
+  std::vector<TestSocket> clients = get_from(5);
+  EXPECT_TRUE(eventually([&] { return gate.waiting() == 3; }));
+  EXPECT_TRUE(server().becomes(2, "dragoman_cluster_requests_pending"));
+  EXPECT_EQ(backend.connections(), 3);
+  gate.open();
+  for (TestSocket& c : clients) EXPECT_EQ(c.read_response().status, 200);
+  EXPECT_EQ(backend.connections(), 3);
+  EXPECT_TRUE(server().becomes(1, "dragoman_cluster_connections_active"))
+      << "those beyond pool.connections end when unused";
+  EXPECT_EQ(get_from(1)[0].read_response().status, 200);
+  EXPECT_EQ(backend.connections(), 3) << "the first one stays";
+}
+
+TEST_F(Pools, OneAfterTheOtherNeedsNoExtraConnection) {
+  Gate gate;
+  gate.open();
+  ScriptedBackend backend(gate.http2(1));
+  serve("http1", backend.address(), ", protocol: http2");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get_from(1)[0].read_response().status, 200);
+  EXPECT_EQ(backend.connections(), 1);
+}
+
+// The limit of the whole cluster stands above connections_max: what it forbids waits for the connections that are there.
+TEST_F(Pools, ExtraConnectionsStayWithinTheLimitOfTheCluster) {
+  Gate gate;
+  ScriptedBackend backend(gate.http2(1));
+  serve("http1", backend.address(),
+        ", protocol: http2, pool: {connections_max: 8}, limits: {connections: 2}");
+  std::vector<TestSocket> clients = get_from(4);
+  EXPECT_TRUE(eventually([&] { return gate.waiting() == 2; }));
+  EXPECT_TRUE(server().becomes(2, "dragoman_cluster_requests_pending"));
+  gate.open();
+  for (TestSocket& c : clients) EXPECT_EQ(c.read_response().status, 200);
+  EXPECT_EQ(backend.connections(), 2);
 }
 
 TEST_F(Pools, PingPongHasOneExchangePerConnectionAndReusesThem) {
