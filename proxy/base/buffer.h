@@ -139,6 +139,8 @@ class ByteSink {
     }
   }
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// As write() of large data, for what a peer waits for and nothing of this turn can join.
+  void write_now(const void* data, size_t n) { write_large(static_cast<const uint8_t*>(data), n); }
 
   static constexpr size_t kLargeBytes = 8192;
 

@@ -254,7 +254,8 @@ int TlsContext::on_ticket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* 
   }
   OPENSSL_cleanse(&*key, sizeof(*key));
   if (!ok) return -1;
-  return stale ? 2 : 1;
+  // Clients of TLS 1.3 should use a ticket once (RFC 8446 C.4): each resumption brings the next one.
+  return stale || SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
 }
 
 }  // namespace dragoman

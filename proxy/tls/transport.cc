@@ -50,6 +50,13 @@ struct TlsTransport::Bio {
   static int write(BIO* bio, const char* from, int n) {
     TlsTransport& t = of(bio);
     BIO_clear_retry_flags(bio);
+    if (t.state_ == State::kHandshake && t.context_->server() &&
+        SSL_get_state(t.ssl_) != TLS_ST_SW_SESSION_TICKET) {
+      // Making a flight takes long: its client goes on with it while we make those of others that came in this turn. Tickets of
+      // TLS 1.3 wait for the turn's end, an answer may join them.
+      t.inner_->write_now(from, static_cast<size_t>(n));
+      return n;
+    }
     t.inner_->out.append(from, static_cast<size_t>(n));
     t.sealed_ = true;
     return n;

@@ -1,5 +1,9 @@
 // Sessions are taken up again, where they may.
+#include <openssl/ssl.h>
 #include <unistd.h>
+
+#include <memory>
+#include <vector>
 
 #include "tests/tls/tls_fixture.h"
 
@@ -37,6 +41,31 @@ TEST_F(Resumption, OfClientsByTicketOnAnyWorker) {
     for (int i = 0; i < 8; ++i) EXPECT_TRUE(resumes(options, s.session)) << version;
   }
   EXPECT_TRUE(server().becomes(16, "dragoman_tls_resumptions_total", {"in"}));
+}
+
+// Clients should use a ticket once (RFC 8446 C.4): without another one they would resume every second time only.
+TEST_F(Resumption, EveryConnectionBringsATicketForTheNext) {
+  serve(mutual());
+  PeerOptions options = client();
+  options.min_version = options.max_version = TLS1_3_VERSION;
+  auto ticket = [](ssl_session_st* session) {
+    const uint8_t* bytes = nullptr;
+    size_t n = 0;
+    SSL_SESSION_get0_ticket(session, &bytes, &n);
+    return std::string(reinterpret_cast<const char*>(bytes), n);
+  };
+  std::vector<std::unique_ptr<Session>> used;
+  used.push_back(std::make_unique<Session>(fetch(options)));
+  for (int i = 0; i < 4; ++i) {
+    options.session = used.back()->session;
+    TlsPeer p(dial(), options);
+    EXPECT_TRUE(p.handshake());
+    EXPECT_TRUE(p.http().ends_with("hello"));
+    EXPECT_TRUE(p.resumed());
+    auto next = std::make_unique<Session>(p.session());
+    EXPECT_TRUE(ticket(next->session) != ticket(options.session)) << i;
+    used.push_back(std::move(next));
+  }
 }
 
 TEST_F(Resumption, CanBeTurnedOff) {

@@ -124,6 +124,39 @@ TEST_F(TlsTransportTest, WrittenBeforeTheHandshakeLeavesAfterIt) {
   EXPECT_EQ(got, "early");
 }
 
+// Making a flight takes long: what others of the same turn do must not hold it up.
+TEST_F(TlsTransportTest, AFlightLeavesBeforeTheEndOfItsTurn) {
+  auto made = TlsIdentity::server(settings, {}, "t", 1);
+  ASSERT_TRUE(made.has_value()) << made.error().text;
+  identity = *made;
+  transport = TlsTransport::accept(*loop, Transport::adopt(*loop, pair.take_near(), seen, options_), seen,
+                                   identity->current(0));
+  SocketPair other;
+  Recorder later;
+  auto plain = Transport::adopt(*loop, other.take_near(), later, options_);
+  bool was_there = false;
+  later.on_bytes = [&] {
+    char byte;
+    was_there = ::recv(pair.far, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+  };
+  turns(1);
+  // The hello comes first, then what the other connection reads; both before the next turn.
+  SSL_CTX* ctx = SSL_CTX_new(TLS_client_method());
+  SSL* client = SSL_new(ctx);
+  SSL_set_bio(client, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+  SSL_set_connect_state(client);
+  EXPECT_EQ(SSL_do_handshake(client), -1);
+  char* hello = nullptr;
+  const long n = BIO_get_mem_data(SSL_get_wbio(client), &hello);
+  EXPECT_EQ(::send(pair.far, hello, static_cast<size_t>(n), 0), n);
+  EXPECT_EQ(::send(other.far, "x", 1, 0), 1);
+  ASSERT_TRUE(run_until([&] { return later.pieces == 1; }));
+  EXPECT_TRUE(was_there);
+  SSL_free(client);
+  SSL_CTX_free(ctx);
+  plain->close(false);
+}
+
 // Chunks of a turn are sealed together: a record for each 16 KiB at most, not one for each write.
 TEST_F(TlsTransportTest, SmallWritesOfATurnShareARecord) {
   std::string got;
