@@ -10,6 +10,7 @@ namespace dragoman::triple {
 namespace {
 
 constexpr std::string_view kDefaultVersion = "1.0.0";
+constexpr uint8_t kEndFlag = 2;  // of an envelope: not a message but the end
 
 bool is_content_type(std::string_view value) {
   for (std::string_view type :
@@ -133,6 +134,37 @@ LocalReply make_reply(const LocalReply& reply, Arena& arena) {
       arena.concat(arena.concat("{\"status\":", code, ",\"message\":\""), escape(reply.text, arena), "\"}");
   json.content_type = "application/json";
   return json;
+}
+
+void Envelopes::begin(const Head& answer) {
+  const Header* type = answer.headers.find(HeaderId::kContentType);
+  on_ = answer.status == 200 && type && starts_with_ignore_case(type->value, "application/connect+");
+}
+
+void Envelopes::follow(std::span<const uint8_t> body) {
+  while (!body.empty()) {
+    if (read_ == 0 && left_ != 0) {
+      const size_t n = std::min<size_t>(left_, body.size());
+      left_ -= static_cast<uint32_t>(n);
+      body = body.subspan(n);
+      continue;
+    }
+    if (read_ == 0)
+      ended_ = ended_ || (body[0] & kEndFlag) != 0;
+    else
+      left_ = left_ << 8 | body[0];
+    read_ = read_ == 4 ? 0 : static_cast<uint8_t>(read_ + 1);
+    body = body.subspan(1);
+  }
+}
+
+std::span<const uint8_t> make_end(const LocalReply& reply, Arena& arena) {
+  const std::string_view json = make_reply(reply, arena).text;
+  const size_t n = std::string_view("{\"error\":}").size() + json.size();
+  const char head[5] = {kEndFlag, static_cast<char>(n >> 24), static_cast<char>(n >> 16),
+                        static_cast<char>(n >> 8), static_cast<char>(n)};
+  const std::string_view end = arena.concat({head, sizeof head}, arena.concat("{\"error\":", json, "}"));
+  return {reinterpret_cast<const uint8_t*>(end.data()), end.size()};
 }
 
 }  // namespace dragoman::triple

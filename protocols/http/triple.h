@@ -2,6 +2,9 @@
 // protobuf, to /pkg.Service/method on any version of HTTP; streams of messages come in the envelopes of Connect.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "protocols/exchange.h"
 #include "protocols/head.h"
 
@@ -22,5 +25,28 @@ void write_deadline(Head& request);
 /// `reply` as clients of the HTTP face read failures (configured answers stay as they are): under its HTTP status, JSON of gRPC's number and the text. In memory of
 /// `arena`.
 LocalReply make_reply(const LocalReply& reply, Arena& arena);
+
+/// Where the body of an answer stands that is a stream of messages, each behind a byte of flags and four of length.
+class Envelopes {
+ public:
+  /// `answer`: the head of the answer to a call of the HTTP face. Nothing is followed unless its content type is one of streams.
+  void begin(const Head& answer);
+  void see(std::span<const uint8_t> body) {
+    if (on_ && !body.empty()) follow(body);
+  }
+  /// Whether make_end() may follow now: between two messages, the end not among those that came.
+  bool may_end() const { return on_ && read_ == 0 && left_ == 0 && !ended_; }
+
+ private:
+  void follow(std::span<const uint8_t> body);
+
+  bool on_ = false;
+  bool ended_ = false;
+  uint8_t read_ = 0;   // of the five bytes
+  uint32_t left_ = 0;  // of the message; while the five are read, what they say so far
+};
+
+/// The end of such a stream with `reply` as its error. In memory of `arena`.
+std::span<const uint8_t> make_end(const LocalReply& reply, Arena& arena);
 
 }  // namespace dragoman::triple

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "protocols/exchange.h"
+#include "protocols/http/triple.h"
 #include "protocols/http1/chunked.h"
 #include "protocols/http1/encoder.h"
 #include "protocols/http1/http1_codec.h"
@@ -65,6 +66,7 @@ class Http1Exchange final : public Exchange {
   bool upgrade = false;        // the request asked for it
   bool te_trailers = false;    // server role: the client takes trailers
   bool close_after = false;    // server role: our answer said "close"
+  triple::Envelopes envelopes;  // server role: of the answer to a call of Triple's HTTP face
   uint8_t interim = 0;         // 1xx heads received
   uint64_t read_left = 0;
   uint64_t write_left = 0;

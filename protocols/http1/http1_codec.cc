@@ -370,6 +370,7 @@ void Http1Codec::send_body(Http1Exchange& x, std::span<const uint8_t> chunk, boo
       break;
     }
     case Writing::kChunked:
+      x.envelopes.see(chunk);
       encode_chunk(chunk, end, out_);
       break;
     case Writing::kUntilClose:

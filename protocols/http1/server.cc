@@ -209,10 +209,14 @@ Reason ServerCodec::send_head(Http1Exchange& x, Head& message, bool end) {
   out_.wrote();
   x.write_left = static_cast<uint64_t>(std::max<int64_t>(lines.content_length, 0));
   x.writing = end ? Writing::kDone : writing;
+  if (x.head.triple) x.envelopes.begin(message);
   return Reason::kNone;
 }
 
 void ServerCodec::send_reply(Http1Exchange& x, const LocalReply& reply) {
+  // A stream of messages can say why it ends, anything else can only be cut.
+  if (x.writing == Writing::kChunked && x.envelopes.may_end())
+    return send_body(x, triple::make_end(reply, x.head.arena), true);
   if (x.writing != Writing::kHead) return reset(x, reply.reason);
   const LocalReply shaped = x.head.triple ? triple::make_reply(reply, x.head.arena) : reply;
   encode_reply(reply.status(), shaped, decide_connection(x, reply.close), !x.to_head, out_.out);

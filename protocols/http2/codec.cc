@@ -490,6 +490,7 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
     }
     x.left = static_cast<int64_t>(left - chunk.size());
   }
+  x.envelopes.see(chunk);
   x.local_ended = end;
   // What is complete, or large, is built while it is in the caches, and without a copy of ours where the windows allow.
   if ((end || chunk.size() >= ByteSink::kLargeBytes) && !in_session_ && !transport_blocked_) {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "protocols/exchange.h"
+#include "protocols/http/triple.h"
 #include "protocols/http2/abuse.h"
 #include "protocols/http2/fields.h"
 #include "proxy/base/intrusive_list.h"
@@ -70,6 +71,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool to_head = false;         // the request's method is HEAD
   bool connect = false;         // extended CONNECT
   bool grpc = false;            // the request's content type says so
+  triple::Envelopes envelopes;  // of the answer to a call of Triple's HTTP face
 
   ByteChain pending;                // to be sent
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only

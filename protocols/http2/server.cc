@@ -239,6 +239,7 @@ Reason ServerCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   if (!tunnel && message.content_length >= 0 && status != 204)
     block.add_number("content-length", static_cast<uint64_t>(message.content_length));
   x.drop_body = bodiless && !end;
+  if (x.head.triple) x.envelopes.begin(message);
   x.left = tunnel || bodiless ? -1 : message.content_length;
   x.local_ended = end;
   if (!submit(x, block, end || bodiless)) return Reason::kInternal;
@@ -281,8 +282,12 @@ void ServerCodec::send_grpc_reply(Http2Exchange& x, const LocalReply& reply) {
 
 void ServerCodec::send_reply(Http2Exchange& x, const LocalReply& made) {
   if (x.grpc) return send_grpc_reply(x, made);
+  if (x.head_sent) {
+    // A stream of messages can say why it ends, anything else can only be cut.
+    if (x.local_ended || x.left >= 0 || !x.envelopes.may_end()) return reset(x, made.reason);
+    return send_body(x, triple::make_end(made, x.head.arena), true);
+  }
   const LocalReply reply = x.head.triple ? triple::make_reply(made, x.head.arena) : made;
-  if (x.head_sent) return reset(x, reply.reason);
   Scope scope(*this);
   uint32_t status = reply.status();
   bool no_content = status == 204 || status == 304;

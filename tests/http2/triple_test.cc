@@ -151,6 +151,66 @@ TEST(TripleTest, OverHttp2) {
   EXPECT_EQ(call.answer.body, R"({"status":14,"message":"refused"})");
 }
 
+std::string envelope(std::string_view message, uint8_t flags = 0) {
+  const auto n = static_cast<uint32_t>(message.size());
+  std::string text{static_cast<char>(flags)};
+  for (int shift : {24, 16, 8, 0}) text += static_cast<char>(n >> shift);
+  return text + std::string(message);
+}
+
+const std::string_view kLostEnd = R"({"error":{"status":14,"message":"lost"}})";
+
+struct InsideRow {
+  std::string_view type;
+  std::string sent;  // of the answer before it fails
+  bool said;         // the client hears why
+};
+std::vector<InsideRow> inside_rows() {
+  const std::string message = envelope("{}");
+  return {
+      {"application/connect+json", "", true},
+      {"application/connect+json", message, true},
+      {"application/connect+proto", message + envelope("") + envelope(std::string(70'000, 'x')), true},
+      {"application/connect+json", message + message.substr(0, 1), false},
+      {"application/connect+json", message + message.substr(0, 4), false},
+      {"application/connect+json", message + message.substr(0, 5), false},
+      {"application/connect+json", message + message.substr(0, 6), false},
+      {"application/connect+json", message + envelope("{}", 2), false},
+      // A single message can't be taken back.
+      {"application/json", "", false},
+      {"application/json", "{", false},
+      {"application/proto", "", false},
+  };
+}
+
+// Before its head an answer of ours is JSON under a status (OverHttp2, OverHttp1); after it streams can still say why.
+TEST(TripleTest, AFailureInsideAnAnswerOverHttp2) {
+  for (const InsideRow& row : inside_rows()) {
+    for (size_t step : {size_t{1}, size_t{1} << 20}) {
+      Http2Pair pair;
+      Call call("POST", "/a.Hello/say");
+      call.head.headers.add("content-type", row.type);
+      ASSERT_EQ(pair.start(call, true), Reason::kNone);
+      auto& request = pair.server.at(0);
+      ASSERT_TRUE(request.head->triple);
+      Head head;
+      head.headers.add("content-type", row.type);
+      pair.answer(0, 200, false, head);
+      for (size_t i = 0; i < row.sent.size(); i += step)
+        request.exchange->send_body(bytes_of(row.sent.substr(i, step)), false);
+      request.exchange->send_reply(*request.head, reply_of(Reason::kUpstreamTruncated, "lost"));
+      request.release();
+      pair.pump();
+      const std::string what = std::string(row.type) + " after " + std::to_string(row.sent.size());
+      EXPECT_EQ(call.answer.ended, row.said) << what;
+      EXPECT_EQ(call.answer.was_reset, !row.said) << what;
+      if (row.said) {
+        EXPECT_EQ(call.answer.body, row.sent + envelope(kLostEnd, 2)) << what;
+      }
+    }
+  }
+}
+
 FakeConnection http1(Role role) {
   return FakeConnection([role](ByteSink& out, ConnectionEvents& events) {
     return make_http1_codec(Protocol{}, role, out, events, CodecOptions{});
@@ -180,6 +240,29 @@ TEST(TripleTest, OverHttp1) {
   const std::string wire = server.sink.take();
   EXPECT_TRUE(wire.starts_with("HTTP/1.1 504 Gateway Timeout\r\ncontent-type: application/json\r\n")) << wire;
   EXPECT_TRUE(wire.ends_with("\r\n\r\n{\"status\":4,\"message\":\"late\"}")) << wire;
+}
+
+TEST(TripleTest, AFailureInsideAnAnswerOverHttp1) {
+  for (const InsideRow& row : inside_rows()) {
+    FakeConnection server = http1(Role::kServer);
+    server.feed("POST /a.Hello/say HTTP/1.1\r\nHost: a\r\nContent-Type: " + std::string(row.type) +
+                "\r\nContent-Length: 0\r\n\r\n");
+    auto& request = server.at(0);
+    Head head;
+    head.is_http = true;
+    head.is_request = false;
+    head.status = 200;
+    head.headers.add("content-type", row.type);
+    ASSERT_EQ(request.exchange->send_head(head, false), Reason::kNone);
+    if (!row.sent.empty()) request.exchange->send_body(bytes_of(row.sent), false);
+    request.exchange->send_reply(*request.head, reply_of(Reason::kUpstreamTruncated, "lost"));
+    request.release();
+    const std::string wire = server.sink.take();
+    const std::string what = std::string(row.type) + " after " + std::to_string(row.sent.size());
+    EXPECT_EQ(wire.ends_with(envelope(kLostEnd, 2) + "\r\n0\r\n\r\n"), row.said) << what;
+    EXPECT_EQ(server.events.broken, row.said ? 0 : 1)
+        << what << ": cut short, so that it does not look complete";
+  }
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ class Triple(InteropTest):
             "listeners:\n  - {name: in, address: '127.0.0.1:0', protocol: http, routes: r, filters: [{type: grpc_web}]}\n"
             "routes:\n  - name: r\n    routes:\n"
             "      - {name: says, match: {service: acme.Hello, method: [Say]}, cluster: out, timeout: 60s}\n"
+            "      - {match: {service: acme.Hello, method: [Count]}, cluster: out, idle_timeout: 500ms}\n"
             "      - {match: {service: acme.Hello}, cluster: out}\n"
             "      - {match: {service: acme.Nobody}, cluster: nobody}\n"
             f"clusters:\n  - {{name: out, protocol: http2, endpoints: ['127.0.0.1:{self.inner.ports['in']}'], {cluster_tls}}}\n"
@@ -43,6 +44,9 @@ class Triple(InteropTest):
         self.assertEqual(unary["protocol"], "connect" if face == "triple" else "grpc")
         self.assertTrue(client.expect("call", "big")["same"])
         self.assertEqual(client.expect("call", "server_stream")["got"], ["0", "1", "2", "3", "4"])
+        cut = client.expect("call", "cut")
+        self.assertEqual((cut["code"], cut["details"]), ("DeadlineExceeded", "stream_idle_timeout"))
+        self.assertEqual(client.expect("call", "begun")["got"], ["0", "1"])
         if http_version == "2" and name != "old":
             self.assertEqual(client.expect("call", "client_stream")["got"], "a,b,c")
             self.assertEqual(client.expect("call", "chat")["got"], ["re: 0", "re: 1", "re: 2"])

@@ -45,6 +45,11 @@ async function error(call, run) {
   const big = await client.say({ data }, { headers, timeoutMs: 60000 });
   say({ call: 'big', same: Buffer.compare(Buffer.from(big.data), Buffer.from(data)) === 0 });
   say({ call: 'server_stream', got: await collect(client.count({ text: '5' }, { headers })) });
+  const begun = [];
+  await error('cut', async () => {
+    for await (const answer of client.count({ text: '2+' }, { headers })) begun.push(answer.text);
+  });
+  say({ call: 'begun', got: begun });
   if (config.http === '2') {
     say({ call: 'client_stream', got: (await client.join(each(['a', 'b', 'c']), { headers })).text });
     say({ call: 'chat', got: await collect(client.chat(each(['0', '1', '2']), { headers })) });

@@ -20,7 +20,8 @@ const implementation = {
     return new Promise(() => {});
   },
   async* count(request) {
-    for (let i = 0; i < Number(request.text); ++i) yield { text: String(i) };
+    for (let i = 0; i < parseInt(request.text, 10); ++i) yield { text: String(i) };
+    if (request.text.endsWith('+')) await new Promise(() => {});  // and more that never comes
   },
   async join(requests) {
     const parts = [];
