@@ -10,7 +10,8 @@ import subprocess
 import time
 
 PR_SET_PDEATHSIG = 1
-PROTOCOLS = ('http', 'bolt', 'tcp', 'https', 'h2', 'grpc')
+PROTOCOLS = ('http', 'bolt', 'tcp', 'https', 'https_new', 'h2', 'grpc')
+OVER_TLS = ('https', 'https_new')  # the second without resumption
 OVER_H2 = ('h2', 'grpc')
 PLAIN = ('http', 'bolt', 'tcp')
 BYTES_H2 = 1024  # of an answer
@@ -97,6 +98,12 @@ listeners:
     routes: web
     idle_timeout: 10m
     tls: {{certificates: [{{chain: "{dir}/certificate.pem", key: "{dir}/key.pem"}}]}}
+  - name: tls_new
+    address: "127.0.0.1:{https_new}"
+    protocol: http1
+    routes: web
+    idle_timeout: 10m
+    tls: {{certificates: [{{chain: "{dir}/certificate.pem", key: "{dir}/key.pem"}}], ticket_lifetime: 0}}
 routes:
 ''' + web_routes('web', 'http') + web_routes('web2', 'http2') + '''\
   - name: grpc
@@ -126,6 +133,7 @@ HAPROXY = '''\
 global
   nbthread 1
   maxconn 9900
+  tune.ssl.cachesize 0
 {bufsize}
 defaults
   timeout connect 5s
@@ -140,6 +148,12 @@ listen http
 listen https
   mode http
   bind 127.0.0.1:{https} ssl crt {dir}/both.pem alpn http/1.1 ssl-min-ver TLSv1.2
+  option forwardfor
+  http-reuse always
+  server s 127.0.0.1:{backend[http]}
+listen https_new
+  mode http
+  bind 127.0.0.1:{https_new} ssl crt {dir}/both.pem alpn http/1.1 ssl-min-ver TLSv1.2 no-tls-tickets
   option forwardfor
   http-reuse always
   server s 127.0.0.1:{backend[http]}
@@ -184,8 +198,17 @@ http {{
   }}
   server {{
     listen 127.0.0.1:{https} ssl backlog=4096;
-    ssl_certificate {dir}/certificate.pem; ssl_certificate_key {dir}/key.pem;
+    ssl_certificate {dir}/certificate.pem; ssl_certificate_key {dir}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
     client_max_body_size 1m;
+    location / {{
+      proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $remote_addr;
+    }}
+  }}
+  server {{
+    listen 127.0.0.1:{https_new} ssl backlog=4096;
+    ssl_certificate {dir}/certificate.pem; ssl_certificate_key {dir}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_tickets off; ssl_session_cache off;
     location / {{
       proxy_pass http://http; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header X-Forwarded-For $remote_addr;
@@ -345,7 +368,7 @@ class Haproxy64k(Haproxy):
 
 class Nginx(Peer):
     buffer = ''
-    protocols = ('http', 'bolt', 'tcp', 'https', 'grpc')  # it speaks no HTTP/2 to servers, except for gRPC
+    protocols = ('http', 'bolt', 'tcp', 'https', 'https_new', 'grpc')  # it speaks no HTTP/2 to servers, except for gRPC
 
     def missing(self):
         if shutil.which('nginx') is None:
@@ -406,7 +429,8 @@ class Direct(Peer):
 
     def __init__(self, name, backend):
         self.name, self.process, self.h2 = name, backend.process, backend.h2
-        self.ports = {**backend.ports, 'https': backend.ports['http']}  # without TLS: only to see that the machine is steady
+        # Without TLS: only to see that the machine is steady.
+        self.ports = {**backend.ports, **dict.fromkeys(OVER_TLS, backend.ports['http'])}
 
     def pid_of(self, protocol):
         return self.h2.get(protocol, self.process).pid

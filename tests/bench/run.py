@@ -42,11 +42,12 @@ CLOSED = (
     Workload('bolt_64x16', 'bolt', 64, 16, 0, 'Bolt, 64 connections, depth 16'),
     Workload('bolt_8x64', 'bolt', 8, 64, 0, 'Bolt, 8 connections, depth 64'),
 )
-# TLS needs wrk; it never takes up a session again, so each connection is a full handshake (P-256).
+# TLS needs wrk, which takes up its sessions again where the server lets it; certificates are P-256.
 TLS = (
     Workload('https_64', 'https', 64, 1, 0, 'HTTPS, 64 connections'),
     Workload('https_upload', 'https', 16, 1, 0, 'HTTPS, 16 connections, 64 KiB bodies to the backend'),
-    Workload('tls_handshakes', 'https', 16, 1, 0, 'TLS handshakes: HTTPS, a connection for each request'),
+    Workload('tls_resumed', 'https', 16, 1, 0, 'TLS handshakes: HTTPS, a connection for each request, sessions resumed'),
+    Workload('tls_new', 'https_new', 16, 1, 0, 'TLS handshakes: HTTPS, a connection for each request, no session resumed'),
 )
 OPEN = (
     Workload('rate_http', 'http', 64, 1, 4000, 'HTTP/1.1, 4,000 requests/s'),
@@ -143,10 +144,10 @@ class Bench:
             )
             return self.check(peer, workload, result, code, '')
         environment = None
-        if workload.protocol == 'https' or (
+        if workload.protocol in peers.OVER_TLS or (
             workload.protocol == 'http' and self.use_wrk and wrk_allowed and not workload.rate
         ):
-            scheme = 'https' if workload.protocol == 'https' and peer is not self.direct else 'http'
+            scheme = 'https' if workload.protocol in peers.OVER_TLS and peer is not self.direct else 'http'
             if workload.name == 'https_upload':
                 environment = {**os.environ, 'WRK_POST_BYTES': '65536'}
             command = [
@@ -157,7 +158,7 @@ class Bench:
                 '--latency',
                 '-s',
                 os.path.join(HERE, 'wrk_report.lua'),
-                *(['-H', 'Connection: close'] if workload.name == 'tls_handshakes' else []),
+                *(['-H', 'Connection: close'] if workload.name.startswith('tls_') else []),
                 '%s://%s/bench' % (scheme, target),
             ]
         else:
@@ -321,7 +322,7 @@ class Bench:
                 continue
             table[peer.name] = {}
             for protocol in peer.protocols:
-                if protocol in ('https', 'grpc'):
+                if protocol in (*peers.OVER_TLS, 'grpc'):
                     continue  # nothing here holds idle connections of it, or they are those of h2
                 if protocol == 'bolt' and not isinstance(peer, peers.Dragoman):
                     continue  # the same as their tcp
