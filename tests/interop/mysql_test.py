@@ -40,10 +40,10 @@ class Mysql(InteropTest):
         user = ["--user=root"] if os.geteuid() == 0 else []
         where = [f"--datadir={data}", *SETTINGS, *user]
         self.run_tool("mariadbd", "--no-defaults", "--bootstrap", "--skip-networking", *where, input=sql.encode())
-        server = self.peer("mariadbd", "--no-defaults", *where, "--bind-address=127.0.0.1", f"--port={self.port}",
+        self.server = self.peer("mariadbd", "--no-defaults", *where, "--bind-address=127.0.0.1", f"--port={self.port}",
                            f"--socket={os.path.join(folder, 'socket')}", "--local-infile=1", f"--ssl-cert={certificate}",
                            f"--ssl-key={key}")
-        wait_for("MariaDB serves", lambda: "ready for connections" in server.output())
+        wait_for("MariaDB serves", lambda: "ready for connections" in self.server.output())
 
     def ask(self, operation, **command):
         answer = self.client.ask(operation, **command)
@@ -81,6 +81,10 @@ class Mysql(InteropTest):
         self.ask("many", connections=50, count=20)
         self.ask("denied")
         self.check_metrics()
+
+    def test_without_a_server(self):
+        self.server.kill()
+        self.ask("refused")
 
     def test_what_can_not_be_read_is_relayed(self):
         self.ask("prepared", count=3)

@@ -76,6 +76,13 @@ class Observed(Redis):
             counts[name] = counts.get(name, 0) + sum(int(numbers[field]) for field in fields)
         return counts
 
+    def test_without_a_server(self):
+        self.redis.kill()
+        told = self.run_tool("redis-cli", "-p", self.client_side.ports["in"], "get", "k").stdout.decode()
+        self.assertIn("CLUSTERDOWN mesh: no healthy upstream", told)
+        self.start_redis()
+        self.assertIsNone(self.ask("get", key="k")["value"])
+
     def test_metrics_agree_with_the_server(self):
         self.ask("basics")
         self.ask("transaction")

@@ -1,7 +1,7 @@
 // MySQL clients (mysql2) that check every answer. Configuration: port. Takes commands as the other clients do; each answers with
 // `sent`, how many commands of each kind went to the server, and `errors`, by the server's name:
 //   basics, prepared (`count`), transaction, results (`rows`), large (`size` bytes), upload (`lines`), many (`connections`, `count`)
-//   denied, compressed, encrypted: connections of that kind
+//   denied, refused, compressed, encrypted: connections of that kind
 'use strict';
 const assert = require('node:assert');
 const crypto = require('node:crypto');
@@ -147,6 +147,15 @@ const operations = {
   async denied() {
     count(errors, 'access_denied_error');
     await assert.rejects(connect({ password: 'wrong' }), error => error.code === 'ER_ACCESS_DENIED_ERROR');
+  },
+
+  async refused() {
+    count(errors, 'con_count_error');
+    await assert.rejects(connect(), error => {
+      assert.equal(error.code, 'ER_CON_COUNT_ERROR');
+      assert.match(error.message, /mesh: no healthy upstream/);
+      return true;
+    });
   },
 
   async compressed() {
