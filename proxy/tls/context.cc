@@ -233,6 +233,16 @@ void TlsContext::set_resumption(SSL_CTX* ctx, const TlsMaterial& material) {
   SSL_CTX_set_num_tickets(ctx, 1);
   SSL_CTX_set_timeout(ctx, std::max<long>(1, static_cast<long>(settings_.ticket_lifetime_ms / 1000)));
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
+  SSL_CTX_set_session_ticket_cb(ctx, nullptr, on_opened, nullptr);
+}
+
+SSL_TICKET_RETURN TlsContext::on_opened(SSL*, SSL_SESSION* session, const unsigned char*, size_t,
+                                        SSL_TICKET_STATUS status, void*) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+    return SSL_TICKET_RETURN_IGNORE_RENEW;
+  const X509* peer = SSL_SESSION_get0_peer(session);
+  if (peer && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
 int TlsContext::on_ticket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int seal) {

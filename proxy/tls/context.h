@@ -77,6 +77,9 @@ class TlsContext {
   static int on_verify(int ok, X509_STORE_CTX* store);
   static int on_sni(SSL* ssl, int* alert, void* self);
   static int on_alpn(SSL* ssl, const uint8_t** out, uint8_t* out_len, const uint8_t* in, unsigned in_len, void* self);
+  /// What becomes of a ticket that was opened. An expired peer is no longer vouched for: it is judged anew.
+  static SSL_TICKET_RETURN on_opened(SSL* ssl, SSL_SESSION* session, const unsigned char* name,
+                                     size_t name_bytes, SSL_TICKET_STATUS status, void*);
   static int on_ticket(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int seal);
 
   const TlsSettings settings_;

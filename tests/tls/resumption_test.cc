@@ -97,6 +97,20 @@ TEST_F(Resumption, ANewCaEndsIt) {
   EXPECT_TRUE(failed("tls_peer_untrusted"));
 }
 
+// Whoever comes back every hour would else be let in for ever.
+TEST_F(Resumption, EndsWithTheCertificateOfTheClient) {
+  serve(mutual());
+  for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    PeerOptions options = client();
+    options.min_version = options.max_version = version;
+    options.own = ca.issue({.uris = {"spiffe://td/ns/good/sa/x"}, .ends_s = 2});
+    Session s(fetch(options));
+    EXPECT_TRUE(resumes(options, s.session)) << version;
+    EXPECT_TRUE(eventually([&] { return !resumes(options, s.session); })) << version;
+    EXPECT_TRUE(failed("tls_peer_expired", version == TLS1_2_VERSION ? 1 : 2)) << "judged anew";
+  }
+}
+
 TEST_F(Resumption, TowardsEndpoints) {
   for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     std::atomic<int> resumed{0};
