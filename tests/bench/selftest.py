@@ -126,7 +126,7 @@ class BenchTools(unittest.TestCase):
             code, result = load('bolt', backend.targets['bolt'], '--warmup', 0.2, '--seconds', 0.2)
             self.assert_clean(code, result)
             self.assertLess(result['requests'], result['total_requests'])
-            self.assertGreaterEqual(result['seconds'], 0.2)
+            self.assertGreater(result['seconds'], 0.1)  # less than --seconds when the first turn after the warm-up comes late
 
     def test_open_loop_rate(self):
         with Backend() as backend:
