@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """RocketMQ for Java: name server, broker, producers and consumers, with sidecars before the name server and the broker."""
 import os
+from collections import Counter
 
 from harness import free_port, main, wait_for
 from java import JavaTest, build
@@ -53,8 +54,9 @@ clusters:
         for encoding in ENCODINGS:
             producer = self.start("Messenger", "producer", names, TOPIC, encoding=encoding)
             producer.expect("ready")
-            for way, count, size in (("sync", 20, 1000), ("sync", 2, 1 << 20), ("async", 300, 200), ("batch", 50, 100),
-                                     ("oneway", 20, 500)):
+            # One-way messages before others: they are on their way when the client is asked to end.
+            for way, count, size in (("sync", 20, 1000), ("sync", 2, 1 << 20), ("oneway", 20, 500), ("async", 300, 200),
+                                     ("batch", 50, 100)):
                 answer = producer.ask("send", way=way, count=count, size=size)
                 self.assertIsInstance(answer.get("value"), list, answer)
                 sent += answer["value"]
@@ -62,7 +64,11 @@ clusters:
         consumer = self.start("Messenger", "consumer", names, TOPIC)  # now that there is the topic
         consumer.expect("ready")
         received = lambda: consumer.ask("received")["value"]
-        wait_for("all messages", lambda: len(received()) >= len(sent), 40)
+        # Consumers look for their share of the queues every 20 s, and may have to look several times.
+        try:
+            wait_for("all messages", lambda: len(received()) >= len(sent), 90)
+        except AssertionError:
+            self.fail(f"{len(received())} of {len(sent)} messages; missing: {(Counter(sent) - Counter(received())).most_common(20)}")
         self.assertEqual(sorted(received()), sorted(sent))
         for route in ("sends", "pulls", "others"):
             self.assertGreater(client_side.metric("dragoman_requests_total", listener="broker", route=route, outcome="ok"), 0, route)
