@@ -154,7 +154,7 @@ void BoundLink::on_downstream_closed() {
   if (upstream_) {
     UpstreamConnection* upstream = std::exchange(upstream_, nullptr);
     upstream->disown();
-    upstream->close(Reason::kDownstreamReset);
+    upstream->close(Reason::kDownstreamReset, true);  // its last one-way requests may still be queued
   }
   loop.retire(this);
 }

@@ -119,7 +119,7 @@ void UpstreamConnection::drain() {
   if (idle()) finish(true, Reason::kDraining);
 }
 
-void UpstreamConnection::close(Reason reason) {
+void UpstreamConnection::close(Reason reason, bool flush) {
   if (state_ == State::kClosed) return;
   if (state_ == State::kConnecting) {
     connector_.reset();
@@ -130,7 +130,7 @@ void UpstreamConnection::close(Reason reason) {
     cluster_->worker().loop.retire(this);
     return;
   }
-  finish(false, reason);
+  finish(flush, reason);
 }
 
 void UpstreamConnection::leave(Reason reason) {

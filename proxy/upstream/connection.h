@@ -30,7 +30,8 @@ class UpstreamConnection final : public Retired,
   bool idle() const { return !codec_ || codec_->open_exchanges() == 0; }
   /// No more exchanges; closes when the open ones are done.
   void drain();
-  void close(Reason reason);
+  /// Open exchanges are reset. `flush`: what is queued is sent first.
+  void close(Reason reason, bool flush = false);
   /// The owner dies first: no more calls to it.
   void disown() { owner_ = nullptr; }
   Endpoint& endpoint() { return *endpoint_; }

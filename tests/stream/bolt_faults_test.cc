@@ -334,6 +334,27 @@ TEST_F(BoltFaults, A19_OneWayRequestsLeaveNothingPending) {
   EXPECT_EQ(read_answer(s).content, "call");
 }
 
+// Its last requests and its reset are read in one turn, before anything of that turn is written.
+TEST_F(BoltFaults, A19_OneWayRequestsOfABoundClientThatIsGoneArrive) {
+  BoltRecorder backend;
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: bolt, cluster: c}]\n"
+                "clusters: [{name: c, endpoints: ['$UP'], pool: {mode: bound}}]\n",
+                {{"UP", backend.address()}}),
+        options);
+  BoltFrame f = BoltFrame::request(2, "fire");
+  f.type = 2;
+  for (size_t round = 0; round < 50; ++round) {
+    TestSocket s = connect();
+    s.send(BoltFrame::request(1, "call").bytes());
+    ASSERT_EQ(read_answer(s).content, "call");
+    s.send(f.bytes() + f.bytes());
+    s.reset();
+    ASSERT_TRUE(eventually([&] { return backend.count() == 3 * (round + 1); })) << backend.count();
+  }
+}
+
 TEST_F(BoltFaults, A19_OneWayRequestsWithoutAnEndpointAreCounted) {
   RefusingPort nobody;
   TestServer::Options options;
