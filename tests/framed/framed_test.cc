@@ -339,8 +339,7 @@ TEST_F(Framed, AnAnswerBeforeItsRequestIsSentIsAGuess) {
 }
 
 TEST_F(Framed, OneWayLeavesNothingBehind) {
-  BoltFrame f = BoltFrame::request(999);
-  f.type = 2;
+  const BoltFrame f = BoltFrame::one_way(999);
   down.feed(f.bytes());
   ASSERT_EQ(down.accepted(), 1u);
   EXPECT_TRUE(down.at(0).head->one_way);
@@ -364,8 +363,7 @@ TEST_F(Framed, ManyOneWaysNeedNoIds) {
   CodecOptions small = framed_options();
   small.framed.streams_max = 2;
   FramedConnection c(bolt_codec(), Role::kClient, small);
-  BoltFrame f = BoltFrame::request(1);
-  f.type = 2;
+  const BoltFrame f = BoltFrame::one_way(1);
   down.feed(f.bytes());
   for (int i = 0; i < 10000; ++i) {
     FakeMessageSink sink;
@@ -403,8 +401,7 @@ TEST_F(Framed, StreamsOverTheLimitAreAnswered) {
   CodecOptions small = framed_options();
   small.framed.streams_max = 2;
   FramedConnection c(bolt_codec(), Role::kServer, small);
-  BoltFrame oneway = BoltFrame::request(4);
-  oneway.type = 2;
+  const BoltFrame oneway = BoltFrame::one_way(4);
   c.feed(BoltFrame::request(1).bytes() + BoltFrame::request(2).bytes() +
          BoltFrame::request(3, std::string(3000, 'x')).bytes() + oneway.bytes());
   EXPECT_EQ(c.accepted(), 2u);

@@ -245,19 +245,29 @@ struct Hijack {
 
 class Hijacks : public ::testing::TestWithParam<Hijack> {};
 
+/// A gRPC call that waits for its answer.
+struct CallOfOurs {
+  Http2Connection client{Role::kClient};
+  Call call{"POST", "/a.B/c"};
+
+  CallOfOurs() {
+    client.feed(settings());
+    call.head.grpc = true;
+    if (!call.open(*client.codec)) return;
+    call.exchange->send_head(call.head, true);
+    client.sink.take();
+  }
+};
+
 std::string hijack(std::string_view name) {
   return read_hex(kFolder + "grpc/grpc-hijack-" + std::string(name) + ".hex");
 }
 
 TEST_P(Hijacks, AreReadAndSaidAsTheIndexSays) {
   const Hijack& v = GetParam();
-  Http2Connection client(Role::kClient);
-  client.feed(settings());
-  Call call("POST", "/a.B/c");
-  call.head.grpc = true;
-  ASSERT_TRUE(call.open(*client.codec));
-  call.exchange->send_head(call.head, true);
-  client.sink.take();
+  CallOfOurs c;
+  ASSERT_NE(c.call.exchange, nullptr);
+  auto& [client, call] = c;
   client.feed(hijack(v.name));
   ASSERT_NE(call.answer.head, nullptr) << client.events.broken_detail;
   EXPECT_EQ(call.answer.head->status, 200u);
@@ -307,13 +317,9 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 TEST(Hijack, TrailersBehindAHeadThatWasPassedOn) {
-  Http2Connection client(Role::kClient);
-  client.feed(settings());
-  Call call("POST", "/a.B/c");
-  call.head.grpc = true;
-  ASSERT_TRUE(call.open(*client.codec));
-  call.exchange->send_head(call.head, true);
-  client.sink.take();
+  CallOfOurs c;
+  ASSERT_NE(c.call.exchange, nullptr);
+  auto& [client, call] = c;
   client.feed(headers(1, {{":status", "200"}, {"content-type", "application/grpc"}}, kEndHeaders));
   ASSERT_NE(call.answer.head, nullptr) << client.events.broken_detail;
   EXPECT_FALSE(call.answer.ended);

@@ -322,8 +322,7 @@ TEST_F(BoltFaults, A18_AnAnswerBeforeTheRequestIsCompleteIsTaken) {
 TEST_F(BoltFaults, A19_OneWayRequestsLeaveNothingPending) {
   serve();
   TestSocket s = connect();
-  BoltFrame f = BoltFrame::request(2, "fire");
-  f.type = 2;
+  const BoltFrame f = BoltFrame::one_way(2, "fire");
   s.send(f.bytes() + f.bytes());
   EXPECT_TRUE(eventually([&] { return backend_.count() == 2; }));
   EXPECT_TRUE(server().becomes(2, "dragoman_requests_total", {"outcome=\"ok\""}));
@@ -336,22 +335,15 @@ TEST_F(BoltFaults, A19_OneWayRequestsLeaveNothingPending) {
 
 // Its last requests and its reset are read in one turn, before anything of that turn is written.
 TEST_F(BoltFaults, A19_OneWayRequestsOfABoundClientThatIsGoneArrive) {
-  BoltRecorder backend;
-  TestServer::Options options;
-  options.workers = 1;
-  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: bolt, cluster: c}]\n"
-                "clusters: [{name: c, endpoints: ['$UP'], pool: {mode: bound}}]\n",
-                {{"UP", backend.address()}}),
-        options);
-  BoltFrame f = BoltFrame::request(2, "fire");
-  f.type = 2;
+  serve("", ", pool: {mode: bound}");
+  const BoltFrame f = BoltFrame::one_way(2, "fire");
   for (size_t round = 0; round < 50; ++round) {
     TestSocket s = connect();
     s.send(BoltFrame::request(1, "call").bytes());
     ASSERT_EQ(read_answer(s).content, "call");
     s.send(f.bytes() + f.bytes());
     s.reset();
-    ASSERT_TRUE(eventually([&] { return backend.count() == 3 * (round + 1); })) << backend.count();
+    ASSERT_TRUE(eventually([&] { return backend_.count() == 3 * (round + 1); })) << backend_.count();
   }
 }
 
@@ -364,8 +356,7 @@ TEST_F(BoltFaults, A19_OneWayRequestsWithoutAnEndpointAreCounted) {
                 {{"UP", nobody.address()}}),
         options);
   TestSocket s = connect();
-  BoltFrame f = BoltFrame::request(2, "fire");
-  f.type = 2;
+  const BoltFrame f = BoltFrame::one_way(2, "fire");
   s.send(f.bytes());
   EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"connect_failure\""}));
   EXPECT_EQ(s.read_some(50), "");

@@ -70,6 +70,11 @@ struct BoltFrame {
     f.content = std::move(content);
     return f;
   }
+  static BoltFrame one_way(uint32_t id, std::string content = "body") {
+    BoltFrame f = request(id, std::move(content));
+    f.type = 2;
+    return f;
+  }
   static BoltFrame response(uint32_t id, std::string content = "answer") {
     BoltFrame f;
     f.type = 0;
