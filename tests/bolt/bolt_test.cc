@@ -7,6 +7,7 @@
 
 #include "tests/support/bolt_frames.h"
 #include "tests/support/framed_proxy.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -409,7 +410,7 @@ TEST(Bolt, EditsThatCannotBeDone) {
 }
 
 TEST(Bolt, AppendingAHeaderGivesTheFrameThatAJavaPeerAccepted) {
-  std::string base(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/");
+  std::string base(source_dir() + "/tests/vectors/bolt/");
   std::string before = read_hex(base + "bolt-v1-request-txxid.hex");
   std::string after = read_hex(base + "bolt-v1-request-mutated.hex");
   EXPECT_EQ(with_bolt_id(edited(before, {edit_of(DRAGOMAN_EDIT_ADD, "x-mesh-added", "yes")}), 0xfffffff0),
@@ -434,7 +435,7 @@ TEST(Bolt, HeartbeatsAndGoawayOfEveryVariant) {
   uint8_t out[64];
   int64_t n = bolt_codec()->goaway(nullptr, nullptr, 0x100, out, sizeof out);
   EXPECT_EQ(std::string(reinterpret_cast<char*>(out), static_cast<size_t>(n)),
-            read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/bolt-v1-mosn-goaway.hex"));
+            read_hex(source_dir() + "/tests/vectors/bolt/bolt-v1-mosn-goaway.hex"));
 }
 
 TEST(Bolt, VersionsMixOnOneConnection) {

@@ -5,6 +5,7 @@
 #include "protocols/bolt/bolt.h"
 #include "tests/support/bolt_frames.h"
 #include "tests/support/framed_proxy.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -271,7 +272,7 @@ TEST(BoltVectors, RefusedOnes) {
       {"bad-bolt-unknown-status", false, nullptr, false},  // a legal frame; an answer to nobody here
   };
   for (const Row& row : rows) {
-    std::string bytes = read_hex(std::string(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/") + row.name + ".hex");
+    std::string bytes = read_hex((source_dir() + "/tests/vectors/bolt/") + row.name + ".hex");
     for (size_t step : {bytes.size(), size_t{1}, size_t{5}}) {
       FramedConnection c(bolt_codec(), Role::kServer);
       c.feed_in_steps(bytes, step);

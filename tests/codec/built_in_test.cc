@@ -8,6 +8,7 @@
 
 #include "protocols/kit/kit.h"
 #include "tests/support/codec_vectors.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 using kit::Verdict;
 
 std::string folder_of(std::string_view codec) {
-  return DRAGOMAN_SOURCE_DIR "/tests/vectors/" + std::string(codec);
+  return source_dir() + "/tests/vectors/" + std::string(codec);
 }
 
 std::vector<std::string> codecs() {

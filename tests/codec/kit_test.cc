@@ -10,6 +10,7 @@
 
 // The tutorial codec, linked in.
 #include "protocols/example/parcel.cc"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 using kit::Verdict;
 
 std::vector<kit::Vector> vectors(const std::string& folder) {
-  auto read = kit::read_vectors(DRAGOMAN_SOURCE_DIR "/" + folder);
+  auto read = kit::read_vectors(source_dir() + "/" + folder);
   EXPECT_TRUE(read) << read.error();
   return read ? *read : std::vector<kit::Vector>{};
 }
@@ -365,7 +366,7 @@ TEST(KitVectors, ThatExpectTheWrongThingFailTheirRule) {
 }
 
 TEST(KitDecode, ShowsFramesFieldByField) {
-  auto v = kit::read_vector(DRAGOMAN_SOURCE_DIR "/protocols/example/vectors/request.hex");
+  auto v = kit::read_vector(source_dir() + "/protocols/example/vectors/request.hex");
   ASSERT_TRUE(v);
   EXPECT_EQ(kit::decode_text(good(), *v),
             "at 0: request, 63 bytes, head 54\n"

@@ -9,11 +9,12 @@
 
 #include "config/load.h"
 #include "config/protocols.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::config {
 namespace {
 
-const std::string kTests = DRAGOMAN_SOURCE_DIR "/tests/config/";
+const std::string kTests = source_dir() + "/tests/config/";
 
 std::string read(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -105,8 +106,8 @@ TEST(Examples, EveryPrefixOfAGoodFileIsAnswered) {
 }
 
 TEST(Generated, SchemaAndReferenceAreCurrent) {
-  EXPECT_EQ(read(DRAGOMAN_SOURCE_DIR "/config/dragoman.schema.json"), schema_json());
-  EXPECT_EQ(read(DRAGOMAN_SOURCE_DIR "/config/REFERENCE.md"), reference_markdown());
+  EXPECT_EQ(read(source_dir() + "/config/dragoman.schema.json"), schema_json());
+  EXPECT_EQ(read(source_dir() + "/config/REFERENCE.md"), reference_markdown());
 }
 
 }  // namespace

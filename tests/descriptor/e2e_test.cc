@@ -8,6 +8,7 @@
 
 #include "tests/descriptor/shipped.h"
 #include "tests/support/scripted_backend.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/test_server.h"
 
 namespace dragoman::testing {
@@ -164,7 +165,7 @@ class Described : public ServerTest {
   }
   /// As a deployment does: a new file under the old name.
   void put(const std::string& name, const std::string& from = "", const std::string& to = "") {
-    std::ifstream in(DRAGOMAN_SOURCE_DIR "/protocols/descriptors/" + name + ".yaml");
+    std::ifstream in(source_dir() + "/protocols/descriptors/" + name + ".yaml");
     std::string yaml{std::istreambuf_iterator<char>(in), {}};
     if (!from.empty()) {
       ASSERT_NE(yaml.find(from), std::string::npos) << from;

@@ -4,6 +4,7 @@
 #include "protocols/descriptor/descriptor.h"
 #include "protocols/descriptor/keys.h"
 #include "tests/descriptor/shipped.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -201,7 +202,7 @@ TEST(DescriptorFaults, FilesThatAreNone) {
 // ---------------------------------------------------------------- the table of keys
 
 TEST(DescriptorKeys, TheReferenceIsWrittenFromTheTable) {
-  std::ifstream in(DRAGOMAN_SOURCE_DIR "/protocols/descriptors/README.md");
+  std::ifstream in(source_dir() + "/protocols/descriptors/README.md");
   std::string text{std::istreambuf_iterator<char>(in), {}};
   std::string wanted = "<!-- keys: written by descriptor_keys -->\n" + descriptor::reference_markdown() + "\n<!-- end of keys -->";
   EXPECT_NE(text.find(wanted), std::string::npos) << "run build/<preset>/tests/descriptor/descriptor_keys .";
@@ -212,7 +213,7 @@ TEST(DescriptorKeys, EveryKeyIsReadByTheCompiler) {
   // a value where it takes a block.
   std::string sources;
   for (const char* file : {"compile.cc", "rules.cc"}) {
-    std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR "/protocols/descriptor/") + file);
+    std::ifstream in((source_dir() + "/protocols/descriptor/") + file);
     sources.append(std::istreambuf_iterator<char>(in), {});
   }
   for (const descriptor::Key& key : descriptor::keys())
@@ -222,7 +223,7 @@ TEST(DescriptorKeys, EveryKeyIsReadByTheCompiler) {
 TEST(DescriptorKeys, TheShippedOnesAreShort) {
   for (const char* name : kShippedNames) {
     EXPECT_NE(shipped_descriptor(name), nullptr);
-    std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR "/protocols/descriptors/") + name + ".yaml");
+    std::ifstream in((source_dir() + "/protocols/descriptors/") + name + ".yaml");
     std::string text{std::istreambuf_iterator<char>(in), {}};
     EXPECT_LE(std::count(text.begin(), text.end(), '\n'), std::string(name) == "ttheader_lite" ? 70 : 60)
         << name;

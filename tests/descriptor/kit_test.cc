@@ -7,6 +7,7 @@
 
 // The tutorial codec, linked in.
 #include "protocols/example/parcel.cc"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -38,7 +39,7 @@ std::vector<kit::Vector> samples_of(const std::string& folder) {
 
 std::vector<kit::Vector> samples_of_bolt1() {
   std::vector<kit::Vector> out;
-  auto read = kit::read_vectors(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt");
+  auto read = kit::read_vectors(source_dir() + "/tests/vectors/bolt");
   if (!read) throw std::runtime_error(read.error());
   for (kit::Vector& v : *read) {
     // These decode: what is wrong with them only a peer sees, or the host finds other words for.
@@ -88,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(All, EachDescriptor, ::testing::ValuesIn(all_descriptor
 TEST(TextId, AmongTheHeadersIsNoneOfThem) {
   auto descriptor = shipped_descriptor("bankxml");
   const dragoman_codec& t = descriptor->table();
-  const std::string bytes = read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/bankxml/request.hex");
+  const std::string bytes = read_hex(source_dir() + "/tests/vectors/bankxml/request.hex");
   auto* p = reinterpret_cast<const uint8_t*>(bytes.data());
   dragoman_frame f{};
   f.size = sizeof f;
@@ -119,7 +120,7 @@ TEST(TextId, AmongTheHeadersIsNoneOfThem) {
 }
 
 TEST(NewDescriptor, PassesTheKitAndSaysWhatTheCodecInCppSays) {
-  const std::string folder = DRAGOMAN_SOURCE_DIR "/protocols/example/";
+  const std::string folder = source_dir() + "/protocols/example/";
   auto loaded = descriptor::load_file(folder + "parcel.yaml");
   ASSERT_NE(loaded.descriptor, nullptr) << config::render_text(loaded.diagnostics, loaded.source);
   auto read = kit::read_vectors(folder + "vectors");

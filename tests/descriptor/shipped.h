@@ -8,6 +8,7 @@
 
 #include "protocols/descriptor/descriptor.h"
 #include "tests/support/bolt_frames.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 
@@ -48,9 +49,9 @@ inline std::vector<const char*> all_descriptors() {
 
 /// Throws when the descriptor has faults.
 inline std::shared_ptr<const descriptor::Descriptor> shipped_descriptor(const std::string& name) {
-  std::string folder = DRAGOMAN_SOURCE_DIR "/protocols/descriptors/";
+  std::string folder = source_dir() + "/protocols/descriptors/";
   for (const Shipped& s : kMore)
-    if (name == s.name) folder = DRAGOMAN_SOURCE_DIR "/tests/descriptor/";
+    if (name == s.name) folder = source_dir() + "/tests/descriptor/";
   auto loaded = descriptor::load_file(folder + name + ".yaml");
   if (!loaded.descriptor) throw std::runtime_error(config::render_text(loaded.diagnostics, loaded.source));
   return loaded.descriptor;
@@ -67,7 +68,7 @@ struct Vector {
 };
 
 inline std::vector<Vector> vectors_of(const std::string& folder) {
-  std::string base = DRAGOMAN_SOURCE_DIR "/tests/vectors/" + folder + "/";
+  std::string base = source_dir() + "/tests/vectors/" + folder + "/";
   std::ifstream in(base + "descriptor.tsv");
   std::vector<Vector> out;
   std::string line;

@@ -7,6 +7,7 @@
 #include "protocols/head.h"
 #include "tests/descriptor/shipped.h"
 #include "tests/support/framed_proxy.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -251,7 +252,7 @@ TEST_P(DescriptorVectors, PassTheHostAtEverySplit) {
 
 /// rewrite-X.hex is X.hex with another id; of the protocol's other encodings there may be more.
 TEST_P(DescriptorVectors, AnotherIdGivesTheBytesOfTheIndex) {
-  const std::string folder = DRAGOMAN_SOURCE_DIR "/tests/vectors/" + std::string(GetParam().vectors) + "/";
+  const std::string folder = source_dir() + "/tests/vectors/" + std::string(GetParam().vectors) + "/";
   for (const Vector& v : vectors) {
     if (v.verdict != "frame" || !std::filesystem::exists(folder + "rewrite-" + v.name + ".hex")) continue;
     const std::string wanted = read_hex(folder + "rewrite-" + v.name + ".hex");
@@ -391,7 +392,7 @@ TEST_P(DescriptorVectors, SpoiledBytesNeverGiveWhatCantBeTrue) {
 // ---------------------------------------------------------------- frames of our own, byte for byte
 
 std::string hex_of(const char* file) {
-  return read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/" + std::string(file) + ".hex");
+  return read_hex(source_dir() + "/tests/vectors/" + std::string(file) + ".hex");
 }
 
 TEST(DescribedAnswers, AreThoseOfTheIndex) {

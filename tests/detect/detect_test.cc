@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "protocols/exchange.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman {
 namespace {
@@ -39,7 +40,7 @@ Bytes from_hex(const std::string& text) {
 /// tests/vectors/detect/<protocol>--<what>.hex: what a client of that protocol sends first; noclient: what none does.
 std::vector<Vector> vectors() {
   std::vector<Vector> all;
-  for (const auto& file : std::filesystem::directory_iterator(DRAGOMAN_SOURCE_DIR "/tests/vectors/detect")) {
+  for (const auto& file : std::filesystem::directory_iterator(source_dir() + "/tests/vectors/detect")) {
     const std::string name = file.path().filename().string();
     std::ifstream in(file.path());
     const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());

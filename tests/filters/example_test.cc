@@ -3,12 +3,13 @@
 
 #include "tests/filters/example_filter.h"
 #include "tests/filters/filter_support.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::test {
 namespace {
 
 std::string read(const std::string& file) {
-  std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR) + "/" + file);
+  std::ifstream in(source_dir() + "/" + file);
   std::stringstream text;
   text << in.rdbuf();
   return text.str();

@@ -18,6 +18,7 @@
 #include "protocols/descriptor/descriptor.h"
 #include "protocols/descriptor/program.h"
 #include "tests/fuzz/framed_fuzz_support.h"
+#include "tests/support/source_dir.h"
 
 namespace {
 
@@ -40,7 +41,7 @@ const std::string& text_of(size_t index) {
   static const std::vector<std::string> texts = [] {
     std::vector<std::string> all;
     for (const char* name : kDescriptors) {
-      std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR "/") + name + ".yaml");
+      std::ifstream in((source_dir() + "/") + name + ".yaml");
       all.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
       REQUIRE(!all.back().empty());
     }

@@ -7,6 +7,7 @@
 
 #include "tests/http1/http1_support.h"
 #include "tests/support/hex.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -30,7 +31,7 @@ struct Vector {
 void PrintTo(const Vector& v, std::ostream* to) { *to << v.name; }
 
 std::vector<Vector> vectors() {
-  const std::string base = DRAGOMAN_SOURCE_DIR "/tests/vectors/http1/";
+  const std::string base = source_dir() + "/tests/vectors/http1/";
   std::vector<Vector> out;
   std::ifstream index(base + "index.tsv");
   std::string line;

@@ -8,6 +8,7 @@
 #include "tests/http2/frames.h"
 #include "tests/http2/http2_support.h"
 #include "tests/support/hex.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 using namespace testing;
 using namespace testing::h2;
 
-const std::string kFolder = DRAGOMAN_SOURCE_DIR "/tests/vectors/";
+const std::string kFolder = source_dir() + "/tests/vectors/";
 
 /// What the index says of one stream.
 struct Stream {

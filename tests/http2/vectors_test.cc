@@ -3,6 +3,7 @@
 
 #include "tests/http2/frames.h"
 #include "tests/http2/http2_support.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman {
 namespace {
@@ -11,7 +12,7 @@ using namespace testing;
 using namespace testing::h2;
 
 std::string vector_file(const std::string& name) {
-  std::ifstream in(std::string(DRAGOMAN_SOURCE_DIR "/tests/vectors/http2/") + name + ".hex");
+  std::ifstream in((source_dir() + "/tests/vectors/http2/") + name + ".hex");
   EXPECT_TRUE(in) << name;
   std::string out, line;
   int high = -1;

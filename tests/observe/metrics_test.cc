@@ -11,6 +11,7 @@
 #include "proxy/observe/families.h"
 #include "proxy/observe/prometheus_export.h"
 #include "tests/observe/temp_dir.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman {
 namespace {
@@ -271,7 +272,7 @@ TEST(Metrics, FixedLabelValuesAreDistinctNames) {
 }
 
 TEST(Metrics, ReferenceIsUpToDate) {
-  const std::string path = DRAGOMAN_SOURCE_DIR "/proxy/observe/METRICS.md";
+  const std::string path = source_dir() + "/proxy/observe/METRICS.md";
   if (getenv("DRAGOMAN_WRITE_REFERENCE")) {
     FILE* file = fopen(path.c_str(), "w");
     ASSERT_NE(file, nullptr);

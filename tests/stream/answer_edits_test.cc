@@ -2,12 +2,13 @@
 #include <gtest/gtest.h>
 
 #include "tests/stream/stream_support.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
 
 std::string dubbo(const std::string& name) {
-  return read_hex(std::string(DRAGOMAN_SOURCE_DIR) + "/tests/vectors/dubbo/" + name + ".hex");
+  return read_hex(source_dir() + "/tests/vectors/dubbo/" + name + ".hex");
 }
 std::string read_dubbo(TestSocket& s) {
   std::string frame = s.read(16);

@@ -3,13 +3,14 @@
 
 #include "tests/support/bolt_frames.h"
 #include "tests/support/scripted_backend.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/test_server.h"
 
 namespace dragoman::testing {
 namespace {
 
 std::string vector_bytes(const std::string& name) {
-  return read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/bolt/" + name + ".hex");
+  return read_hex(source_dir() + "/tests/vectors/bolt/" + name + ".hex");
 }
 
 const char kRead[] = ", rpc: {bolt: {read_body: true}}";

@@ -4,6 +4,7 @@
 
 #include "tests/stream/stream_support.h"
 #include "tests/support/hex.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 namespace {
@@ -20,7 +21,7 @@ struct Oddity {
 };
 
 std::string vector_file(const std::string& name) {
-  return read_hex(DRAGOMAN_SOURCE_DIR "/tests/vectors/" + name + ".hex");
+  return read_hex(source_dir() + "/tests/vectors/" + name + ".hex");
 }
 
 BoltFrame bolt(uint8_t type, uint16_t command, uint32_t id) {

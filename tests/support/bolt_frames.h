@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/support/hex.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 
@@ -130,7 +131,7 @@ struct BoltVector {
 inline std::vector<BoltVector> bolt_vectors() {
   std::vector<BoltVector> out;
   for (std::string folder : {"bolt", "jraft"}) {
-    std::string base = std::string(DRAGOMAN_SOURCE_DIR "/tests/vectors/") + folder + "/";
+    std::string base = (source_dir() + "/tests/vectors/") + folder + "/";
     std::ifstream in(base + "index.tsv");
     std::vector<std::string> columns;
     std::string line;

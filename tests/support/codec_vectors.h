@@ -15,6 +15,7 @@
 #include "proxy/base/cursor.h"
 #include "tests/support/framed_proxy.h"
 #include "tests/support/hex.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 
@@ -33,7 +34,7 @@ struct Vector {
 inline std::ostream& operator<<(std::ostream& out, const Vector& v) { return out << v.name; }
 
 inline std::vector<Vector> vectors(const std::string& folder, const std::string& index = "index.tsv") {
-  std::string base = std::string(DRAGOMAN_SOURCE_DIR "/tests/vectors/") + folder + "/";
+  std::string base = (source_dir() + "/tests/vectors/") + folder + "/";
   std::vector<Vector> out;
   std::ifstream in(base + index);
   for (std::string line; std::getline(in, line);) {

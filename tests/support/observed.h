@@ -11,12 +11,13 @@
 
 #include "protocols/observer.h"
 #include "tests/support/codec_vectors.h"
+#include "tests/support/source_dir.h"
 
 namespace dragoman::testing {
 
 /// tests/vectors/FOLDER/NAME.hex
 inline std::string vector_bytes(const std::string& folder, const std::string& name) {
-  std::ifstream in(DRAGOMAN_SOURCE_DIR "/tests/vectors/" + folder + "/" + name + ".hex");
+  std::ifstream in(source_dir() + "/tests/vectors/" + folder + "/" + name + ".hex");
   std::string hex;
   EXPECT_TRUE(in >> hex) << name;
   return from_hex(hex);
