@@ -21,6 +21,7 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   void become_http1() { inner_ = make_http1_server(out_, events_, options_, *this); }
 
   void on_data(uint8_t* data, size_t n) override {
+    before_.reset();
     if (!inner_) {
       // What has matched so far is known without having been kept.
       size_t compared = std::min(n, kPreface.size() - matched_);
@@ -36,7 +37,6 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
       n += before;
     }
     inner_->on_data(data, n);
-    hand_over();
   }
   void on_eof() override {
     if (!inner_ && matched_ == 0) return events_.on_finished();
@@ -91,24 +91,25 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
     inner_->on_data(memory.get() + kHeadroom, n);
   }
 
+  // HTTP/1 may have come here from any of its methods (a release that let the next request of a pipeline begin), and what
+  // serves the request may end the connection: HTTP/2 is in its place before either can happen.
   bool take_over(Head& request, std::string_view settings) override {
-    next_ = make_http2_after_upgrade(out_, events_, options_, request, settings);
-    return next_ != nullptr;
+    auto http2 = make_http2_after_upgrade(out_, events_, options_, settings, request.method == "HEAD");
+    if (!http2) return false;
+    before_ = std::exchange(inner_, std::move(http2));
+    serve_upgraded(*inner_, request);
+    return true;
   }
-  // After an upgrade, when HTTP/1 is no longer on the stack.
-  void hand_over() {
-    if (!next_) return;
-    ByteChain rest = take_rest(*inner_);
-    inner_ = std::move(next_);
-    events_.resume_reading();  // HTTP/1 paused it when it kept bytes
+  void go_on(const ByteChain& rest, bool eof) override {
     rest.for_each([this](const uint8_t* p, size_t n) { feed(p, n); });
+    if (eof) inner_->on_eof();
   }
 
   ByteSink& out_;
   ConnectionEvents& events_;
   const CodecOptions options_;
   std::unique_ptr<ConnectionCodec> inner_;
-  std::unique_ptr<ConnectionCodec> next_;
+  std::unique_ptr<ConnectionCodec> before_;  // HTTP/1 after an upgrade; on the stack at most until bytes come
   size_t matched_ = 0;  // bytes of the preface
   bool draining_ = false;
 };

@@ -142,6 +142,9 @@ class Http1Codec : public ConnectionCodec {
   /// The current exchange has been given back (`x` is still readable) and the connection is not broken.
   virtual void after_release(Http1Exchange& x) = 0;
 
+  /// The connection goes on in another codec, and no method of this one is on the stack. Called whenever that is so.
+  virtual void on_handed_over() {}
+
   /// Marks broken, resets the current exchange's sink, tells the owner.
   void break_connection(Reason reason, std::string_view text);
   /// Nothing more will be read or written: tells the owner once.
@@ -159,6 +162,8 @@ class Http1Codec : public ConnectionCodec {
     x.sink = sink;
     ++open_;
   }
+  /// Undoes our pause of the transport.
+  void let_read();
   /// Takes the current exchange out of use; it is freed when the stack is unwound.
   void retire(Http1Exchange& x);
   /// Whether anything of the current message's head or body has come.
@@ -177,6 +182,7 @@ class Http1Codec : public ConnectionCodec {
   bool finished_ = false;   // on_finished was called: input is dropped
   bool eof_ = false;
   bool draining_ = false;
+  bool handed_over_ = false;  // another codec has the connection: nothing is read or said here any more
 
  private:
   size_t consume(Bytes in, size_t after);
@@ -187,6 +193,8 @@ class Http1Codec : public ConnectionCodec {
   void on_trailer_block(Http1Exchange& x, size_t size, bool more);
   /// Passes body bytes on, within the body limit.
   void deliver(Http1Exchange& x, Bytes chunk, bool end, bool more);
+  /// Tells the current exchange's holder that the connection is gone, once.
+  void abandon(Reason reason);
   void settle();
   void reap();
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "protocols/http1/http1_codec.h"
 #include "proxy/base/object_pool.h"
@@ -97,6 +98,7 @@ void Http1Codec::settle() {
     stash_.clear();
     return;  // the owner closes; no more pausing
   }
+  if (handed_over_) return on_handed_over();
   bool pause = !stash_.empty() || (current_ && current_->paused && current_->reading != Reading::kDone);
   if (pause == paused_) return;
   paused_ = pause;
@@ -106,16 +108,23 @@ void Http1Codec::settle() {
     events_.resume_reading();
 }
 
+void Http1Codec::let_read() {
+  if (std::exchange(paused_, false)) events_.resume_reading();
+}
+
 void Http1Codec::break_connection(Reason reason, std::string_view text) {
   if (broken_ || finished_) return;
   broken_ = true;
-  if (Http1Exchange* x = current_) {
-    bool tell = x->sink && !x->dead && !(x->reading == Reading::kDone && x->writing == Writing::kDone);
-    x->dead = true;
-    if (!x->sink) retire(*x);
-    if (tell) x->sink->on_reset(reason);
-  }
+  abandon(reason);
   events_.on_broken(reason, text);
+}
+
+// How far the message had come says nothing about its holder: whoever has not released the exchange is told.
+void Http1Codec::abandon(Reason reason) {
+  Http1Exchange* x = current_;
+  if (!x) return;
+  if (!x->sink) return retire(*x);
+  if (!std::exchange(x->dead, true)) x->sink->on_reset(reason);
 }
 
 void Http1Codec::finish() {
@@ -130,13 +139,10 @@ void Http1Codec::on_transport_closed(Reason reason) {
   broken_ = true;
   Http1Exchange* x = current_;
   if (!x) return;
-  bool tell = x->sink && !x->dead && !(x->reading == Reading::kDone && x->writing == Writing::kDone);
   bool cut = received(*x) && x->reading != Reading::kDone && x->reading != Reading::kHeld && x->reading != Reading::kTunnel;
   if (cut && reason == Reason::kDownstreamReset) reason = Reason::kDownstreamTruncated;
   if (cut && reason == Reason::kUpstreamReset) reason = Reason::kUpstreamTruncated;
-  x->dead = true;
-  if (!x->sink) retire(*x);
-  if (tell) x->sink->on_reset(reason);
+  abandon(reason);
 }
 
 void Http1Codec::on_write_blocked(bool blocked) {

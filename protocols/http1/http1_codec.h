@@ -31,19 +31,20 @@ std::unique_ptr<ConnectionCodec> make_http1_codec(const Protocol& protocol, Role
 /// Goes on with a connection in HTTP/2 after Upgrade: h2c (RFC 7540 3.2).
 class H2cTaker {
  public:
-  /// `request` has no body; `settings` is its HTTP2-Settings field. False: it stays a request of HTTP/1. True: answers were
-  /// begun, and the HTTP/1 codec keeps what comes after the head until take_rest().
+  /// `request` has no body; `settings` is its HTTP2-Settings field. False: it stays a request of HTTP/1. True: from now on
+  /// everything that happens to the connection is the taker's to hear. The HTTP/1 codec is on the stack and must live on.
   virtual bool take_over(Head& request, std::string_view settings) = 0;
+  /// Follows once, when the HTTP/1 codec has left the stack, inside whichever of its methods was called: what it had read
+  /// beyond the request, and whether the client has ended.
+  virtual void go_on(const ByteChain& rest, bool eof) = 0;
 
  protected:
   ~H2cTaker() = default;
 };
 
 /// A server that may hand its connection over.
-std::unique_ptr<ConnectionCodec> make_http1_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options,
-                                                   H2cTaker& taker);
-/// What a codec made by make_http1_server had read beyond what it handed over.
-ByteChain take_rest(ConnectionCodec& http1_server);
+std::unique_ptr<ConnectionCodec> make_http1_server(ByteSink& out, ConnectionEvents& events,
+                                                   const CodecOptions& options, H2cTaker& taker);
 
 /// Exchanges on this thread that were opened and not released: zero at the end of a worker's life.
 size_t live_http1_exchanges();

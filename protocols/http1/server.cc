@@ -1,5 +1,6 @@
 // The side that faces a client: reads requests, writes answers.
 #include <algorithm>
+#include <utility>
 
 #include "protocols/http/rules.h"
 #include "protocols/http/triple.h"
@@ -19,8 +20,6 @@ class ServerCodec final : public Http1Codec {
   void drain() override;
   Reason send_head(Http1Exchange& x, Head& message, bool end) override;
   void send_reply(Http1Exchange& x, const LocalReply& reply) override;
-  /// What came after the connection was handed over.
-  ByteChain take_rest() { return std::move(stash_); }
 
  private:
   bool begin(Bytes in, size_t& used) override;
@@ -29,12 +28,13 @@ class ServerCodec final : public Http1Codec {
   void refuse(const Refusal& refusal) override;
   void at_eof() override;
   void after_release(Http1Exchange& x) override;
+  void on_handed_over() override;
 
   Lines::Connection decide_connection(Http1Exchange& x, bool close);
   bool skip_empty_lines(Bytes in, size_t& used);
 
   H2cTaker* const taker_;
-  bool handed_over_ = false;
+  bool rest_given_ = false;    // after the connection was handed over
   uint32_t discard_left_ = 0;  // of a request body that nobody wants any more
   uint8_t empty_bytes_ = 0;    // of the empty lines before a request
 };
@@ -86,9 +86,10 @@ void ServerCodec::on_head_block(Http1Exchange& x, size_t size, bool) {
   x.keep_alive = framing.keep_alive;
   x.te_trailers = x.head.te_trailers;
   x.upgrade = x.head.upgrade;
-  if (framing.h2c && taker_ && options_.allow_h2c && !draining_ && taker_->take_over(x.head, framing.http2_settings)) {
-    handed_over_ = true;
-    return retire(x);
+  if (framing.h2c && taker_ && options_.allow_h2c && !draining_) {
+    let_read();  // HTTP/2 pauses for itself
+    handed_over_ = taker_->take_over(x.head, framing.http2_settings);
+    if (handed_over_) return retire(x);
   }
   bool end = false;
   if (x.upgrade)
@@ -101,6 +102,14 @@ void ServerCodec::on_head_block(Http1Exchange& x, size_t size, bool) {
   sink->on_head(x.head, end);
 }
 
+// The requests before it were answered, whatever called last: what the client has said since is HTTP/2.
+void ServerCodec::on_handed_over() {
+  if (std::exchange(rest_given_, true)) return;
+  ByteChain rest;
+  rest.swap(stash_);
+  taker_->go_on(rest, eof_);
+}
+
 void ServerCodec::refuse(const Refusal& refusal) {
   Http1Exchange* x = current_;
   if (!x || x->writing == Writing::kHead) {
@@ -109,13 +118,13 @@ void ServerCodec::refuse(const Refusal& refusal) {
     uint32_t status = refusal.status ? refusal.status : reason_row(refusal.reason).http_status;
     encode_reply(status, reply, Lines::Connection::kClose, !(x && x->to_head), out_.out);
     out_.wrote();
-    if (x) x->writing = Writing::kDone;
   }
   break_connection(refusal.reason, refusal.text);
 }
 
 void ServerCodec::at_eof() {
   Http1Exchange* x = current_;
+  if (handed_over_) return;
   if (!x) return finish();
   switch (x->reading) {
     case Reading::kTunnel:
@@ -246,7 +255,5 @@ std::unique_ptr<ConnectionCodec> make_http1_server(ByteSink& out, ConnectionEven
                                                    H2cTaker& taker) {
   return http1::make_server(out, events, options, &taker);
 }
-
-ByteChain take_rest(ConnectionCodec& http1_server) { return static_cast<http1::ServerCodec&>(http1_server).take_rest(); }
 
 }  // namespace dragoman

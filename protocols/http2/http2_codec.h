@@ -27,12 +27,14 @@ namespace dragoman {
 std::unique_ptr<ConnectionCodec> make_http2_codec(const Protocol& protocol, Role role, ByteSink& out,
                                                   ConnectionEvents& events, const CodecOptions& options);
 
-/// A server whose first request came with Upgrade: h2c on HTTP/1, as stream 1 (RFC 7540 3.2). `request` is copied and served
-/// at once; `settings` is its HTTP2-Settings field. Null when that is not valid (then nothing was written or served).
-/// Writes the 101 that must come before the first frame.
+/// A server whose first request came with Upgrade: h2c on HTTP/1, as stream 1 (RFC 7540 3.2); `settings` is its
+/// HTTP2-Settings field, `to_head`: the request's method is HEAD. Null when the settings are not valid (then nothing was
+/// written). Writes the 101 that must come before the first frame. serve_upgraded() must follow.
 std::unique_ptr<ConnectionCodec> make_http2_after_upgrade(ByteSink& out, ConnectionEvents& events,
-                                                          const CodecOptions& options, Head& request,
-                                                          std::string_view settings);
+                                                          const CodecOptions& options,
+                                                          std::string_view settings, bool to_head);
+/// Serves that request, which is copied. Apart, so that the codec is in its place before anything can happen to it.
+void serve_upgraded(ConnectionCodec& http2_server, Head& request);
 
 /// Exchanges on this thread whose memory is in use: zero at the end of a worker's life.
 size_t live_http2_exchanges();

@@ -369,13 +369,16 @@ std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& ev
 namespace dragoman {
 
 std::unique_ptr<ConnectionCodec> make_http2_after_upgrade(ByteSink& out, ConnectionEvents& events,
-                                                          const CodecOptions& options, Head& request,
-                                                          std::string_view settings) {
+                                                          const CodecOptions& options,
+                                                          std::string_view settings, bool to_head) {
   auto codec = std::make_unique<http2::ServerCodec>(out, events, options);
-  if (!codec->begin_upgrade(settings, request.method == "HEAD")) return nullptr;
+  if (!codec->begin_upgrade(settings, to_head)) return nullptr;
   out.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n");
-  codec->serve_upgrade(request);
   return codec;
+}
+
+void serve_upgraded(ConnectionCodec& http2_server, Head& request) {
+  static_cast<http2::ServerCodec&>(http2_server).serve_upgrade(request);
 }
 
 }  // namespace dragoman

@@ -411,6 +411,34 @@ TEST_F(Http1Client, TransportClosedAndFail) {
   EXPECT_EQ(c->events.broken, 1);
 }
 
+// However much of the answer has come: even one that is complete, while its holder has not given the exchange back.
+TEST_F(Http1Client, WhoeverHoldsAnExchangeHearsTheEndOfItsConnection) {
+  for (std::string_view came :
+       {"", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nx", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"}) {
+    for (int end : {0, 1, 2}) {
+      SCOPED_TRACE(came);
+      again();
+      ask();
+      c->feed(came);
+      if (end == 0) c->codec->fail(Reason::kInternal);
+      if (end == 1) c->feed("not HTTP"), c->codec->on_transport_closed(Reason::kUpstreamReset);
+      if (end == 2) c->codec->on_transport_closed(Reason::kUpstreamReset);
+      EXPECT_TRUE(sink.was_reset);
+      sink.release();
+      EXPECT_EQ(c->codec->open_exchanges(), 0u);
+    }
+  }
+  // The owner closes as soon as it hears that this is the last answer, before the answer's head was told.
+  again();
+  ask();
+  c->events.then_goaway = [&] { c->codec->on_transport_closed(Reason::kUpstreamReset); };
+  c->feed("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_TRUE(sink.was_reset);
+  EXPECT_EQ(sink.heads, 0);
+}
+
 TEST_F(Http1Client, TunnelIsClosedByHalves) {
   open();
   Request upgrade;

@@ -629,6 +629,69 @@ TEST_F(Http1Server, GivenUpExchanges) {
   EXPECT_EQ(c->accepted(), 2);
 }
 
+using Way = std::function<void(Http1Connection&)>;
+
+void send_answer(Http1Connection& of, Answer answer, bool end) {
+  answer.head.upgrade_token = "websocket";
+  static_cast<void>(of.at(0).exchange->send_head(answer.head, end));
+}
+
+const std::vector<std::pair<const char*, Way>> kAnswered = {
+    {"not at all", [](Http1Connection&) {}},
+    {"with a head", [](Http1Connection& of) { send_answer(of, Answer(200), false); }},
+    {"wholly", [](Http1Connection& of) { send_answer(of, Answer(200, 0), true); }},
+    {"by us", [](Http1Connection& of) { of.at(0).exchange->send_reply(*of.at(0).head, LocalReply{}); }},
+    {"by switching", [](Http1Connection& of) { send_answer(of, Answer(101), false); }},
+    {"by a tunnel that ended",
+     [](Http1Connection& of) {
+       send_answer(of, Answer(101), false);
+       of.at(0).exchange->send_body({}, true);
+     }},
+};
+const std::vector<std::pair<const char*, Way>> kEnds = {
+    {"abuse", [](Http1Connection& of) { of.codec->fail(Reason::kAbuse); }},
+    {"closed", [](Http1Connection& of) { of.codec->on_transport_closed(Reason::kDownstreamReset); }},
+    {"abuse, then closed",
+     [](Http1Connection& of) {
+       of.codec->fail(Reason::kAbuse);
+       of.codec->on_transport_closed(Reason::kAbuse);
+     }},
+    {"eof, then closed",
+     [](Http1Connection& of) {
+       of.codec->on_eof();
+       of.codec->on_transport_closed(Reason::kDownstreamReset);
+     }},
+};
+
+// Whatever the request and its answer are at, and whatever ends the connection: the holder hears it, once.
+TEST_F(Http1Server, WhoeverHoldsAnExchangeHearsTheEndOfItsConnection) {
+  const std::string post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+  const std::string chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string upgrade =
+      "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+  const std::vector<std::string> requests = {kGet,    kGet + kGet,           post,          post + "hello",
+                                             chunked, chunked + "0\r\n\r\n", "\r\n" + kGet, upgrade};
+  for (const std::string& request : requests) {
+    for (const auto& [how, answer] : kAnswered) {
+      for (const auto& [end, finish] : kEnds) {
+        for (bool at_once : {true, false}) {
+          SCOPED_TRACE(request + " / " + how + " / " + end);
+          c = std::make_unique<Http1Connection>(Role::kServer);
+          c->feed(request);
+          ASSERT_EQ(c->accepted(), 1);
+          if (at_once) at(0).then_reset = [&](Reason) { at(0).release(); };
+          answer(*c);
+          finish(*c);
+          EXPECT_TRUE(at(0).was_reset);
+          EXPECT_EQ(c->accepted(), 1) << "nothing begins on a connection that has ended";
+          if (!at_once) at(0).release();
+          EXPECT_EQ(c->codec->open_exchanges(), 0u);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(Http1Server, OwnerRefuses) {
   c->events.refuse = true;
   c->feed(kGet + kGet);

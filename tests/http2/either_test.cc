@@ -1,6 +1,7 @@
 // One port for both versions: the preface decides, or an upgrade.
 #include "protocols/either_codec.h"
 
+#include "protocols/http1/http1_codec.h"
 #include "tests/http2/frames.h"
 #include "tests/http2/http2_support.h"
 
@@ -111,6 +112,63 @@ TEST(EitherTest, AnUpgradeGoesOnInHttp2AtEverySplit) {
       EXPECT_EQ(body, "upgraded");
     }
   }
+}
+
+// The upgrade is only read when the request before it was answered: no read is under way then.
+TEST(EitherTest, AnUpgradeBehindAnotherRequestGoesOnInHttp2) {
+  const std::string plain = "GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
+  const std::string http2 = hello() + headers(3, get("/next"));
+  for (bool later : {false, true}) {
+    Either c(true);
+    c.feed(plain + std::string(kUpgrade) + (later ? "" : http2));
+    ASSERT_EQ(c.accepted(), 1u);
+    answer(c.at(0), "first");
+    ASSERT_EQ(c.accepted(), later ? 2u : 3u);
+    EXPECT_FALSE(c.events.paused);
+    if (later) c.feed(http2);
+    ASSERT_EQ(c.accepted(), 3u);
+    EXPECT_EQ(c.at(1).head->path, "/up");
+    EXPECT_EQ(c.at(2).head->path, "/next");
+    EXPECT_EQ(c.codec->open_exchanges(), 2u);
+    answer(c.at(1), "upgraded");
+    EXPECT_NE(c.sink.take().find("upgraded"), std::string::npos);
+    c.codec->on_transport_closed(Reason::kDownstreamReset);
+    EXPECT_TRUE(c.at(2).was_reset);
+    EXPECT_EQ(c.events.finished, 0);
+  }
+  // A client that had ended before: HTTP/2 hears it as well.
+  Either c(true);
+  c.feed(plain + std::string(kUpgrade) + http2);
+  c.codec->on_eof();
+  EXPECT_FALSE(c.at(0).was_reset);
+  answer(c.at(0), "first");
+  ASSERT_EQ(c.accepted(), 3u);
+  EXPECT_TRUE(c.at(1).was_reset);
+  EXPECT_TRUE(c.at(2).was_reset);
+  EXPECT_EQ(c.events.finished, 1);
+}
+
+TEST(EitherTest, AnUpgradedRequestHearsTheEndWhereverItComes) {
+  // Before anything else is read, inside the call that begins it, and after the next bytes.
+  for (int when : {0, 1, 2}) {
+    Either c(true);
+    c.events.then_exchange = [&](FakeMessageSink& sink) {
+      sink.then_reset = [&sink](Reason) { sink.release(); };
+      if (when == 1)
+        sink.then_head = [&](Head& head, bool) {
+          if (head.path == "/up") c.codec->on_transport_closed(Reason::kDownstreamReset);
+        };
+    };
+    c.feed("GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + std::string(kUpgrade));
+    answer(c.at(0), "first");
+    ASSERT_EQ(c.accepted(), 2u);
+    if (when == 2) c.feed(hello());
+    if (when != 1) c.codec->on_transport_closed(Reason::kDownstreamReset);
+    EXPECT_TRUE(c.at(1).was_reset) << when;
+    EXPECT_EQ(c.codec->open_exchanges(), 0u);
+  }
+  EXPECT_EQ(live_http1_exchanges(), 0u);
+  EXPECT_EQ(live_http2_exchanges(), 0u);
 }
 
 TEST(EitherTest, UpgradesThatAreNotTakenStayHttp1) {

@@ -124,6 +124,7 @@ class FakeEvents final : public ConnectionEvents {
   int pauses = 0;
   uint64_t events[kCodecEventCount] = {};
   uint64_t now = 1'000'000;
+  std::function<void()> then_goaway;
   std::function<void()> then_broken;
   std::function<void()> then_capacity;
 
@@ -136,7 +137,10 @@ class FakeEvents final : public ConnectionEvents {
     if (then_exchange) then_exchange(*accepted.back());
     return accepted.back().get();
   }
-  void on_goaway() override { ++goaways; }
+  void on_goaway() override {
+    ++goaways;
+    if (then_goaway) then_goaway();
+  }
   void on_broken(Reason reason, std::string_view detail) override {
     EXPECT_EQ(broken, 0) << "second on_broken";
     ++broken;
