@@ -287,8 +287,9 @@ enum class OnUnknown : uint8_t { kReject, kTcp };
 struct Detect {
   Position pos;
   int64_t timeout_ms = 300;
+  int64_t undecided_timeout_ms = 3'000;
   uint64_t bytes_max = 8 << 10;
-  std::string silence = "unknown";  // "unknown", "wait", or one of the listener's protocols
+  std::string silence = "auto";  // "auto", "unknown", "wait", or one of the listener's protocols
 
   bool operator==(const Detect&) const = default;
 };

@@ -502,13 +502,23 @@ In<Detect> detect_block() {
   return block<Detect>(
       "detect", "How long and how far the first bytes of a connection are looked at.",
       {
-          field<&Detect::timeout_ms>("timeout", duration(10, kHour),
-                                     "How long to wait for bytes that tell. Clients that wait for the server to speak "
-                                     "first wait so long."),
+          field<&Detect::timeout_ms>(
+              "timeout", duration(10, kHour),
+              "How long a client that sends nothing is waited for. Clients that wait for the "
+              "server to speak first wait so long."),
+          field<&Detect::undecided_timeout_ms>(
+              "undecided_timeout", duration(10, kHour),
+              "How long, from its last byte on, a client is waited for whose bytes can still become one of "
+              "the "
+              "protocols; then what is there decides. Lost segments take up to some seconds. With silence: "
+              "wait it is "
+              "idle_timeout, which in any case bounds the time from the first byte on."),
           field<&Detect::bytes_max>("bytes_max", size(16, 64 * kKiB), "How many bytes to look at."),
-          field<&Detect::silence>("silence", text(kProtocol),
-                                  "What a client that sent nothing in time gets: unknown (what on_unknown says), wait "
-                                  "(until idle_timeout), or one of the protocols."),
+          field<&Detect::silence>(
+              "silence", text(kProtocol),
+              "What a client that sent nothing in time gets: unknown (what on_unknown says), wait "
+              "(until idle_timeout), or one of the protocols. auto is unknown with on_unknown: tcp, "
+              "whose servers may speak first, and wait otherwise: pools connect before they send."),
       });
 }
 

@@ -255,11 +255,12 @@ void check_auto_listener(const Listener& listener, const Names& tables, const Na
   if (!tcp && !listener.cluster.empty())
     fail_at(context, &listener.cluster, &listener, "\"cluster\" is where unknown bytes go; on_unknown is reject");
   bool http = false, framed = false, observed = false, bolt = false, goaway = true;
-  bool silence_known = listener.detect.silence == "unknown" || listener.detect.silence == "wait";
+  const std::string& silence = listener.detect.silence;
+  bool silence_known = silence == "auto" || silence == "unknown" || silence == "wait";
   std::unordered_map<std::string_view, int> seen;
   for (const ListenerProtocol& entry : listener.protocols) {
     check_protocol_entry(listener, entry, tables, clusters, context);
-    silence_known = silence_known || listener.detect.silence == entry.protocol;
+    silence_known = silence_known || silence == entry.protocol;
     if (entry.sni.empty()) {  // of TLS that is passed on, each server name is something else
       const auto [it, added] = seen.emplace(entry.protocol, context.where(&entry, &entry).pos.line);
       if (!added)
@@ -276,7 +277,7 @@ void check_auto_listener(const Listener& listener, const Names& tables, const Na
   }
   if (!silence_known) {
     fail_at(context, &listener.detect.silence, &listener.detect,
-            "silence is unknown, wait, or one of the listener's protocols", listener.detect.silence);
+            "silence is auto, unknown, wait, or one of the listener's protocols", silence);
   }
   check_block_fits(http, &listener.http, &listener, kHttpProtocols, "the protocols here", context);
   check_block_fits(framed, &listener.rpc, &listener, kFramedProtocols, "the protocols here", context);

@@ -59,7 +59,25 @@ void Gate::on_data(uint8_t* data, size_t n) {
     if (!decide(bytes, true)) unknown(bytes);
     return;
   }
+  if (prefix_.empty()) undecided_since_ms_ = slot_->worker().loop.now_ms();
   prefix_.assign(bytes.begin(), bytes.end());
+  wait_for_more();
+}
+
+// Undecided is not unknown: the rest may be a lost segment that comes again.
+void Gate::wait_for_more() {
+  const auto idle = static_cast<uint64_t>(settings().idle_timeout_ms);
+  auto limit = waits() ? idle : static_cast<uint64_t>(settings().detect.undecided_timeout_ms);
+  if (idle != 0) {
+    const uint64_t passed = slot_->worker().loop.now_ms() - undecided_since_ms_;
+    limit = std::min(limit, passed < idle ? idle - passed : 1);
+  }
+  start_timer(static_cast<int64_t>(limit));
+}
+
+bool Gate::waits() const {
+  const std::string& silence = settings().detect.silence;
+  return silence == "wait" || (silence == "auto" && settings().on_unknown == config::OnUnknown::kReject);
 }
 
 void Gate::on_eof() {
@@ -193,14 +211,13 @@ void Gate::on_silence() {
     runtime_->tls.plaintext.inc();
     return hand_over(*runtime_, {});
   }
-  const std::string& silence = settings().detect.silence;
-  if (silence == "wait") {
+  if (waits()) {
     if (stage_ == Stage::kDetect) stage_ = Stage::kIdle;
     waited_ = true;
     return start_timer(settings().idle_timeout_ms);
   }
   for (size_t i = 0; i < spec->names.size(); ++i) {
-    if (spec->names[i] != silence) continue;
+    if (spec->names[i] != settings().detect.silence) continue;
     runtime_->silent_metrics.connections.inc();
     runtime_->silent_metrics.duration.observe_us((Loop::now_ns() - start_ns_) / 1000);
     return hand_over(*runtime_->detected[i], {});

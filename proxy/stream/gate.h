@@ -47,6 +47,10 @@ class Gate final : public AcceptedConnection, private TransportEvents {
   ListenerRuntime* pass_on(std::span<const uint8_t> bytes, bool& more);
   void found(size_t index, std::span<uint8_t> bytes);
   void unknown(std::span<uint8_t> bytes);
+  /// prefix_ can still become one of the protocols.
+  void wait_for_more();
+  /// Whether a client that sends nothing is waited for as an idle one is.
+  bool waits() const;
   void on_timer();
   void on_silence();
   /// prefix_ where codecs want their bytes: writable, with headroom.
@@ -63,6 +67,7 @@ class Gate final : public AcceptedConnection, private TransportEvents {
   std::string prefix_;           // what was read and did not tell
   Timer timer_;
   uint64_t start_ns_;
+  uint64_t undecided_since_ms_ = 0;  // the first byte
   Stage stage_ = Stage::kFirst;
   bool eof_ = false;  // the client stopped sending
   bool draining_ = false;

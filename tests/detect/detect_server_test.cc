@@ -102,10 +102,55 @@ TEST_F(DetectServer, UnknownBytesAreRelayedAsTheyCame) {
 }
 
 TEST_F(DetectServer, AnUndecidedClientIsNotWaitedForLong) {
-  serve(kRelay + "\n    detect: {timeout: 50ms}");
+  serve(kRelay + "\n    detect: {undecided_timeout: 50ms}");
   TestSocket s = connect();
   s.send("SET ");
   EXPECT_EQ(s.read(4), "SET ");
+  EXPECT_TRUE(detected(1, "unknown"));
+}
+
+// The rest of a request may be a lost segment: "undecided yet" is not "unknown", whatever unknown bytes get.
+TEST_F(DetectServer, PiecesMayComeLate) {
+  const struct {
+    const char* more;
+    const char* what;
+  } cases[] = {
+      {"detect: {timeout: 20ms}", "defaults"},
+      {"detect: {timeout: 20ms, undecided_timeout: 20ms, silence: wait}", "wait"},
+      {"detect: {timeout: 20ms, silence: unknown, undecided_timeout: 30s}", "unknown"},
+      {"on_unknown: tcp\n    cluster: raw\n    detect: {timeout: 20ms, undecided_timeout: 30s}", "relayed"}};
+  const std::string request = "GET /x HTTP/1.1\r\nhost: a\r\n\r\n";
+  const std::string frame = BoltFrame::request(7, "ping").bytes();
+  for (const auto& [more, what] : cases) {
+    SCOPED_TRACE(what);
+    serve(more);
+    for (size_t cut : {1, 3}) {
+      TestSocket web = connect(), rpc = connect();
+      web.send(request.substr(0, cut));
+      rpc.send(frame.substr(0, cut));
+      EXPECT_EQ(web.read_some(100), "");  // five times the timeout
+      EXPECT_EQ(rpc.read_some(1), "");
+      ASSERT_EQ(web.end(), End::kOpen);
+      ASSERT_EQ(rpc.end(), End::kOpen);
+      web.send(request.substr(cut));
+      EXPECT_EQ(web.read_response().body, "hello");
+      rpc.send(frame.substr(cut));
+      EXPECT_NE(rpc.read_bolt().find("ping"), std::string::npos);
+    }
+    EXPECT_TRUE(detected(0, "unknown"));
+    EXPECT_TRUE(detected(0, "silent"));
+    stop();
+  }
+}
+
+TEST_F(DetectServer, AnUndecidedClientMayNotTrickleForEver) {
+  serve("idle_timeout: 200ms\n    detect: {undecided_timeout: 150ms}");
+  TestSocket s = connect();
+  for (int i = 0; i < 200 && s.end() == End::kOpen; ++i) {
+    s.send("A");
+    s.read_some(20);
+  }
+  EXPECT_NE(s.end(), End::kOpen);
   EXPECT_TRUE(detected(1, "unknown"));
 }
 
@@ -135,9 +180,15 @@ clusters: [{name: raw, endpoints: ['$BACK']}]
 }
 
 TEST_F(DetectServer, SilenceIsRefusedTakenForAProtocolOrWaitedFor) {
-  serve("detect: {timeout: 50ms}");
+  serve("detect: {timeout: 50ms, silence: unknown}");
   EXPECT_TRUE(connect().closed_by_peer());
   EXPECT_TRUE(detected(1, "silent"));
+
+  serve("detect: {timeout: 50ms}");  // pools connect before they send
+  TestSocket pooled = connect();
+  EXPECT_EQ(pooled.read_some(300), "");
+  EXPECT_EQ(pooled.end(), End::kOpen);
+  http(std::move(pooled));
 
   serve("detect: {timeout: 50ms, silence: http1}");
   TestSocket late = connect();
