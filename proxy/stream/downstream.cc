@@ -223,6 +223,8 @@ void DownstreamConnection::close(Reason reason, bool flush) {
   if (closed_) return;
   closed_ = true;
   timer_.stop();
+  // What is under way must not look complete where only the connection's end says so (tunnels, HTTP/1.0).
+  const bool cut = streams_ > 0 && reason == Reason::kDraining;
   const ListenerMetrics& metrics = runtime().metrics;
   metrics.received_bytes.inc(transport_->bytes_read());
   codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
@@ -231,7 +233,7 @@ void DownstreamConnection::close(Reason reason, bool flush) {
   if (flush)
     transport_->close_after_flush();
   else
-    transport_->close();
+    transport_->close(cut);
   loop().retire(this);
   slot_->on_closed(*this);
 }

@@ -230,18 +230,20 @@ void TcpRelay::close(Reason reason) {
     r.attempts = attempts_;
     runtime_->access_log->write(r);
   }
-  const bool clean = reason == Reason::kNone || reason == Reason::kIdleTimeout;
   if (!words.empty()) {
     down_.transport->write(words);
     down_.transport->close_after_flush();
   }
-  // A reset of one side is passed on as a reset, so that a cut transfer never looks complete.
+  // Only what both sides ended is complete. Everything else is a cut, and a cut is a reset: no FIN and no close_notify may make it
+  // look like the end. What had come before the cut goes out first, as far as the socket takes it.
   for (Side* side : {&down_, &up_}) {
     if (!side->transport || side->transport->closed()) continue;
-    if (clean)
+    if (reason == Reason::kNone) {
       side->transport->close_after_flush();
-    else
-      side->transport->close(reason == Reason::kUpstreamReset || reason == Reason::kDownstreamReset);
+    } else {
+      side->transport->flush();
+      side->transport->close(true);
+    }
   }
   if (connection_taken_) {
     cluster_->give(Limit::kConnections);

@@ -1,5 +1,8 @@
 // The end: drains lose nothing, deadlines and the second order hold.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <atomic>
 
 #include "tests/server/server_support.h"
 
@@ -142,6 +145,122 @@ TEST_F(Drain, GoawayIsSaidOnlyWhereConfigured) {
   EXPECT_EQ(quiet.read_bolt(), "");
   EXPECT_EQ(quiet.end(), End::kEof);
   EXPECT_TRUE(server().wait_ended());
+}
+
+// --- a cut is a reset -------------------------------------------------------------------------------------------------
+
+// Only an end by both sides is an end: whatever else ends a relay would make half a transfer look complete.
+class Cut : public ServerTest {
+ protected:
+  void serve(const std::string& more, const std::string& deadline = "20s") {
+    TestServer::Options options;
+    options.drain = "{deadline: " + deadline + ", idle_grace: 50ms}";
+    options.file = dir_.file("dragoman.yaml");
+    start(yaml(more), options);
+    client_ = connect();
+    ASSERT_TRUE(client_.send("half of an upload"));
+    ASSERT_EQ(client_.read(18), "half of a download");
+    ASSERT_TRUE(server().becomes(1, "dragoman_requests_active"));
+  }
+  std::string yaml(const std::string& more, const std::string& name = "in") {
+    return fill_in(
+        "listeners: [{name: $N, address: '127.0.0.1:0', protocol: tcp, cluster: up$MORE}]\n"
+        "clusters: [{name: up, endpoints: ['$UP']}]\n",
+        {{"N", name}, {"MORE", more}, {"UP", up_.address()}});
+  }
+  void expect_cut(std::initializer_list<const char*> sides) {
+    for (std::string_view side : sides) {
+      if (side == "client")
+        EXPECT_EQ(client_.wait_end(), End::kReset);
+      else
+        EXPECT_TRUE(eventually([&] { return up_end_ == End::kReset; }));
+    }
+  }
+
+  TempDir dir_;
+  TestSocket client_;
+  std::atomic<End> up_end_{End::kOpen};
+  std::atomic<bool> up_reset_{false}, up_finish_{false};
+  ScriptedBackend up_{[this](TestSocket& s) {
+    s.read(17);
+    s.send("half of a download");
+    while (!up_reset_ && !up_finish_ && s.end() == End::kOpen) s.read_some(10);
+    if (up_finish_) {
+      s.send("rest");
+      s.finish();
+    }
+    if (!up_reset_) up_end_ = s.wait_end();
+    const linger now{1, 0};
+    if (up_reset_) ::setsockopt(s.fd(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  }};
+};
+
+TEST_F(Cut, ByTheDrainsDeadline) {
+  serve("", "200ms");
+  server().shutdown();
+  expect_cut({"client", "server"});
+  EXPECT_TRUE(server().wait_ended());
+}
+
+TEST_F(Cut, ByTheEndAtOnce) {
+  serve("");
+  server().shutdown();
+  server().shutdown();
+  expect_cut({"client", "server"});
+  EXPECT_TRUE(server().wait_ended());
+}
+
+TEST_F(Cut, WhenTheListenerIsRemoved) {
+  serve("", "200ms");
+  server().write_file(yaml("", "other"));
+  ASSERT_EQ(server().admin("POST", "/reload").status, 200);
+  expect_cut({"client", "server"});
+}
+
+TEST_F(Cut, ByTheIdleTimeout) {
+  serve(", idle_timeout: 300ms");
+  expect_cut({"client", "server"});
+}
+
+TEST_F(Cut, ByTheOtherSide) {
+  serve("");
+  up_reset_ = true;
+  expect_cut({"client"});
+
+  up_reset_ = false;
+  serve("");
+  const linger now{1, 0};
+  ::setsockopt(client_.fd(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  client_ = TestSocket();
+  expect_cut({"server"});
+}
+
+TEST_F(Cut, AfterHalfOfItHadEnded) {
+  serve("", "200ms");
+  up_finish_ = true;
+  EXPECT_EQ(client_.read(4), "rest");
+  server().shutdown();
+  expect_cut({"server"});
+  EXPECT_TRUE(server().wait_ended());
+}
+
+TEST_F(Cut, NotWhatBothSidesEnd) {
+  serve("");
+  up_finish_ = true;
+  EXPECT_EQ(client_.read(4), "rest");
+  client_.finish();
+  EXPECT_EQ(client_.wait_end(), End::kEof);
+  EXPECT_TRUE(eventually([&] { return up_end_ == End::kEof; }));
+}
+
+TEST_F(Cut, WhenThereIsNoServer) {
+  RefusingPort nobody;
+  start(
+      fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: tcp, cluster: up}]\n"
+              "clusters: [{name: up, endpoints: ['$UP']}]\n",
+              {{"UP", nobody.address()}}));
+  client_ = connect();
+  expect_cut({"client"});
 }
 
 }  // namespace

@@ -132,6 +132,26 @@ clusters:
   EXPECT_TRUE(p.ended_cleanly());
 }
 
+TEST_F(ServerSide, ACutRelayEndsWithoutAGoodbye) {
+  ScriptedBackend echo(scripts::echo());
+  TestServer::Options options;
+  options.drain = "{deadline: 100ms, idle_grace: 50ms}";
+  start(fill_in(R"(
+listeners: [{name: in, address: '127.0.0.1:0', protocol: tcp, cluster: echo, tls: {certificates: [$PAIR]}}]
+clusters: [{name: echo, endpoints: ['$BACK']}]
+)",
+                {{"PAIR", server_pair}, {"BACK", echo.address()}}),
+        options);
+  TlsPeer p(dial(), {.ca = ca.pem()});
+  ASSERT_TRUE(p.handshake());
+  ASSERT_TRUE(p.send("half"));
+  ASSERT_EQ(p.read(4), "half");
+  server().shutdown();
+  EXPECT_EQ(p.read_to_end(), "");
+  EXPECT_FALSE(p.ended_cleanly());
+  EXPECT_TRUE(server().wait_ended());
+}
+
 TEST_F(ServerSide, WhatIsRelayedIsObservedInsideTls) {
   // client -TLS-> redis listener -TLS-> redis listener -> a server
   const std::string ping = "*1\r\n$4\r\nPING\r\n", pong = "+PONG\r\n";
