@@ -255,7 +255,6 @@ void Stream::send_request() {
   resume_down(kUnsentPause);
   if (request_->one_way && request_ended_ && state_ == StreamState::kSending) {
     outcome_ = Outcome::kOk;
-    end_try(Reason::kNone, Outcome::kOk);
     finish();
   }
 }
@@ -294,10 +293,9 @@ void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
     request_complete();
     if (request_->one_way && state_ == StreamState::kSending) {
       outcome_ = Outcome::kOk;
-      end_try(Reason::kNone, Outcome::kOk);
       finish();
     } else if (state_ == StreamState::kTunnel && response_ended_) {
-      finish();
+      response_complete();
     }
   }
 }
@@ -308,6 +306,7 @@ void Stream::on_request_trailers(HeaderList& trailers) {
   request_trailers_ = &trailers;
   request_complete();
   if (up_) up_->send_trailers(trailers);
+  if (state_ == StreamState::kTunnel && response_ended_) response_complete();
 }
 
 void Stream::on_downstream_reset(Reason reason) {
@@ -433,7 +432,6 @@ void Stream::take_result(const Head& answer) {
 void Stream::response_complete() {
   if (state_ == StreamState::kTunnel && !request_ended_) return;  // the client's half is still open
   if (response_->rpc_status >= 0) take_result(*response_);
-  end_try(reason_, outcome_);
   finish();
 }
 
@@ -616,6 +614,7 @@ void Stream::finish() {
   go(StreamState::kDone);
   deadline_.stop();
   try_timer_.stop();
+  end_try(reason_, outcome_);  // unless it has ended before the stream
   if (!target_) {
     target_ = &runtime_->unrouted;
   } else if (counted_active_) {

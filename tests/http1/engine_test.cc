@@ -474,6 +474,34 @@ TEST_F(Http1Engine, NothingOfATunnelBeforeThe101) {
   EXPECT_EQ(after, "early late");
 }
 
+TEST_F(Http1Engine, ATunnelIsOverForItsClusterWhoeverEndsFirst) {
+  for (bool backend_first : {true, false}) {
+    ScriptedBackend backend([&](TestSocket& s) {
+      s.read_until("\r\n\r\n");
+      s.send("HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+      if (!backend_first) s.read_to_end();
+      s.finish();
+      s.read_to_end();
+    });
+    run(backend);
+    TestSocket s = connect();
+    s.send(kUpgrade);
+    EXPECT_EQ(s.read_response().status, 101);
+    EXPECT_TRUE(server().becomes(1, "dragoman_cluster_requests_active"));
+    if (backend_first) {
+      EXPECT_EQ(s.read_to_end(), "");
+    }
+    s.finish();
+    if (!backend_first) {
+      EXPECT_EQ(s.read_to_end(), "");
+    }
+    EXPECT_TRUE(server().becomes(0, "dragoman_requests_active"));
+    EXPECT_EQ(server().metric("dragoman_cluster_requests_active"), 0) << backend_first;
+    EXPECT_EQ(server().metric("dragoman_cluster_requests_total", {"outcome=\"ok\""}), 1) << backend_first;
+    stop();
+  }
+}
+
 TEST_F(Http1Engine, EarlyBytesOfADeclinedUpgradeAreRequests) {
   std::atomic<int> requests{0};
   ScriptedBackend backend(scripts::http([&](const HttpMessage& m) {
