@@ -12,9 +12,9 @@ NOT_FETCHED = ("dial tcp", "no such host", "i/o timeout", "connection refused", 
                "410 Gone", "500 Internal", "502 Bad", "503 Service", "module lookup disabled", "requires go >=", "invalid go version")
 
 
-def build(folder, peer):
-    """Builds tests/interop/peers/FOLDER beside the binary; returns the program's path. Go's own cache knows what has changed. Ends the
-    test as not run when there is no Go, or a registry is out of reach."""
+def build(folder, peer, prepare=None):
+    """Builds tests/interop/peers/FOLDER beside the binary, after prepare(its copy); returns the program's path. Go's own cache knows
+    what has changed. Ends the test as not run when there is no Go, or a registry is out of reach."""
     go = shutil.which("go")
     if not go:
         unavailable(peer, "go is not installed")
@@ -22,6 +22,8 @@ def build(folder, peer):
     # A copy, because the command may write to go.sum.
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(os.path.join(harness.HERE, "peers", folder), target)
+    if prepare:
+        prepare(target)
     program = os.path.join(target, "peer")
     environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     run = subprocess.run([go, "build", "-o", program, "."], cwd=target, capture_output=True, text=True, timeout=500, check=False,
