@@ -85,9 +85,8 @@ void ClientCodec::on_block_begin(const nghttp2_frame& frame) {
 }
 
 void ClientCodec::give_up(Http2Exchange& x, uint32_t code, Reason reason) {
-  MessageSink* sink = x.sink;
   abort_stream(x, code);
-  if (sink) sink->on_reset(reason);
+  tell_end(x, reason);
 }
 
 void ClientCodec::on_message_head(Http2Exchange& x, bool end) {
@@ -132,6 +131,7 @@ void ClientCodec::on_message_end(Http2Exchange& x) {
 void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge); }
 
 Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const {
+  if (x.unsent) return Reason::kUpstreamRefused;
   switch (code) {
     case NGHTTP2_REFUSED_STREAM:
       return x.head_done ? Reason::kUpstreamReset : Reason::kUpstreamRefused;

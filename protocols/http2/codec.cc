@@ -113,6 +113,22 @@ void Http2Codec::release(Http2Exchange& x) {
   if (!x.dead) after_release(x);
 }
 
+bool Http2Codec::accept(Http2Exchange& x, bool end) {
+  x.held = true;  // so that it lives, whatever the owner does to the connection in between
+  MessageSink* sink = events_.on_exchange(x);
+  if (!sink) {
+    x.held = false;
+    return false;
+  }
+  if (x.released) return true;  // and has already given it back
+  x.sink = sink;
+  if (done())
+    tell_end(x, Reason::kDownstreamReset);
+  else
+    sink->on_head(x.head, end);
+  return true;
+}
+
 void Http2Codec::abort_stream(Http2Exchange& x, uint32_t code) {
   x.dead = true;
   drop_pending(x);
@@ -123,25 +139,30 @@ void Http2Codec::abort_stream(Http2Exchange& x, uint32_t code) {
 }
 
 void Http2Codec::reset(Http2Exchange& x, Reason reason) {
+  x.sink = nullptr;  // its holder wants to hear nothing more
   // A complete answer stands, and a request that was never begun leaves no trace.
   if (role_ == Role::kServer ? x.local_ended : x.local_ended && x.remote_ended) return;
   Scope scope(*this);
   abort_stream(x, code_of_reason(reason));
 }
 
+void Http2Codec::tell_end(Http2Exchange& x, Reason reason) {
+  MessageSink* sink = std::exchange(x.sink, nullptr);
+  if (sink && !(x.remote_ended && x.local_ended)) sink->on_reset(reason);
+}
+
 void Http2Codec::reset_all(Reason reason, Reason cut) {
-  IntrusiveList<Http2Exchange, Http2Exchange> all;
-  all.splice(exchanges_);
-  while (Http2Exchange* x = all.pop_front()) {
-    exchanges_.push_back(*x);
+  // Those that a walk further down the stack has still before it, too: it ends when it finds the connection broken.
+  for (Walk* w = walk_; w; w = w->outer) exchanges_.splice(w->rest);
+  Walk all(*this);
+  while (Http2Exchange* x = all.next()) {
     drop_pending(*x);
-    bool tell = x->sink && !x->dead && !(x->remote_ended && x->local_ended);
     bool truncated = x->head_done && !x->remote_ended && !x->connect;
     x->dead = true;
     if (!x->held)
       retire(*x);
-    else if (tell)
-      x->sink->on_reset(truncated ? cut : reason);
+    else
+      tell_end(*x, truncated ? cut : reason);
   }
 }
 
@@ -385,10 +406,8 @@ int Http2Codec::on_frame(const nghttp2_frame& frame) {
 void Http2Codec::on_head_end(Http2Exchange& x, bool end) {
   if (!x.head_done) return on_message_head(x, end);
   if (x.bad || x.too_large || !end) {
-    MessageSink* sink = x.sink;
     abort_stream(x, NGHTTP2_PROTOCOL_ERROR);
-    if (sink) sink->on_reset(reason_of_code(x, NGHTTP2_PROTOCOL_ERROR));
-    return;
+    return tell_end(x, reason_of_code(x, NGHTTP2_PROTOCOL_ERROR));
   }
   if (x.trailers.empty() || x.connect) return deliver_end(x);
   x.remote_ended = true;
@@ -439,7 +458,6 @@ int Http2Codec::on_stream_close(int32_t id, uint32_t code) {
   if (!x) return 0;
   Scope scope(*this);
   bool complete = x->remote_ended && x->local_ended;
-  bool tell = x->sink && !x->dead && !complete;
   bool fresh = !x->dead;
   x->stream_closed = true;
   x->dead = true;
@@ -451,7 +469,8 @@ int Http2Codec::on_stream_close(int32_t id, uint32_t code) {
   if (fresh && !done() && !complete) after_close(*x, code);
   if (role_ == Role::kServer && x->peer_reset && !complete && !done() && !abuse_.peer_reset(events_.now_ms()))
     flood(CodecEvent::kResetFlood, "too many requests given up");
-  if (tell && !done()) x->sink->on_reset(reason);
+  // Whatever became of the connection meanwhile: who still listens is told.
+  tell_end(*x, reason);
   if (x->codec && !x->held) retire(*x);
   return 0;
 }
@@ -483,10 +502,8 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
     uint64_t left = static_cast<uint64_t>(x.left);
     if (chunk.size() > left || (end && chunk.size() != left)) {
       // It can't be ended as announced, and must not look as if it were.
-      MessageSink* sink = x.sink;
       abort_stream(x, NGHTTP2_INTERNAL_ERROR);
-      if (sink) sink->on_reset(Reason::kInternal);
-      return;
+      return tell_end(x, Reason::kInternal);
     }
     x.left = static_cast<int64_t>(left - chunk.size());
   }
@@ -599,6 +616,13 @@ int Http2Codec::on_frame_sent(const nghttp2_frame& frame) {
   return 0;
 }
 
+// The peer said GOAWAY, or the ids ran out, after the request was noted.
+int Http2Codec::on_frame_not_sent(const nghttp2_frame& frame) {
+  if (frame.hd.type != NGHTTP2_HEADERS || frame.headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  if (Http2Exchange* x = find(frame.hd.stream_id)) x->unsent = true;
+  return 0;
+}
+
 void Http2Codec::build_frames() {
   if (in_session_ || broken_) return;
   in_session_ = true;
@@ -640,12 +664,9 @@ void Http2Codec::update_blocked(Http2Exchange& x) {
 }
 
 void Http2Codec::tell_blocked() {
-  IntrusiveList<Http2Exchange, Http2Exchange> all;
-  all.splice(exchanges_);
-  while (Http2Exchange* x = all.pop_front()) {
-    exchanges_.push_back(*x);
-    if (!broken_ && x->sink && !x->dead) update_blocked(*x);
-  }
+  Walk all(*this);
+  while (Http2Exchange* x = all.next())
+    if (x->sink && !x->dead) update_blocked(*x);
 }
 
 void Http2Codec::on_write_blocked(bool blocked) {
@@ -678,21 +699,18 @@ int64_t Http2Codec::tick() {
     fail(Reason::kUpstreamProtocolError);
     return -1;
   }
-  IntrusiveList<Http2Exchange, Http2Exchange> all;
-  all.splice(exchanges_);
-  while (Http2Exchange* x = all.pop_front()) {
-    exchanges_.push_back(*x);
-    if (broken_ || x->dead) continue;
+  Walk all(*this);
+  while (Http2Exchange* x = all.next()) {
+    if (x->dead) continue;
     if (passed(x->waiting_ms, o.stall_timeout_ms)) {
       bool stalled = !transport_blocked_ && x->moved < kProgressBytes;
       x->waiting_ms = std::max<uint64_t>(now, 1);
       x->moved = 0;
       if (stalled) {
-        MessageSink* sink = x->sink;
         events_.on_event(CodecEvent::kStreamStalled);
         events_.on_event(CodecEvent::kGlitch);
         abort_stream(*x, NGHTTP2_CANCEL);
-        if (sink) sink->on_reset(Reason::kWriteStall);
+        tell_end(*x, Reason::kWriteStall);
       }
     } else if (role_ == Role::kServer && x->sink && !x->remote_ended && !x->head_sent && !x->paused && !x->connect &&
                passed(x->received_ms, o.body_timeout_ms)) {

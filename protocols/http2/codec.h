@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "protocols/exchange.h"
 #include "protocols/http/triple.h"
@@ -34,7 +35,8 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool write_blocked() const override;
 
   Http2Codec* codec;            // null once the connection is gone
-  MessageSink* sink = nullptr;  // null before the request's head is complete, and when nothing more is to be told
+  MessageSink* sink =
+      nullptr;  // who is owed an end: null before a request's head is complete, and when nothing more is to be told
   Http2Exchange* next = nullptr;  // in the list of those to be freed
   int32_t id = -1;              // of the stream; -1 before the request is sent
 
@@ -70,6 +72,8 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool stream_closed = false;   // nghttp2 has forgotten it
   bool to_head = false;         // the request's method is HEAD
   bool connect = false;         // extended CONNECT
+  bool unsent =
+      false;  // client role: its head could not be sent any more, so that nobody has seen the request
   bool grpc = false;            // the request's content type says so
   triple::Envelopes envelopes;  // of the answer to a call of Triple's HTTP face
 
@@ -158,7 +162,11 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   Http2Exchange* create_exchange();
   /// Frees `x` when the stack is unwound. Its stream must be closed, or never have been.
   void retire(Http2Exchange& x);
-  /// Queues RST_STREAM; nothing more is read or sent.
+  /// The one way in which a sink hears that its exchange ended by a reset: once, and never after both messages were complete.
+  void tell_end(Http2Exchange& x, Reason reason);
+  /// Gives the request to the owner; false when it does not take it.
+  bool accept(Http2Exchange& x, bool end);
+  /// Queues RST_STREAM; nothing more is read or sent. The sink has yet to be told.
   void abort_stream(Http2Exchange& x, uint32_t code);
   /// Has nghttp2 frames to build.
   void want_send() {
@@ -212,6 +220,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   int on_chunk(int32_t id, std::span<const uint8_t> chunk);
   int on_stream_close(int32_t id, uint32_t code);
   int on_frame_sent(const nghttp2_frame& frame);
+  int on_frame_not_sent(const nghttp2_frame& frame);
   ssize_t read_body(Http2Exchange& x, size_t length, uint32_t& flags);
   int write_data(Http2Exchange& x, const uint8_t* frame_head, size_t length);
 
@@ -233,7 +242,27 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   void reap();
   int verdict() const { return done() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; }
 
+  /// Visits every exchange, whatever the visited ones do: to each other, to the connection, or by a walk of their own.
+  struct Walk {
+    explicit Walk(Http2Codec& c) : codec(c), outer(std::exchange(c.walk_, this)) {
+      rest.splice(c.exchanges_);
+    }
+    ~Walk() {
+      codec.exchanges_.splice(rest);
+      codec.walk_ = outer;
+    }
+    Http2Exchange* next() {
+      Http2Exchange* x = rest.pop_front();
+      if (x) codec.exchanges_.push_back(*x);
+      return x;
+    }
+    Http2Codec& codec;
+    Walk* const outer;
+    IntrusiveList<Http2Exchange, Http2Exchange> rest;
+  };
+
   IntrusiveList<Http2Exchange, Http2Exchange> exchanges_;
+  Walk* walk_ = nullptr;  // the innermost
   Http2Exchange* retired_ = nullptr;
   size_t pending_bytes_ = 0;          // of all exchanges
   uint32_t depth_ = 0;                // of Scopes

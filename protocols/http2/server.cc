@@ -115,11 +115,7 @@ void ServerCodec::serve_upgrade(Head& request) {
   x.head_done = true;
   x.remote_ended = true;
   x.to_head = head.method == "HEAD";
-  MessageSink* sink = events_.on_exchange(x);
-  if (!sink) return refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
-  x.sink = sink;
-  x.held = true;
-  sink->on_head(head, true);
+  if (!accept(x, true)) refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
 }
 
 void ServerCodec::on_block_begin(const nghttp2_frame& frame) {
@@ -161,11 +157,7 @@ void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
   x.connect = x.head.upgrade;
   if (x.connect) add_handshake(x);
   if (x.connect && end) return refuse(x, {Reason::kMalformed, 0, "a tunnel that begins with its end"});
-  MessageSink* sink = events_.on_exchange(x);
-  if (!sink) return refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
-  x.sink = sink;
-  x.held = true;
-  sink->on_head(x.head, end);
+  if (!accept(x, end)) refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
 }
 
 // The backend may speak HTTP/1, where a websocket begins with a key and its proof.
@@ -195,8 +187,8 @@ void ServerCodec::on_body_stalled(Http2Exchange& x) { give_up_request(x, Reason:
 
 // The rest of the body is not wanted: answers if that is still possible, and tells the sink.
 void ServerCodec::give_up_request(Http2Exchange& x, Reason reason) {
-  MessageSink* sink = std::exchange(x.sink, nullptr);
   std::string_view text = reason_row(reason).label;
+  MessageSink* sink = std::exchange(x.sink, nullptr);  // not to be told of what the answer does
   if (!x.head_sent) {
     LocalReply reply;
     reply.reason = reason;

@@ -32,6 +32,9 @@ struct Callbacks {
     return self(user).on_stream_close(id, code);
   }
   static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) { return self(user).on_frame_sent(*frame); }
+  static int frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
+    return self(user).on_frame_not_sent(*frame);
+  }
   static ssize_t read(nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
                       void* user) {
     return self(user).read_body(*static_cast<Http2Exchange*>(source->ptr), length, *flags);
@@ -52,6 +55,7 @@ struct Callbacks {
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(c, stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(c, frame_send);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(c, frame_not_sent);
     nghttp2_session_callbacks_set_send_data_callback(c, send_data);
     return c;
   }

@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from sidecar import Sidecar, http, raw  # noqa: E402  pylint: disable=wrong-import-position
+from sidecar import Sidecar, http, raw, wait_for  # noqa: E402  pylint: disable=wrong-import-position
 
 DRAGOMAN, LOAD, BACKEND = (os.path.abspath(p) for p in sys.argv[1:4])
 
@@ -118,6 +119,36 @@ clusters:
         clusters = {c["name"]: c for c in json.loads(self.proxy.admin("/clusters?format=json")[1])["clusters"]}
         self.assertLessEqual(clusters["bolt"]["connections"], 4)
         self.assertEqual(clusters["bolt"]["active_requests"], 0)
+
+    def test_no_request_outlives_an_http2_connection_that_ends_for_abuse(self):
+        def frame(kind, flags, stream, payload=b""):
+            return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+        # One backend that takes requests and never answers.
+        silent = socket.create_server(("127.0.0.1", 0))
+        yaml = f"""
+access_log: {{path: /dev/null}}
+listeners: [{{name: web, address: '127.0.0.1:0', protocol: http2, routes: web}}]
+routes: [{{name: web, routes: [{{match: {{prefix: /}}, cluster: silent, timeout: 1s}}]}}]
+clusters: [{{name: silent, endpoints: ['127.0.0.1:{silent.getsockname()[1]}']}}]
+"""
+        literals = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"a")]
+        block = b"".join(b"\0" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in literals)
+        with silent:
+            for flags in (5, 4):  # with and without the end of the request
+                proxy = Sidecar(DRAGOMAN, yaml)
+                try:
+                    flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
+                    for i in range(1100):
+                        flood += frame(1, flags, 2 * i + 1, block) + frame(3, 0, 2 * i + 1, (8).to_bytes(4, "big"))
+                    said = raw(proxy.ports["web"], flood)
+                    self.assertIn((11).to_bytes(4, "big"), said[-40:])
+                    wait_for("no request is left", lambda p=proxy: p.metric("dragoman_requests_active") == 0)
+                    time.sleep(1.5)  # past the deadline that such a request would have
+                    self.assertEqual(proxy.admin("/live")[0], 200)
+                finally:
+                    code, log = proxy.stop()
+                self.assertEqual(code, 0, log)
 
     def test_call_command(self):
         address = f"127.0.0.1:{self.proxy.ports['rpc']}"

@@ -67,6 +67,24 @@ TEST(Http2Abuse, RapidReset) {
   EXPECT_EQ(a.events.count(CodecEvent::kPeerReset), 21u);
 }
 
+// The request whose reset breaks the connection is told as well, before or after it was complete.
+TEST(Http2Abuse, WhoseResetBreaksTheConnectionHearsItsEnd) {
+  for (bool complete : {true, false}) {
+    Abuser a;
+    int resets = 0;
+    a.events.then_exchange = [&](FakeMessageSink& s) { s.then_reset = [&](Reason) { ++resets; }; };
+    a.repeat(100, [&](uint32_t id) {
+      return headers(id, complete ? get() : post(), complete ? kEndHeaders | kEndStream : kEndHeaders) +
+             rst(id);
+    });
+    a.expect_calm(CodecEvent::kResetFlood);
+    EXPECT_EQ(a.accepted(), 21u);
+    EXPECT_EQ(resets, 21);
+    for (size_t i = 0; i < a.accepted(); ++i) a.at(i).release();
+    EXPECT_EQ(a.codec->open_exchanges(), 0u);
+  }
+}
+
 TEST(Http2Abuse, ResetsAtALowRateAreFine) {
   Abuser a;
   EXPECT_EQ(a.repeat(100, [&](uint32_t id) {

@@ -330,6 +330,38 @@ TEST(Http2PairTest, WhatSinksSendWhenTheyHearOfRoomLeavesAtOnce) {
   EXPECT_TRUE(pair.server.at(0).body.ends_with("xlast"));
 }
 
+// The request was noted, and the GOAWAY was read before its frame was built: nobody has seen it.
+TEST(Http2PairTest, ARequestThatAGoAwayOvertakesWasRefused) {
+  Http2Pair pair;
+  Call call("POST", "/");
+  ASSERT_TRUE(call.open(*pair.client.codec));
+  ASSERT_EQ(call.exchange->send_head(call.head, false), Reason::kNone);
+  pair.client.feed(h2::goaway(0, h2::kNoError));
+  pair.client.sink.take();
+  EXPECT_EQ(call.answer.reset_reason, Reason::kUpstreamRefused);
+  EXPECT_EQ(pair.client.events.broken, 0);
+}
+
+// One sink ends the connection while all are being told something: each of the others hears the end, once.
+TEST(Http2PairTest, ASinkThatEndsTheConnectionHidesItFromNobody) {
+  for (int which = 0; which < 3; ++which) {
+    Http2Pair pair;
+    std::vector<std::unique_ptr<Call>> calls;
+    for (int i = 0; i < 3; ++i) {
+      calls.push_back(std::make_unique<Call>("POST", "/"));
+      ASSERT_EQ(pair.start(*calls.back(), false), Reason::kNone);
+    }
+    pair.client.codec->on_write_blocked(true);
+    calls[static_cast<size_t>(which)]->answer.then_blocked = [&](bool blocked) {
+      if (!blocked) pair.client.codec->fail(Reason::kHeartbeatLost);
+    };
+    pair.client.codec->on_write_blocked(false);
+    for (auto& c : calls) EXPECT_EQ(c->answer.reset_reason, Reason::kHeartbeatLost);
+    calls.clear();
+    EXPECT_EQ(pair.client.codec->open_exchanges(), 0u);
+  }
+}
+
 TEST(Http2PairTest, NoMemoryIsLeft) {
   {
     Http2Pair pair;
