@@ -242,6 +242,19 @@ class Triple(Consumers):
     def test_a_call_through_sidecars_is_a_call_without_them(self):
         self.same_through(self.client, self.port, "http2")
 
+    def test_two_hundred_calls_at_once(self):
+        # Dubbo has one connection and opens no second one: a call beyond the connection's streams fails at once.
+        client_side, server_side = self.pair("http2", self.port)
+        through = client_side.ports["in"]
+        self.assertEqual(self.call(through, "echo", text="a"), {"value": "a"})
+        calls = [self.client.send("call", ports=str(through), method="pause", ms=4000) for _ in range(200)]
+        wait_for("all calls at the provider", lambda: server_side.metric("dragoman_requests_active") > 150)
+        answers = [self.client.answer(number)["value"] for number in calls]
+        self.assertEqual([answer for answer in answers if answer != {"value": "paused"}], [])
+        self.assertEqual(client_side.metric("dragoman_listener_connections_total", listener="in"), 1)
+        for sidecar in (client_side, server_side):
+            wait_for("the end of all calls", lambda s=sidecar: s.metric("dragoman_requests_active") == 0)
+
     def test_routes_and_local_replies(self):
         sidecar = self.sidecar(f"""
 listeners:
