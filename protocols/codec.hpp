@@ -26,6 +26,7 @@
 //     bool set_id(const Message& message, std::span<const uint8_t> id, ByteWriter& out);
 //     bool checksum(std::span<uint8_t> frame_bytes, const Message& message, bool fix);
 //     int extent(const Frame& frame, uint64_t offset, std::span<const uint8_t> bytes, uint64_t& used);
+//     std::string_view status_text(const Message& response);               // statuses that are texts; part of the head
 //   };
 //
 // Data members of the struct are its memory of one connection: the host keeps one zeroed object a connection
@@ -208,6 +209,11 @@ concept CanMeasure = requires(C c, const Frame& f, std::span<const uint8_t> b, u
 };
 
 template <class C>
+concept HasTextStatus = requires(C c, const Message& m) {
+  { c.status_text(m) } -> std::same_as<std::string_view>;
+};
+
+template <class C>
 constexpr uint32_t id_len() {
   if constexpr (requires { C::kIdLen; })
     return C::kIdLen;
@@ -329,6 +335,19 @@ dragoman_codec make_table() {
                                     std::span<const uint8_t>(data, static_cast<size_t>(len)), *used);
       } catch (...) {
         return DRAGOMAN_MALFORMED;
+      }
+    };
+  }
+  if constexpr (HasTextStatus<C>) {
+    t.status_text = [](const void*, void* conn, const uint8_t* head, const Frame* frame,
+                       dragoman_bytes* out) -> int {
+      try {
+        std::string_view text = self<C>(conn).status_text(message(head, frame));
+        if (text.empty()) return -1;
+        *out = {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+        return 0;
+      } catch (...) {
+        return -1;
       }
     };
   }

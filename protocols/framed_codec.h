@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "protocols/checksum.h"
@@ -64,6 +65,7 @@ struct FramedExchange final : public Exchange, public ListLink<>, public ListLin
   std::span<const uint8_t> id_bytes;  // ours: opaque id on the wire
   std::span<const uint8_t> staged;    // head to send, not yet written or in `buffer`
   ByteChain buffer;                   // our frame while it is incomplete, or until its turn comes
+  const Head* foreign = nullptr;      // read by another version: `buffer` collects its frame as it came
   uint64_t out_left = 0;              // body bytes of our frame still to come
 };
 
@@ -169,6 +171,8 @@ class FramedCodec final : public ConnectionCodec {
   Reason rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
                     std::span<const uint8_t> id);
   Reason rewrite_number(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
+  Reason send_foreign(FramedExchange& x);
+  bool read_again(std::span<const uint8_t> frame, const dragoman_frame& was, dragoman_frame& now);
   bool same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                   bool same_id);
   Reason assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);

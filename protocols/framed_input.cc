@@ -434,6 +434,15 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
     uint32_t outcome = table_.outcome(table_.context, conn(), copy, &f);
     h.outcome =
         outcome < static_cast<uint32_t>(kOutcomeCount) ? static_cast<Outcome>(outcome) : Outcome::kUnknown;
+    dragoman_bytes text{};
+    if (table_.status_text) {
+      h.status = 0;
+      if (table_.status_text(table_.context, conn(), copy, &f, &text) == 0) {
+        ViewCollector collector{h, table_};
+        if (!collector.inside(text)) return honest = false, "codec: a status outside of the head";
+        h.status_text = text_of(text);
+      }
+    }
   }
   if (!want_) return nullptr;
 

@@ -32,9 +32,15 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     return Reason::kInternal;
 
   if (head.table && head.table != &table_) {
-    // It was read by another version of this protocol: what that said of the head must be true here as well.
+    // It was read by another version of this protocol. Where both say the same of its head it goes on like any other;
+    // else it is read again when all of it is here.
     dragoman_frame now{};
-    if (!same_frame(head.wire, f, now, false)) return Reason::kUnsupported;
+    if (!same_frame(head.wire, f, now, false) || (x.ours && now.variant != f.variant)) {
+      x.foreign = &head;
+      x.out = Part::kOpen;
+      x.buffer.append(head.wire);
+      return end ? send_foreign(x) : Reason::kNone;
+    }
     f = now;
   }
   std::span<uint8_t> bytes;
@@ -151,6 +157,47 @@ Reason FramedCodec::rewrite_number(FramedExchange& x, dragoman_frame& f, std::sp
   return rewrite_id(x, f, bytes, number);
 }
 
+/// Sends the whole frame in `buffer` as this version reads it.
+Reason FramedCodec::send_foreign(FramedExchange& x) {
+  const Head& as_read = *std::exchange(x.foreign, nullptr);
+  std::vector<uint8_t> frame(x.buffer.size());
+  x.buffer.copy_to(frame.data());
+  x.buffer.clear();
+  x.out = Part::kNone;
+  Head head;
+  if (!read_again(frame, as_read.frame, head.frame)) return Reason::kUnsupported;
+  const size_t head_len = head.frame.head_len;
+  head.wire = std::span(frame).first(head_len);
+  head.edits = as_read.edits;
+  const bool bodiless = head_len == frame.size();
+  if (Reason why = send_head(x, head, bodiless); why != Reason::kNone) return why;
+  if (!bodiless) send_body(x, std::span(frame).subspan(head_len), true);
+  return Reason::kNone;
+}
+
+/// Whether a whole frame that another version of this codec read is one here as well, and of the same kind.
+bool FramedCodec::read_again(std::span<const uint8_t> frame, const dragoman_frame& was, dragoman_frame& now) {
+  alignas(16) uint8_t scratch[DRAGOMAN_CONN_STATE_MAX];  // see same_frame()
+  void* memory = nullptr;
+  if (table_.conn_state_size) {
+    memory = scratch;
+    std::memcpy(scratch, conn(), table_.conn_state_size);
+  }
+  now.size = sizeof now;
+  now.want = was.want;
+  now.from = was.from;
+  if (table_.probe(table_.context, memory, frame.data(), frame.size(), &now) != DRAGOMAN_FRAME ||
+      frame_fault(now) || now.kind != was.kind || now.head_len > frame.size() ||
+      (is_request(now) && now.variant != was.variant))
+    return false;
+  if (!is_unsized(now)) return now.total_len == frame.size();
+  auto body = frame.subspan(now.head_len);
+  uint64_t used = 0;
+  return !body.empty() &&
+         table_.extent(table_.context, memory, &now, 0, body.data(), body.size(), &used) == DRAGOMAN_FRAME &&
+         used == body.size();
+}
+
 /// Whether a head that the table changed still describes the same frame, with the same body after it.
 bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                              bool same_id) {
@@ -217,6 +264,18 @@ Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<ui
 
 void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, bool end) {
   if (x.closed || x.out != Part::kOpen) return;
+  if (x.foreign) {
+    x.buffer.append(chunk);
+    if (!end) return;
+    Reason why = send_foreign(x);
+    if (why == Reason::kNone) return;
+    MessageSink* sink = x.sink;
+    if (x.ours)
+      close(x);
+    else  // whoever reconnects gets the version that the others have
+      send_reply(x, x.head, {.reason = why, .text = reason_row(why).label, .close = true});
+    return sink->on_reset(why);
+  }
   if (!x.unsized && (chunk.size() > x.out_left || (end && chunk.size() != x.out_left))) {
     // Not the body its head announced. Nothing of it was written unless it streams.
     MessageSink* sink = x.sink;
@@ -327,6 +386,7 @@ void FramedCodec::send_reply(FramedExchange& x, const Head& request, const Local
   if (x.ours || (!x.one_way && !unsent)) return reset(x, reply.reason);
   if (!x.one_way) {
     x.staged = {};
+    x.foreign = nullptr;
     x.buffer.clear();
     x.out_left = 0;
     switch (answer(request.wire.data(), request.frame, reply.reason, reply.text, x.ordered ? &x : nullptr)) {

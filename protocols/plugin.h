@@ -7,11 +7,14 @@
  * else.
  *
  * ABI rules: append only; every struct starts with its size as the caller knows it; a reader must not look
- * beyond that size. abi_major must match; a higher abi_minor only adds.
+ * beyond that size. abi_major must match; a higher abi_minor only adds. A table may end anywhere behind its
+ * required functions: the host takes what is missing, or was appended later than the codec was built, as null
+ * or 0, and does not look at what it does not know.
  */
 #ifndef DRAGOMAN_PLUGIN_H
 #define DRAGOMAN_PLUGIN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -19,7 +22,7 @@ extern "C" {
 #endif
 
 #define DRAGOMAN_ABI_MAJOR 1
-#define DRAGOMAN_ABI_MINOR 0
+#define DRAGOMAN_ABI_MINOR 1
 
 typedef struct dragoman_bytes {
   const uint8_t* data;
@@ -248,7 +251,16 @@ typedef struct dragoman_codec {
    * are used. Else it is broken. */
   int (*extent)(const void* context, void* conn, const dragoman_frame* frame, uint64_t offset,
                 const uint8_t* data, uint64_t len, uint64_t* used);
+
+  /* since 1.1 */
+  /* Of a response, in protocols whose statuses are texts: 0 and that text in `out`, a span into the head; -1: this one
+   * has none. Logs show the text; frame.status is then the codec's own business. */
+  int (*status_text)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
+                     dragoman_bytes* out);
 } dragoman_codec;
+
+/* No table is shorter: it has all required functions. */
+#define DRAGOMAN_TABLE_BYTES_MIN offsetof(dragoman_codec, edit)
 
 /* A loadable codec exports this one symbol. */
 #define DRAGOMAN_PLUGIN_SYMBOL "dragoman_codec_v1"

@@ -6,6 +6,7 @@
 #include <link.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,11 +16,15 @@
 #include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <new>
 #include <string_view>
 #include <vector>
 
 #include "protocols/framed.h"
+#include "protocols/plugin_crash.h"
 #include "protocols/plugin_image.h"
+#include "protocols/plugin_table.h"
+#include "protocols/plugin_trial.h"
 
 namespace dragoman {
 namespace {
@@ -112,8 +117,8 @@ const dragoman_codec* ask_for_table(void* library) {
   return entry ? entry() : nullptr;
 }
 
-/// Runs in the child: loads, asks, unloads. An empty text when all is well.
-std::string try_out(const std::string& path) {
+/// Runs in the child: loads, asks, calls, unloads. An empty text when all is well.
+std::string try_out(const std::string& path, TrialNotes& notes) {
   const size_t threads = thread_count();
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
@@ -123,23 +128,58 @@ std::string try_out(const std::string& path) {
     while (text.starts_with(":") || text.starts_with(" ")) text.remove_prefix(1);
     return "can't be loaded: " + std::string(text);
   }
-  if (!ask_for_table(library)) return "gives no table";
+  const dragoman_codec* given = ask_for_table(library);
+  if (!given) return "gives no table";
   if (thread_count() != threads) return "can't be unloaded: it makes threads when it is loaded";
+  // A table that is refused is refused by the parent, in its words.
+  if (auto table = read_table(*given); table && check_codec(*table)) call_everything(*table, notes);
+  if (thread_count() != threads) return "can't be unloaded: its functions make threads";
   dlclose(library);
   if (is_loaded(path)) return "can't be unloaded: it is still there after it was closed";
   return {};
 }
 
+/// "probe() of 3 bytes (5043 01)", of the call that the child did not come back from; empty outside of calls.
+std::string where(const TrialNotes& notes) {
+  const char* function = notes.function;
+  if (!function) return {};
+  std::string text = std::string(function) + "()";
+  const uint32_t len = notes.len;
+  if (len == 0) return text;
+  text += " of " + std::to_string(len) + " bytes (";
+  for (uint32_t i = 0; i < std::min(len, TrialNotes::kShown); ++i) {
+    if (i > 0 && i % 2 == 0) text += ' ';
+    text += "0123456789abcdef"[notes.bytes[i] >> 4];
+    text += "0123456789abcdef"[notes.bytes[i] & 15];
+  }
+  return text + (len > TrialNotes::kShown ? " ...)" : ")");
+}
+
 /// try_out() in a child process.
 Result<void> trial(const std::string& path) {
+  // What the child is doing when it ends.
+  struct Shared {
+    void* memory =
+        mmap(nullptr, sizeof(TrialNotes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ~Shared() {
+      if (memory != MAP_FAILED) munmap(memory, sizeof(TrialNotes));
+    }
+  } shared;
+  if (shared.memory == MAP_FAILED) return unexpected(system_error("can't be tried"));
+  TrialNotes& notes = *new (shared.memory) TrialNotes{};
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return unexpected(system_error("can't be tried"));
   Fd from(ends[0]), to(ends[1]);
   pid_t child = fork();
   if (child < 0) return unexpected(system_error("can't be tried"));
   if (child == 0) {
-    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTERM, SIGINT}) signal(s, SIG_DFL);
-    std::string answer = try_out(path);
+    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTERM, SIGINT, SIGPROF}) signal(s, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    const rlimit no_core{};
+    setrlimit(RLIMIT_CORE, &no_core);
+    std::string answer = try_out(path, notes);
     answer.insert(0, 1, '=');
     ssize_t n = write(to.get(), answer.data(), answer.size());
     _exit(n == static_cast<ssize_t>(answer.size()) ? 0 : 1);
@@ -161,54 +201,49 @@ Result<void> trial(const std::string& path) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (late) return unexpected("does not finish loading");
   if (answer == "=") return {};
   if (answer.starts_with("=")) return unexpected(answer.substr(1));
+  const std::string in = where(notes);
+  if (late || (WIFEXITED(status) && WEXITSTATUS(status) == kPluginCallHung && !in.empty()))
+    return unexpected(in.empty() ? "does not finish loading" : "does not return from " + in);
+  const std::string at = in.empty() ? "while it is loaded or unloaded" : "in " + in;
   if (WIFSIGNALED(status))
-    return unexpected("crashes while it is loaded or unloaded (" + std::string(strsignal(WTERMSIG(status))) +
-                      ")");
-  return unexpected("ends the process while it is loaded or unloaded");
-}
-
-std::string abi_text(unsigned major, unsigned minor, size_t bytes) {
-  return std::to_string(major) + "." + std::to_string(minor) + " (a table of " + std::to_string(bytes) +
-      " bytes)";
+    return unexpected("crashes " + at + " (" + std::string(strsignal(WTERMSIG(status))) + ")");
+  return unexpected("ends the process " + at);
 }
 
 class Plugin final : public CodecModule {
  public:
   explicit Plugin(Fd copy) : copy_(std::move(copy)) {}
   ~Plugin() override {
+    forget_library(place_);
     if (library_) dlclose(library_);
   }
   std::string_view kind() const override { return "plugin"; }
 
   /// Loads and checks. The error is a clause that fits behind the file's name.
-  Result<void> open(const std::string& name) {
+  Result<void> open(const std::string& file, const std::string& name) {
     const std::string path = copy_path(copy_);
     library_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library_) return unexpected("can't be loaded");
     const dragoman_codec* given = ask_for_table(library_);
     if (!given) return unexpected("gives no table");
-    if (given->abi_major != DRAGOMAN_ABI_MAJOR || given->size < sizeof(dragoman_codec))
-      return unexpected("was built for codec ABI " + abi_text(given->abi_major, given->abi_minor,
-                                                              given->size) +
-                        ", this program has " +
-                        abi_text(DRAGOMAN_ABI_MAJOR, DRAGOMAN_ABI_MINOR, sizeof(dragoman_codec)));
-    // Of a longer table, from a later minor version, what is known here.
-    std::memcpy(&table_, given, sizeof table_);
-    table_.size = sizeof table_;
+    auto table = read_table(*given);
+    if (!table) return unexpected(table.error());
+    table_ = *table;
     if (auto checked = check_codec(table_); !checked) return unexpected("is refused: " + checked.error());
     if (!name.empty() && name != table_.name)
       return unexpected("holds the codec \"" + std::string(table_.name) +
                         "\", the configuration wants \"" + name +
                         "\"");
+    place_ = remember_library(path, std::string(table_.name) + " " + table_.version + " (" + file + ")");
     return {};
   }
 
  private:
   const Fd copy_;  // open as long as the library is: see copy_path()
   void* library_ = nullptr;
+  int place_ = -1;
 };
 
 }  // namespace
@@ -222,7 +257,7 @@ Result<std::shared_ptr<const CodecModule>> load_plugin(const std::string& path, 
   if (!copy) return fail(copy.error());
   if (auto tried = trial(copy_path(*copy)); !tried) return fail(tried.error());
   auto plugin = std::make_shared<Plugin>(std::move(*copy));
-  if (auto opened = plugin->open(name); !opened) return fail(opened.error());
+  if (auto opened = plugin->open(path, name); !opened) return fail(opened.error());
   return std::shared_ptr<const CodecModule>(std::move(plugin));
 }
 

@@ -303,8 +303,27 @@ bool write_block(ByteWriter& out, const BlockPlan& plan, const Setting& setting,
   return false;
 }
 
-/// A complete frame.
-int64_t make(const Template& t, const Inputs& in, uint8_t* out, uint64_t cap) {
+/// The item of a frame just written that is not read as it was written: absent, there, or of another size. Its index;
+/// kNowhere: none; the number of items: the frame as a whole.
+size_t unread_item(const Draft& draft, const Program& g, const uint8_t* p, size_t n, uint32_t from) {
+  const std::vector<Item>& items = draft.layout.items;
+  Reading r(g, p, n, from);
+  if (locate(r) != DRAGOMAN_FRAME || r.layout != &draft.layout) return items.size();
+  for (size_t i = 0; i < items.size(); ++i) {
+    const auto index = static_cast<uint8_t>(i);
+    if (r.has(index) != draft.has(i)) return i;
+    if (!draft.has(i) || items[i].fixed_at >= 0) continue;
+    const uint64_t inside = items[i].kind == ItemKind::kNumber ? 0 : draft.content[i] + draft.padding[i];
+    const uint64_t mark = items[i].kind == ItemKind::kUntil ? items[i].text.size() : 0;
+    const uint64_t read = r.size_of(index) + (i == draft.layout.body_item ? r.body_bytes : 0);
+    if (read != draft.number_bytes[i] + inside + mark) return i;
+  }
+  return r.total == n ? size_t{kNowhere} : items.size();
+}
+
+/// A complete frame. Negative where it can't be made: -1; -2 - i where item i would not be read as it is written;
+/// kNotRead - size where the whole, of that size, would not be.
+int64_t make(const Template& t, const Inputs& in, uint32_t from, uint8_t* out, uint64_t cap) {
   if (!t.there) return -1;
   const Layout& l = in.program.layouts[t.layout];
   Draft draft(l);
@@ -372,6 +391,7 @@ int64_t make(const Template& t, const Inputs& in, uint8_t* out, uint64_t cap) {
       Reading values(in.program, nullptr, 0, 0);
       values.layout = &l;
       values.read = static_cast<uint8_t>(l.items.size());
+      values.absent = draft.absent;
       values.slot[test.source.index] = draft.value[test.source.index];
       there = there && holds(on_value, values);
     }
@@ -390,14 +410,19 @@ int64_t make(const Template& t, const Inputs& in, uint8_t* out, uint64_t cap) {
   if (l.checksum_item != kNowhere && draft.has(l.checksum_item) && writer.fits()) {
     const Item& item = l.items[l.checksum_item];
     size_t at = writer.size() - item.size;
-    size_t from = 0;
+    size_t first = 0;
     for (size_t i = 0; item.sum_from != kNowhere && i < item.sum_from; ++i) {
       if (!draft.has(i)) continue;
-      from += draft.number_bytes[i];
-      if (l.items[i].kind != ItemKind::kNumber) from += draft.content[i] + draft.padding[i];
-      if (l.items[i].kind == ItemKind::kUntil) from += l.items[i].text.size();
+      first += draft.number_bytes[i];
+      if (l.items[i].kind != ItemKind::kNumber) first += draft.content[i] + draft.padding[i];
+      if (l.items[i].kind == ItemKind::kUntil) first += l.items[i].text.size();
     }
-    store_number(item.number, out + at, sum_of(item.sum, out + from, at - from));
+    store_number(item.number, out + at, sum_of(item.sum, out + first, at - first));
+  }
+  if (writer.fits()) {
+    size_t unread = unread_item(draft, in.program, out, writer.size(), from);
+    if (unread == l.items.size()) return kNotRead - static_cast<int64_t>(writer.size());
+    if (unread != kNowhere) return -2 - static_cast<int64_t>(unread);
   }
   return static_cast<int64_t>(writer.size());
 }
@@ -490,7 +515,13 @@ int64_t reply(const void* context, void*, const uint8_t* head, const dragoman_fr
                                                                                          : g.other_reply;
   request.in.status = &row;
   request.in.text = text_of_bytes(text);
-  return make(g.reply, request.in, out, cap);
+  // Answers go to whoever asked.
+  const uint32_t from =
+      frame && frame->from == DRAGOMAN_FROM_SERVER ? DRAGOMAN_FROM_CLIENT : DRAGOMAN_FROM_SERVER;
+  int64_t n = make(g.reply, request.in, from, out, cap);
+  if (n >= 0 || text.len == 0) return n;
+  request.in.text = {};  // a text that holds the mark of its item's end, perhaps
+  return make(g.reply, request.in, from, out, cap);
 }
 
 int64_t heartbeat(const void* context, void*, uint32_t, uint64_t id, uint8_t* out, uint64_t cap) {
@@ -498,20 +529,22 @@ int64_t heartbeat(const void* context, void*, uint32_t, uint64_t id, uint8_t* ou
   char text[16];
   for (unsigned i = 0; i < 16; ++i) text[i] = "0123456789abcdef"[id >> (60 - 4 * i) & 15];
   Inputs in{.program = g, .id_text = {text, 16}, .id = id};
-  return make(g.heartbeat, in, out, cap);
+  return make(g.heartbeat, in, DRAGOMAN_FROM_CLIENT, out, cap);
 }
 
 int64_t heartbeat_reply(const void* context, void*, const uint8_t* head, const dragoman_frame* frame, uint8_t* out,
                         uint64_t cap) {
   const Program& g = program_of(context);
   Request request(g, head, frame);
-  return make(g.heartbeat_reply, request.in, out, cap);
+  const uint32_t from =
+      frame && frame->from == DRAGOMAN_FROM_SERVER ? DRAGOMAN_FROM_CLIENT : DRAGOMAN_FROM_SERVER;
+  return make(g.heartbeat_reply, request.in, from, out, cap);
 }
 
 int64_t goaway(const void* context, void*, uint32_t, uint8_t* out, uint64_t cap) {
   const Program& g = program_of(context);
   Inputs in{.program = g, .id_text = "0000000000000000"};
-  return make(g.goaway, in, out, cap);
+  return make(g.goaway, in, DRAGOMAN_FROM_SERVER, out, cap);
 }
 
 }  // namespace dragoman::descriptor

@@ -550,6 +550,7 @@ void Compiler::compile(const Node& root) {
   }
   if (context_.failed()) return;
   finish();
+  name_faults();
   if (make) prove(make, place(*make, "make"));
 }
 

@@ -50,6 +50,7 @@ class Compiler {
   void read_block_setting(const Layout& layout, BlockPlan& plan, const Node& node, const Place& place, Setting& out);
   void finish();
   void finish_quick(Layout& layout);
+  void name_faults();
   void prove(const Node* make, const Place& place);
 
   // Names.

@@ -204,6 +204,19 @@ struct Expression {
 enum class ItemKind : uint8_t { kNumber, kBytes, kLength, kPrefix, kUntil, kRest, kChecksum };
 enum class Sum : uint8_t { kCrc32, kCrc32c, kAdler32, kSum8, kXor8 };
 
+/// What can be wrong with one item of a frame.
+enum class ItemFault : uint8_t {
+  kPast,
+  kNoNumber,
+  kNegative,
+  kLength,
+  kNoMarkInLimit,
+  kNoMark,
+  kOver,
+  kNoRoom
+};
+inline constexpr size_t kItemFaults = 8;
+
 struct Item {
   std::string name{};
   ItemKind kind = ItemKind::kNumber;
@@ -224,6 +237,7 @@ struct Item {
   Sum sum = Sum::kCrc32;
   uint8_t sum_from = kNowhere;  // kChecksum: first item it covers; kNowhere = the frame's start
   uint8_t first_bit = 0, bits = 0;  // its bit fields: slots
+  std::string whys[kItemFaults]{};  // by ItemFault: the reasons of refusals, with the item's name
 };
 
 /// A number item at a fixed offset whose value somebody wants: read in one sweep.

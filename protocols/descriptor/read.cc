@@ -92,8 +92,11 @@ int place_rest(Reading& r) {
   r.read = static_cast<uint8_t>(l.fixed_items);
   uint32_t body_at = 0;
   bool framed = false;
+  auto why_of = [&](size_t item, ItemFault fault) {
+    return l.items[item].whys[static_cast<size_t>(fault)].c_str();
+  };
   auto need_up_to = [&](uint64_t bytes) {
-    if (framed && bytes > r.total) return refuse(r, DRAGOMAN_MALFORMED, "an item past the frame");
+    if (framed && bytes > r.total) return refuse(r, DRAGOMAN_MALFORMED, why_of(r.read, ItemFault::kPast));
     return need(r, bytes);
   };
   if (l.has_frame && l.frame_after <= l.fixed_items) {
@@ -102,6 +105,7 @@ int place_rest(Reading& r) {
   }
   for (size_t i = l.fixed_items; i < count; ++i) {
     const Item& item = l.items[i];
+    auto why = [&](ItemFault fault) { return why_of(i, fault); };
     r.at[i] = static_cast<uint32_t>(pos);
     if (!item.when.empty()) {
       bool there = true;
@@ -137,14 +141,15 @@ int place_rest(Reading& r) {
         const uint64_t n = framed ? std::min<uint64_t>(r.n, r.total) : r.n;
         int used = load_number(item.number, r.p + std::min<uint64_t>(pos, n),
                                n > pos ? static_cast<size_t>(n - pos) : 0, r.slot[i], short_by);
-        if (used < 0) return refuse(r, DRAGOMAN_MALFORMED, "not a number where one must be");
+        if (used < 0) return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kNoNumber));
         if (used == 0) return need_up_to(pos + short_by);
         before = static_cast<uint64_t>(used);
         if (item.kind == ItemKind::kNumber) {
           set_bits(l, item, static_cast<uint8_t>(i), r);
           break;
         }
-        if (static_cast<int64_t>(r.slot[i]) < 0) return refuse(r, DRAGOMAN_MALFORMED, "negative length");
+        if (static_cast<int64_t>(r.slot[i]) < 0)
+          return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kNegative));
         inside = r.slot[i];
         break;
       }
@@ -154,7 +159,7 @@ int place_rest(Reading& r) {
       case ItemKind::kLength: {
         int64_t length = 0;
         if (!value_of(item.length, r, length) || length < 0)
-          return refuse(r, DRAGOMAN_MALFORMED, "length out of range");
+          return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kLength));
         inside = static_cast<uint64_t>(length);
         break;
       }
@@ -168,9 +173,9 @@ int place_rest(Reading& r) {
         size_t end = there.substr(0, item.max + item.text.size()).find(item.text);
         if (end == std::string_view::npos) {
           if (there.size() >= item.max + item.text.size())
-            return refuse(r, DRAGOMAN_TOO_BIG, "no end mark within the descriptor's limit");
+            return refuse(r, DRAGOMAN_TOO_BIG, why(ItemFault::kNoMarkInLimit));
           if (framed && pos + there.size() >= r.total)
-            return refuse(r, DRAGOMAN_MALFORMED, "no end mark in the frame");
+            return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kNoMark));
           return need_up_to(std::max<uint64_t>(r.n + 1, pos + item.text.size()));
         }
         inside = end;
@@ -179,7 +184,7 @@ int place_rest(Reading& r) {
       }
       case ItemKind::kRest: {
         uint64_t end = r.total - std::min<uint64_t>(r.total, trailer_bytes(r));
-        if (pos > end) return refuse(r, DRAGOMAN_MALFORMED, "frame shorter than its items");
+        if (pos > end) return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kNoRoom));
         inside = end - pos;
         break;
       }
@@ -188,7 +193,7 @@ int place_rest(Reading& r) {
         break;
     }
     if (inside > item.max && item.kind != ItemKind::kRest && item.max > 0)
-      return refuse(r, DRAGOMAN_TOO_BIG, "an item over the descriptor's limit");
+      return refuse(r, DRAGOMAN_TOO_BIG, why(ItemFault::kOver));
     if (i == l.body_item) {
       r.body_bytes = inside;
       body_at = static_cast<uint32_t>(pos + before);
@@ -197,7 +202,7 @@ int place_rest(Reading& r) {
       pos += before + inside;
       if (body_at > head_max) return refuse(r, DRAGOMAN_TOO_BIG, "head over the descriptor's limit");
     } else {
-      if (inside > head_max) return refuse(r, DRAGOMAN_TOO_BIG, "an item over the descriptor's limit");
+      if (inside > head_max) return refuse(r, DRAGOMAN_TOO_BIG, why(ItemFault::kOver));
       r.size[i] = static_cast<uint32_t>(before + inside + behind);
       pos += r.size[i];
     }
@@ -209,14 +214,14 @@ int place_rest(Reading& r) {
       if (int v = frame_length(r); v != DRAGOMAN_FRAME) return v;
       framed = true;
     }
-    if (framed && pos > r.total) return refuse(r, DRAGOMAN_MALFORMED, "an item past the frame");
+    if (framed && pos > r.total) return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kPast));
   }
   if (framed && pos != r.total) return refuse(r, DRAGOMAN_MALFORMED, "items do not fill the frame");
   r.total = pos;
   for (uint8_t i : l.derived) {
     int64_t v = 0;
     if (r.has(i) && (!value_of(l.items[i].equals, r, v) || v != static_cast<int64_t>(r.slot[i])))
-      return refuse(r, DRAGOMAN_MALFORMED, "a length that covers other items is wrong");
+      return refuse(r, DRAGOMAN_MALFORMED, why_of(i, ItemFault::kLength));
   }
   if (l.body_item == kNowhere) {
     uint64_t head = r.total;
@@ -246,9 +251,9 @@ int place_steps(Reading& r, bool with_body) {
       r.at[step.item] = static_cast<uint32_t>(pos);
       r.size[step.item] = static_cast<uint32_t>(length);
     }
-    if (length < 0) return refuse(r, DRAGOMAN_MALFORMED, "length out of range");
-    if (static_cast<uint64_t>(length) > step.max)
-      return refuse(r, DRAGOMAN_TOO_BIG, "an item over the descriptor's limit");
+    auto why = [&](ItemFault fault) { return l.items[step.item].whys[static_cast<size_t>(fault)].c_str(); };
+    if (length < 0) return refuse(r, DRAGOMAN_MALFORMED, why(ItemFault::kLength));
+    if (static_cast<uint64_t>(length) > step.max) return refuse(r, DRAGOMAN_TOO_BIG, why(ItemFault::kOver));
     pos += static_cast<uint64_t>(length);
   }
   if (l.body_item == kNowhere) r.head_len = static_cast<uint32_t>(std::min<uint64_t>(pos, UINT32_MAX));

@@ -742,6 +742,7 @@ void Compiler::finish() {
     t.goaway = goaway;
   }
   if (coded) t.set_id = set_id;
+  if (g_.status_is_text) t.status_text = status_text;
   auto none = [&](auto has) { return std::none_of(g_.layouts.begin(), g_.layouts.end(), has); };
   if (none([](const Layout& l) { return !l.service.empty(); })) t.lacks |= DRAGOMAN_WANT_SERVICE;
   if (none([](const Layout& l) { return !l.method.empty(); })) t.lacks |= DRAGOMAN_WANT_METHOD;
@@ -753,18 +754,41 @@ void Compiler::finish() {
   }
 }
 
+/// Refusals name the item. Made once, since a reason has to stay where it is.
+void Compiler::name_faults() {
+  static constexpr std::string_view kWhat[kItemFaults] = {"past the frame's end",
+                                                          "not a number",
+                                                          "a negative length",
+                                                          "its length is out of range",
+                                                          "no end mark within the descriptor's limit",
+                                                          "no end mark in the frame",
+                                                          "over the descriptor's limit",
+                                                          "the frame is shorter than its items"};
+  for (Layout& l : g_.layouts)
+    for (Item& item : l.items)
+      for (size_t i = 0; i < kItemFaults; ++i)
+        item.whys[i] = "item " + item.name + ": " + std::string(kWhat[i]);
+}
+
 /// Templates must read back as what they are meant to be.
 void Compiler::prove(const Node* make, const Place& place) {
   std::vector<uint8_t> bytes(128u << 10);
   dragoman_frame f{};
-  auto check = [&](const char* name, int64_t n, uint32_t kind, uint64_t id) {
+  auto check = [&](const char* name, const Template& of, int64_t n, uint32_t kind, uint64_t id) {
     const Node& node = *make->find(name);
     Place at{.parent = &place, .key = name, .pos = node.pos};
     auto wrong = [&](const std::string& what) {
       fault(node, at, "what this makes does not read back: " + what);
       return false;
     };
-    if (n < 0) return wrong("a value does not fit its item");
+    if (n == -1) return wrong("a value does not fit its item");
+    if (n < 0 && n > kNotRead) {
+      const auto unread = static_cast<size_t>(-2 - n);
+      return wrong("item " + g_.layouts[of.layout].items[unread].name +
+                   " is read as absent, as there, or with another length than it is written");
+    }
+    const bool not_read = n <= kNotRead;
+    if (not_read) n = kNotRead - n;  // what is said of it below tells why
     if (n == 0 || n > static_cast<int64_t>(bytes.size())) return wrong("its size is out of range");
     f = {};
     f.size = sizeof f;
@@ -780,13 +804,14 @@ void Compiler::prove(const Node* make, const Place& place) {
     dragoman_view v{};
     v.size = sizeof v;
     if (view(&g_, nullptr, bytes.data(), &f, UINT32_MAX, &v) != 0) return wrong("its head is not understood");
+    if (not_read) return wrong("it is of another layout");
     return true;
   };
   static constexpr std::string_view kText = "no: \"<a>&'|;,=\r\n\tx";
   dragoman_bytes text{reinterpret_cast<const uint8_t*>(kText.data()), kText.size()};
   for (uint32_t o = 1; o < std::size(kOutcomes); ++o) {
     int64_t n = reply(&g_, nullptr, nullptr, nullptr, o, text, bytes.data(), bytes.size());
-    if (!check("reply", n, DRAGOMAN_RESPONSE, 1)) break;
+    if (!check("reply", g_.reply, n, DRAGOMAN_RESPONSE, 1)) break;
     if (outcome(&g_, nullptr, bytes.data(), &f) != DRAGOMAN_OUTCOME_OK) continue;
     const Node& node = *make->find("reply");
     fault(node, {.parent = &place, .key = "reply", .pos = node.pos},
@@ -794,14 +819,15 @@ void Compiler::prove(const Node* make, const Place& place) {
     break;
   }
   if (g_.heartbeat.there &&
-      check("heartbeat", heartbeat(&g_, nullptr, 0, 1, bytes.data(), bytes.size()), DRAGOMAN_HEARTBEAT, 1)) {
+      check("heartbeat", g_.heartbeat, heartbeat(&g_, nullptr, 0, 1, bytes.data(), bytes.size()),
+            DRAGOMAN_HEARTBEAT, 1)) {
     std::vector<uint8_t> asked(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(f.head_len));
     dragoman_frame request = f;
     int64_t n = heartbeat_reply(&g_, nullptr, asked.data(), &request, bytes.data(), bytes.size());
-    check("heartbeat_reply", n, DRAGOMAN_HEARTBEAT_ACK, 1);
+    check("heartbeat_reply", g_.heartbeat_reply, n, DRAGOMAN_HEARTBEAT_ACK, 1);
   }
   if (g_.goaway.there)
-    check("goaway", goaway(&g_, nullptr, 0, bytes.data(), bytes.size()), DRAGOMAN_GOAWAY, 0);
+    check("goaway", g_.goaway, goaway(&g_, nullptr, 0, bytes.data(), bytes.size()), DRAGOMAN_GOAWAY, 0);
 }
 
 }  // namespace dragoman::descriptor

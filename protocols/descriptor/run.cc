@@ -222,6 +222,15 @@ uint32_t outcome(const void* context, void*, const uint8_t* head, const dragoman
   return found ? by_rule : table(frame->status);
 }
 
+int status_text(const void* context, void*, const uint8_t* head, const dragoman_frame* frame,
+                dragoman_bytes* out) {
+  Reading r(program_of(context), head, frame->head_len, frame->from);
+  std::string_view text;
+  if (locate_again(r) != DRAGOMAN_FRAME || !text_of(r.layout->status, r, text) || text.empty()) return -1;
+  *out = {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+  return 0;
+}
+
 int checksum(const void* context, void*, uint8_t* bytes, const dragoman_frame* frame, int fix) {
   Reading r(program_of(context), bytes, static_cast<size_t>(frame->total_len), frame->from);
   if (locate_again(r) != DRAGOMAN_FRAME || r.layout->checksum_item == kNowhere) return 0;

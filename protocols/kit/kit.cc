@@ -44,6 +44,7 @@ constexpr Rule kRules[] = {
     {"heartbeat-reply", "heartbeat_reply() makes its answer, with its id"},
     {"goaway", "goaway() makes one goaway"},
     {"id-rewrite", "another id changes nothing else, and the checksum is right after it"},
+    {"same-bytes", "what changes nothing keeps every byte: the frame's own id, a second edit of nothing"},
     {"checksum", "right checksums are known as right, wrong ones as wrong, mended ones are right"},
     {"host", "the host finds nothing that can't be true"},
     {"host-split", "wherever a frame is cut, the same comes of it"},
@@ -219,7 +220,7 @@ std::string decode_text(const dragoman_codec& t, const Vector& vector) {
     if (f.variant) line("variant", std::to_string(f.variant));
     if (f.timeout_ms > 0) line("timeout_ms", std::to_string(f.timeout_ms));
     if (f.kind == DRAGOMAN_RESPONSE)
-      line("status", std::to_string(f.status) + " = " +
+      line("status", status_of(t, frame) + " = " +
                          outcome_name(t.outcome(t.context, state.get(), bytes_at(frame.bytes), &f)));
     if (f.checksum) line("checksum", f.checksum == DRAGOMAN_CHECKSUM_CRC32 ? "CRC-32" : "the codec's own");
     if (has_head(frame)) {
@@ -228,7 +229,11 @@ std::string decode_text(const dragoman_codec& t, const Vector& vector) {
       if (!seen.service.empty()) line("service", seen.service);
       if (!seen.method.empty()) line("method", seen.method);
       if (seen.opaque) line("headers", "none that could be read");
-      for (const auto& [name, value] : seen.headers) line(("header " + name).c_str(), value);
+      for (size_t i = 0; i < seen.headers.size(); ++i) {
+        const bool attribute = i >= seen.headers.size() - seen.attributes;
+        line(((attribute ? "attribute " : "header ") + seen.headers[i].first).c_str(),
+             seen.headers[i].second);
+      }
     }
     if (frame.bytes.size() > f.head_len) line("body", hex_text(frame.bytes.substr(f.head_len), 48));
   }

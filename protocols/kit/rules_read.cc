@@ -7,13 +7,7 @@
 namespace dragoman::kit {
 namespace {
 
-bool same(const dragoman_frame& a, const dragoman_frame& b) {
-  return a.kind == b.kind && a.total_len == b.total_len && a.head_len == b.head_len &&
-      a.id_type == b.id_type &&
-         a.id_offset == b.id_offset && a.id_len == b.id_len && a.id == b.id && a.timeout_ms == b.timeout_ms &&
-         a.status == b.status && a.variant == b.variant && a.checksum == b.checksum &&
-         a.checksum_offset == b.checksum_offset && a.flags == b.flags;
-}
+bool same(const dragoman_frame& a, const dragoman_frame& b) { return difference(a, b).empty(); }
 
 /// What a field of an expectation should be compared with; nothing for a name that there is not.
 std::optional<std::string> actual(Run& run, const Frame& frame, const Seen& seen, const std::string& name) {
@@ -24,7 +18,7 @@ std::optional<std::string> actual(Run& run, const Frame& frame, const Seen& seen
   if (name == "total_len") return std::to_string(frame.bytes.size());
   if (name == "head_len") return std::to_string(frame.f.head_len);
   if (name == "timeout_ms") return std::to_string(frame.f.timeout_ms);
-  if (name == "status") return std::to_string(frame.f.status);
+  if (name == "status") return status_of(run.t, frame);
   if (name == "variant") return std::to_string(frame.f.variant);
   if (name == "service") return seen.service;
   if (name == "method") return seen.method;
@@ -44,18 +38,19 @@ bool has_head(const Frame& frame) {
       frame.f.kind == DRAGOMAN_RESPONSE;
 }
 
-void check_expected(Run& run, const Vector& v, const Expectation& e, const Frame& frame) {
+/// `what`: the vector, and which of its frames.
+void check_expected(Run& run, const std::string& what, const Expectation& e, const Frame& frame) {
   if (e.kind != kind_name(frame.f.kind))
-    return run.fail("decode", v.name + " is a " + kind_name(frame.f.kind) + ", not a " + e.kind, frame.bytes);
+    return run.fail("decode", what + " is a " + kind_name(frame.f.kind) + ", not a " + e.kind, frame.bytes);
   State state(run.t);
   Seen seen;
   if (has_head(frame)) seen = view(run.t, state, frame);
   for (const auto& [name, wanted] : e.fields) {
     auto found = actual(run, frame, seen, name);
     if (!found)
-      run.fail("decode", v.name + " expects " + name + ", which the kit does not know", frame.bytes);
+      run.fail("decode", what + " expects " + name + ", which the kit does not know", frame.bytes);
     else if (*found != wanted)
-      run.fail("decode", v.name + " has " + name + "=" + *found + ", not " + wanted, frame.bytes);
+      run.fail("decode", what + ": " + name + " is \"" + *found + "\", not \"" + wanted + "\"", frame.bytes);
   }
 }
 
@@ -68,16 +63,24 @@ void decode(Run& run) {
       State state(run.t);
       dragoman_frame f;
       int verdict = probe(run.t, state, rest, v.from, f);
-      run.fail("decode", v.name + " is not made of whole frames: the answer to what begins here is " +
-                             verdict_name(verdict) + (f.reason ? std::string(" (") + f.reason + ")" : ""),
+      run.fail("decode",
+               v.name + " is not made of whole frames: the answer to what begins at " +
+                   std::to_string(v.bytes.size() - rest.size()) + " is " + verdict_name(verdict) +
+                   (f.reason ? std::string(" (") + f.reason + ")" : ""),
                rest);
     }
     if (!v.expected.empty() && v.expected.size() != frames.size())
       run.fail("decode", v.name + " has " + std::to_string(frames.size()) + " frames, not " +
                              std::to_string(v.expected.size()),
                v.bytes);
-    for (size_t i = 0; i < std::min(frames.size(), v.expected.size()); ++i)
-      check_expected(run, v, v.expected[i], frames[i]);
+    size_t at = 0;
+    for (size_t i = 0; i < std::min(frames.size(), v.expected.size()); ++i) {
+      const std::string what =
+          frames.size() == 1 ? v.name
+                             : v.name + ", frame " + std::to_string(i + 1) + " at " + std::to_string(at);
+      check_expected(run, what, v.expected[i], frames[i]);
+      at += frames[i].bytes.size();
+    }
     for (Frame& f : frames) run.frames.push_back(std::move(f));
     run.settle(v.bytes);
   }
@@ -134,8 +137,11 @@ void split(Run& run) {
           f.id == frame.f.id
                                        : same(f, frame.f);
       if (verdict != DRAGOMAN_FRAME || !like) {
-        run.fail("split", "the first " + std::to_string(n) + " bytes are " +
-                              (verdict == DRAGOMAN_FRAME ? "another frame" : verdict_name(verdict)),
+        run.fail("split",
+                 "the first " + std::to_string(n) + " bytes are " +
+                     (verdict == DRAGOMAN_FRAME ? "another frame: " + difference(f, frame.f)
+                                                : std::string(verdict_name(verdict)) +
+                                                      (f.reason ? std::string(": ") + f.reason : "")),
                  frame.bytes);
         break;
       }

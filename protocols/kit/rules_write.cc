@@ -290,6 +290,46 @@ void rewrite(Run& run) {
   }
 }
 
+/// Where two texts differ first, and what stands there.
+std::string first_difference(const std::string& now, const std::string& before) {
+  size_t at = static_cast<size_t>(std::ranges::mismatch(now, before).in1 - now.begin());
+  return "from byte " + std::to_string(at) + " on there is " + hex_text(now.substr(at), 8) + ", before " +
+         hex_text(before.substr(at), 8) + " (" + std::to_string(now.size()) + " bytes, before " +
+         std::to_string(before.size()) + ")";
+}
+
+/// What is written anew without a change must be the same, item by item: what is absent stays absent, lengths and marks
+/// stay where they were. An edit may put a head into an order of its own, once.
+void same_bytes(Run& run) {
+  if (!run.t.edit && !run.t.set_id) return run.skip("same-bytes", "no function of the codec writes heads");
+  for (const Frame& frame : run.frames) {
+    const dragoman_frame& f = frame.f;
+    const bool message =
+        f.kind == DRAGOMAN_REQUEST || f.kind == DRAGOMAN_ONEWAY || f.kind == DRAGOMAN_RESPONSE;
+    State state(run.t);
+    Seen seen;
+    if (!message || !(seen = view(run.t, state, frame)).ok) continue;
+    if (run.t.set_id &&
+        (f.id_type == DRAGOMAN_ID_BYTES || (f.id_type == DRAGOMAN_ID_CODED && f.id_len > 0))) {
+      auto same = with_id(run.t, frame, f.id, frame.bytes.substr(f.id_offset, f.id_len));
+      if (!run.settle(frame.bytes)) continue;
+      if (same && same->bytes != frame.bytes)
+        run.fail("same-bytes",
+                 "with its own id the frame is another: " + first_difference(same->bytes, frame.bytes),
+                 frame.bytes);
+    }
+    if (!run.t.edit || seen.opaque) continue;
+    const std::vector<Edit> none = {{DRAGOMAN_EDIT_REMOVE, "x-kit-none", ""}};
+    auto once = edited(run, frame, none, false);
+    auto twice = once ? edited(run, *once, none, false) : std::nullopt;
+    if (twice && twice->bytes.substr(0, twice->f.head_len) != once->bytes.substr(0, once->f.head_len))
+      run.fail("same-bytes",
+               "with nothing to edit the head is another each time: " +
+                   first_difference(twice->bytes, once->bytes),
+               frame.bytes);
+  }
+}
+
 void checksums(Run& run) {
   bool any = false;
   for (const Frame& frame : run.frames) {
@@ -327,6 +367,7 @@ void write_rules(Run& run) {
   edits(run);
   control(run);
   rewrite(run);
+  same_bytes(run);
   checksums(run);
 }
 

@@ -2,12 +2,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 #include "protocols/checksum.h"
 #include "proxy/base/cursor.h"
 #include "proxy/base/reason.h"
 
 namespace dragoman::kit {
+namespace {
+
+bool same_name(std::string_view a, std::string_view b) {
+  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+}  // namespace
 
 const std::string* Seen::find(std::string_view name) const {
   for (const auto& [n, v] : headers)
@@ -66,7 +75,8 @@ Seen view(const dragoman_codec& t, State& state, const Frame& frame, uint32_t wa
   struct Context {
     const dragoman_codec& t;
     Seen seen;
-  } context{t, {}};
+    std::vector<std::pair<std::string, std::string>> attributes;
+  } context{t, {}, {}};
   auto text = [](dragoman_bytes b) {
     return std::string(reinterpret_cast<const char*>(b.data), b.data ? static_cast<size_t>(b.len) : 0);
   };
@@ -83,7 +93,7 @@ Seen view(const dragoman_codec& t, State& state, const Frame& frame, uint32_t wa
     v.attribute = [](void* c, uint32_t index, dragoman_bytes value) {
       auto& self = *static_cast<Context*>(c);
       if (index < self.t.attribute_count)
-        self.seen.headers.emplace_back(
+        self.attributes.emplace_back(
             self.t.attributes[index],
             std::string(reinterpret_cast<const char*>(value.data), static_cast<size_t>(value.len)));
     };
@@ -93,7 +103,42 @@ Seen view(const dragoman_codec& t, State& state, const Frame& frame, uint32_t wa
   context.seen.method = text(v.method);
   context.seen.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
   if (context.seen.opaque) context.seen.headers.clear();
+  for (auto& attribute : context.attributes) {
+    std::erase_if(context.seen.headers,
+                  [&](const auto& header) { return same_name(header.first, attribute.first); });
+    context.seen.headers.push_back(std::move(attribute));
+  }
+  context.seen.attributes = context.attributes.size();
   return std::move(context.seen);
+}
+
+std::string difference(const dragoman_frame& now, const dragoman_frame& before) {
+  const std::tuple<const char*, int64_t, int64_t> fields[] = {
+      {"kind", now.kind, before.kind},
+      {"total_len", static_cast<int64_t>(now.total_len), static_cast<int64_t>(before.total_len)},
+      {"head_len", now.head_len, before.head_len},
+      {"id_type", now.id_type, before.id_type},
+      {"id_offset", now.id_offset, before.id_offset},
+      {"id_len", now.id_len, before.id_len},
+      {"id", static_cast<int64_t>(now.id), static_cast<int64_t>(before.id)},
+      {"timeout_ms", now.timeout_ms, before.timeout_ms},
+      {"status", now.status, before.status},
+      {"variant", now.variant, before.variant},
+      {"checksum", now.checksum, before.checksum},
+      {"checksum_offset", static_cast<int64_t>(now.checksum_offset),
+       static_cast<int64_t>(before.checksum_offset)},
+      {"flags", now.flags, before.flags}};
+  for (const auto& [name, a, b] : fields)
+    if (a != b) return std::string(name) + " " + std::to_string(a) + ", before " + std::to_string(b);
+  return {};
+}
+
+std::string status_of(const dragoman_codec& t, const Frame& response) {
+  if (!t.status_text) return std::to_string(response.f.status);
+  State state(t);
+  dragoman_bytes text{};
+  if (t.status_text(t.context, state.get(), bytes_at(response.bytes), &response.f, &text) != 0) return "";
+  return std::string(reinterpret_cast<const char*>(text.data), static_cast<size_t>(text.len));
 }
 
 const char* kind_name(uint32_t kind) {

@@ -39,6 +39,7 @@ struct Seen {
   std::vector<std::pair<std::string, std::string>> headers;  // attributes too
   bool opaque = false;
   bool ok = false;
+  size_t attributes = 0;  // the last so many of `headers` are attributes
 
   const std::string* find(std::string_view name) const;
 };
@@ -55,7 +56,12 @@ std::optional<Frame> first_frame(const dragoman_codec& t, State& state, const st
 /// All frames of `bytes`; `rest` gets what is left.
 std::vector<Frame> all_frames(const dragoman_codec& t, const std::string& bytes, uint32_t from,
                               std::string* rest = nullptr);
+/// As the engine sees it: attributes hide headers of their name, and are there when no header can be read.
 Seen view(const dragoman_codec& t, State& state, const Frame& frame, uint32_t want = kWantAll);
+/// The first field in which two descriptions of one frame differ ("total_len 94, before 90"); empty: none.
+std::string difference(const dragoman_frame& now, const dragoman_frame& before);
+/// The status of a response: its text, where the protocol has texts, else the number.
+std::string status_of(const dragoman_codec& t, const Frame& response);
 const char* kind_name(uint32_t kind);
 const char* verdict_name(int verdict);
 const char* outcome_name(uint32_t outcome);

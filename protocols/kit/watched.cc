@@ -366,6 +366,25 @@ Watched::Watched(const dragoman_codec& original) : fence_(std::make_unique<Fence
       if (fix && shown != bytes) std::memcpy(bytes, shown, static_cast<size_t>(frame->total_len));
       return result;
     };
+  if (original.status_text)
+    table_.status_text = [](const void* c, void* conn, const uint8_t* head, const dragoman_frame* frame,
+                            dragoman_bytes* out) {
+      Fence& f = fence(c);
+      const uint8_t* shown = f.show(head, frame->head_len);
+      int result = -1;
+      if (!f.call("status_text",
+                  [&] { result = f.codec.status_text(f.codec.context, conn, shown, frame, out); }))
+        return -1;
+      f.unchanged("status_text", shown, head, frame->head_len);
+      if (result != 0) return result;
+      if (out->data < shown || out->len > frame->head_len ||
+          static_cast<uint64_t>(out->data - shown) > frame->head_len - out->len) {
+        f.note("outcome", "status_text() gives a status outside the head");
+        return -1;
+      }
+      out->data = head + (out->data - shown);
+      return 0;
+    };
   if (original.extent)
     table_.extent = [](const void* c, void* conn, const dragoman_frame* frame, uint64_t offset,
                        const uint8_t* data,

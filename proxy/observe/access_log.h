@@ -41,6 +41,7 @@ struct AccessRecord {
   std::string_view request_id;
   std::string_view x_forwarded_for;
   uint32_t status = 0;  // the protocol's own; 0 = none
+  std::string_view status_text;  // where the protocol's statuses are texts: shown instead
   Outcome outcome = Outcome::kOk;
   Reason reason = Reason::kNone;
   uint64_t bytes_in = 0;   // from downstream

@@ -47,7 +47,7 @@ enum FieldId : uint8_t {
   kFieldNone = kFieldCount,
 };
 
-enum class Shape : uint8_t { kTime, kNumber, kMillis, kString, kName, kBool };
+enum class Shape : uint8_t { kTime, kNumber, kMillis, kString, kName, kBool, kStatus };
 
 struct FieldRow {
   std::string_view name;      // in templates
@@ -77,7 +77,7 @@ constexpr std::array<FieldRow, kFieldCount> kFields = {{
     {"USER_AGENT", "user_agent", Shape::kString, &R::user_agent},
     {"REQUEST_ID", "request_id", Shape::kString, &R::request_id},
     {"X_FORWARDED_FOR", "x_forwarded_for", Shape::kString, &R::x_forwarded_for},
-    {"STATUS", "status", Shape::kNumber},
+    {"STATUS", "status", Shape::kStatus, &R::status_text},
     {"OUTCOME", "outcome", Shape::kName},
     {"REASON", "reason", Shape::kName},
     {"FLAGS", "flags", Shape::kName},
@@ -94,7 +94,7 @@ constexpr size_t kShortBytesMax = 40;  // a time, a number, one of our own names
 constexpr size_t kValueTotalMax = AccessLogFormat::kValueBytesMax + log_text::kCut.size();
 
 size_t bytes_max(const FieldRow& row) {
-  return row.shape == Shape::kString ? kValueTotalMax : kShortBytesMax;
+  return row.shape == Shape::kString || row.shape == Shape::kStatus ? kValueTotalMax : kShortBytesMax;
 }
 
 /// Literals are copied in steps of a fixed size; both ends have room for that.
@@ -245,7 +245,10 @@ char* AccessLogFormat::append(const AccessRecord& record, char* out, SecondCache
     out = append_literal(literals_.data() + op.offset, op.length, out);
     if (op.field == kFieldNone) break;
     const FieldRow& row = kFields[op.field];
-    switch (row.shape) {
+    Shape shape = row.shape;
+    if (shape == Shape::kStatus) shape = record.status_text.empty() ? Shape::kNumber : Shape::kString;
+    switch (shape) {
+      case Shape::kStatus:
       case Shape::kString: {
         const std::string_view value = record.*row.text;
         if (json) {

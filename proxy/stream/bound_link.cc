@@ -47,8 +47,8 @@ class ReverseExchange final : public Retired {
     explicit AnswerSink(ReverseExchange& e) : x(e) {}
     void on_head(Head& head, bool end) override {
       if (x.done_) return;
-      static_cast<void>(x.from_->send_head(head, end));
-      if (end) x.finish(Reason::kNone);
+      Reason reason = x.from_->send_head(head, end);
+      if (reason != Reason::kNone || end) x.finish(reason);
     }
     void on_body(std::span<const uint8_t> chunk, bool end) override {
       if (x.done_) return;

@@ -425,6 +425,7 @@ void Stream::on_response_trailers(HeaderList& trailers) {
 
 void Stream::take_result(const Head& answer) {
   status_ = answer.rpc_status >= 0 ? static_cast<uint32_t>(answer.rpc_status) : answer.status;
+  status_text_ = answer.is_http ? std::string_view() : answer.status_text;
   outcome_ = answer.outcome;
   reason_ = outcome_ == Outcome::kOk || outcome_ == Outcome::kClientError ? Reason::kNone : Reason::kUpstreamStatus;
 }
@@ -439,6 +440,7 @@ void Stream::on_upstream_reset(Reason reason) {
   if (state_ == StreamState::kDone || !up_) return;
   end_try(reason, reason_row(reason).outcome);
   Exchange* gone = std::exchange(up_, nullptr);
+  status_text_ = {};
   gone->release();
   if (response_started_) return fail(reason);
   try_failed(reason);
@@ -481,6 +483,7 @@ void Stream::drop_upstream(Reason reason) {
   if (!up_) return;
   end_try(reason, reason_row(reason).outcome);
   Exchange* gone = std::exchange(up_, nullptr);
+  status_text_ = {};  // it is the exchange's
   gone->reset(reason);
   gone->release();
 }
@@ -600,6 +603,10 @@ void Stream::fail(Reason reason, std::string_view text) {
   LocalReply reply;
   reply.reason = reason;
   reply.text = text.empty() ? reason_row(reason).label : text;
+  // Two versions of a codec that can't read each other's frames: the client's next connection has the newer one.
+  if (reason == Reason::kUnsupported && request_ && request_->table && target_ && target_->cluster &&
+      target_->cluster->protocol() && request_->table != target_->cluster->protocol()->table)
+    reply.close = true;
   if (!response_started_) return answer(reply);
   drop_upstream(reason);
   reason_ = reason;
@@ -668,6 +675,7 @@ void Stream::log() {
   r.request_id = header(HeaderId::kXRequestId);
   r.x_forwarded_for = header(HeaderId::kXForwardedFor);
   r.status = status_;
+  r.status_text = status_text_;
   r.outcome = outcome_;
   r.reason = reason_;
   r.bytes_in = request_bytes_;

@@ -130,6 +130,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   uint64_t request_bytes_ = 0;
   uint64_t response_bytes_ = 0;
   uint32_t status_ = 0;
+  std::string_view status_text_;  // of protocols whose statuses are texts; in the answer's head
   uint16_t filter_count_ = 0;
   uint16_t filter_at_ = 0;
   uint16_t attempts_ = 0;

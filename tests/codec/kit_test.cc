@@ -240,6 +240,12 @@ const Broken kBroken[] = {
     {"drops what was there", "edit-keeps",
      EDIT(dragoman_frame bare = *f; bare.head_len = 18;
           return good().edit(c, conn, head, &bare, edits, count, out, cap))},
+    {"grows with each edit", "same-bytes",
+     EDIT(int64_t n = good().edit(c, conn, head, f, edits, count, out, cap);
+          if (n + 4 <= static_cast<int64_t>(cap)) {
+            std::memcpy(out + n, "a=b\n", 4);
+            out[13] = static_cast<uint8_t>(out[13] + 4);
+          } return n < 0 ? n : n + 4)},
     // heartbeats and goaway
     {"heartbeats with one id", "heartbeat",
      [](Table& t) {
@@ -298,6 +304,22 @@ TEST(Kit, EveryRuleThatCanBeBrokenIsBrokenByOne) {
 
 // --- ids and checksums that the tutorial codec has not
 // -------------------------------------------------------------
+
+TEST(Kit, ComparesBytesAfterAnIdIsSet) {
+  Table t = *codec_table<TextId>();
+  t.set_id = [](const void* c, void* conn, Bytes head, FrameIn f, dragoman_bytes id, uint8_t* out,
+                uint64_t cap) -> int64_t {
+    int64_t n = codec_table<TextId>()->set_id(c, conn, head, f, id, out, cap);
+    if (n > 0 && n <= static_cast<int64_t>(cap) && f->head_len > 20)
+      out[n - 1] = static_cast<uint8_t>(out[n - 1] ^ 1);
+    return n;
+  };
+  kit::Report report = kit::check(
+      t, {vector_of("request", TextId::frame(DRAGOMAN_REQUEST, "0123456789abcdefgh", "body"))}, quick(0.01));
+  EXPECT_EQ(report.find("same-bytes")->verdict, Verdict::kFailed);
+  EXPECT_NE(report.find("same-bytes")->what.find("from byte "), std::string::npos)
+      << report.find("same-bytes")->what;
+}
 
 TEST(Kit, CatchesIdsThatAreNotSet) {
   Table t = *codec_table<TextId>();
@@ -360,7 +382,7 @@ TEST(KitVectors, ThatExpectTheWrongThingFailTheirRule) {
   for (auto& x : v)
     if (x.name == "answer-busy") x.expected[0].fields = {{"outcome", "timeout"}};
   kit::Report report = kit::check(good(), v, quick(0));
-  EXPECT_EQ(report.find("decode")->what, "answer-busy has outcome=overloaded, not timeout");
+  EXPECT_EQ(report.find("decode")->what, "answer-busy: outcome is \"overloaded\", not \"timeout\"");
   EXPECT_FALSE(report.passed());
   EXPECT_NE(kit::report_text(report).find("FAIL  decode"), std::string::npos);
 }

@@ -59,7 +59,7 @@ class Plugins : public ::testing::Test {
 };
 
 TEST_F(Plugins, Load) {
-  for (const char* name : {"parcel1", "later_minor"}) {
+  for (const char* name : {"parcel1", "later_minor", "earlier", "required_only"}) {
     auto loaded = load_plugin(plugin(name), "parcel");
     ASSERT_TRUE(loaded) << loaded.error();
     EXPECT_STREQ((*loaded)->table().name, "parcel");
@@ -71,16 +71,30 @@ TEST_F(Plugins, Load) {
 
 TEST_F(Plugins, AreRefusedWithBothSidesNamed) {
   const std::string bytes = std::to_string(sizeof(dragoman_codec));
+  const std::string minor = std::to_string(DRAGOMAN_ABI_MINOR), ours = "1." + minor;
+  const std::string most = ", this program has " + ours + " (tables of at least " +
+                           std::to_string(DRAGOMAN_TABLE_BYTES_MIN) + " bytes)";
   const struct {
     std::string file;
     std::string says;
   } rows[] = {
-      {plugin("abi2"), "was built for codec ABI 2.0 (a table of " + bytes +
-       " bytes), this program has 1.0 (a table of " +
-                           bytes + " bytes)"},
-      {plugin("short_table"),
-       "was built for codec ABI 1.0 (a table of 64 bytes), this program has 1.0 (a table of " + bytes +
-           " bytes)"},
+      {plugin("abi2"), "was built for codec ABI 2." + minor + " (a table of " + bytes + " bytes)" + most},
+      {plugin("short_table"), "was built for codec ABI " + ours + " (a table of 64 bytes)" + most},
+      {plugin("too_short"), "was built for codec ABI " + ours + " (a table of " +
+                                std::to_string(DRAGOMAN_TABLE_BYTES_MIN - 1) + " bytes)" + most},
+      {plugin("crash_probe"), "crashes in probe() of "},
+      {plugin("crash_view"), "crashes in view() of "},
+      {plugin("crash_outcome"), "crashes in outcome() of "},
+      {plugin("crash_reply"), "crashes in reply() of "},
+      {plugin("crash_edit"), "crashes in edit() of "},
+      {plugin("crash_heartbeat"), "crashes in heartbeat() (Segmentation fault)"},
+      {plugin("crash_heartbeat_reply"), "crashes in heartbeat_reply() of "},
+      {plugin("crash_goaway"), "crashes in goaway() (Segmentation fault)"},
+      {plugin("hang_probe"), "does not return from probe() of "},
+      {plugin("hang_reply"), "does not return from reply() of "},
+      {plugin("exit_view"), "ends the process in view() of "},
+      {plugin("overread"), "crashes in probe() of "},
+      {plugin("call_thread"), "can't be unloaded: its functions make threads"},
       {plugin("other_name"), "holds the codec \"packet\", the configuration wants \"parcel\""},
       {plugin("bad_ability"), "is refused: codec parcel: CAN_EDIT and edit don't go together"},
       {plugin("no_table"), "gives no table"},
@@ -152,6 +166,43 @@ TEST_F(Plugins, OverwritingTheFileHarmsNobody) {
   f.size = sizeof f;
   const dragoman_codec& t = (*loaded)->table();
   EXPECT_EQ(t.probe(t.context, nullptr, reinterpret_cast<const uint8_t*>("PC"), 2, &f), DRAGOMAN_NEED);
+}
+
+TEST_F(Plugins, ShorterTablesLackWhatTheyDoNotReach) {
+  auto loaded = load_plugin(plugin("earlier"), "parcel");
+  ASSERT_TRUE(loaded) << loaded.error();
+  EXPECT_NE((*loaded)->table().edit, nullptr);
+  EXPECT_EQ((*loaded)->table().set_id, nullptr);
+  EXPECT_EQ((*loaded)->table().checksum, nullptr);
+  EXPECT_EQ((*loaded)->table().extent, nullptr);
+  loaded = load_plugin(plugin("required_only"), "parcel");
+  ASSERT_TRUE(loaded) << loaded.error();
+  EXPECT_NE((*loaded)->table().reply, nullptr);
+  EXPECT_EQ((*loaded)->table().edit, nullptr);
+  EXPECT_EQ((*loaded)->table().heartbeat, nullptr);
+  EXPECT_EQ((*loaded)->table().extent, nullptr);
+}
+
+using PluginsDeathTest = Plugins;
+
+TEST_F(PluginsDeathTest, ACrashInServiceNamesTheCodec) {
+  const struct {
+    std::string file;
+    const char* says;
+  } rows[] = {
+      {plugin("crash_later"), "the codec parcel 6 \\(.*crash_later.so\\) crashed the process: SIGSEGV"},
+      {plugin("abort_later"), "the codec parcel 7 \\(.*abort_later.so\\) crashed the process: SIGABRT"}};
+  for (const auto& row : rows) {
+    auto loaded = load_plugin(row.file, "parcel");
+    ASSERT_TRUE(loaded) << loaded.error();
+    const dragoman_codec& t = (*loaded)->table();
+    const std::string frame = std::string("PC\1\1\0\0\0\7\0\0\0\0\0\x0b\0\0\0\0", 18) + "the-mark=x\n";
+    dragoman_frame f{};
+    f.size = sizeof f;
+    EXPECT_DEATH(
+        t.probe(t.context, nullptr, reinterpret_cast<const uint8_t*>(frame.data()), frame.size(), &f),
+        row.says);
+  }
 }
 
 class Catalog : public Plugins {

@@ -230,5 +230,85 @@ TEST(DescriptorKeys, TheShippedOnesAreShort) {
   }
 }
 
+/// Items that may be absent in front of others, at the mercy of a template.
+const std::string kOptional =
+    "descriptor: 1\n"
+    "name: optional\n"
+    "match: [\"u16@0 == 0x5555\"]\n"
+    "layouts:\n"
+    "  any:\n"
+    "    items:\n"
+    "      magic: {type: u16, value: 0x5555}\n"
+    "      op: u8\n"
+    "      number: u32\n"
+    "      size: u16\n"
+    "      flag: {type: u8, value: 0x3c, when: [\"u8@next == 0x3c\"]}\n"
+    "      note: {until: \"END\", when: [flag == 0x3c]}\n"
+    "      lead: u8\n"
+    "      body: {len: rest, body: true}\n"
+    "    frame: 9 + size\n"
+    "id: number\n"
+    "kind:\n"
+    "- {is: request, when: [op == 1]}\n"
+    "- {is: response, when: [op == 2]}\n"
+    "status: {from: op, outcome: {9: ok}, other: server_error, reply: {other: 2}}\n"
+    "make:\n"
+    "  reply: {layout: any, set: {op: 2, number: \"${id}\", lead: 1, body: \"${text}\"}}\n";
+
+std::string optional_with(const std::string& from, const std::string& to) {
+  std::string text = kOptional;
+  return text.replace(text.find(from), from.size(), to);
+}
+
+std::string reply_of(const std::string& yaml, std::string_view text) {
+  auto loaded = descriptor::load_string(yaml, "d.yaml");
+  if (!loaded.descriptor) return report(yaml);
+  const dragoman_codec& t = loaded.descriptor->table();
+  uint8_t out[64];
+  static constexpr uint8_t kRequest[] = {0x55, 0x55, 1, 0, 0, 0, 7, 0, 1, 4};
+  dragoman_frame f{};
+  f.size = sizeof f;
+  EXPECT_EQ(t.probe(t.context, nullptr, kRequest, sizeof kRequest, &f), DRAGOMAN_FRAME);
+  int64_t n = t.reply(t.context, nullptr, kRequest, &f, DRAGOMAN_OUTCOME_TIMEOUT,
+                      {reinterpret_cast<const uint8_t*>(text.data()), text.size()}, out, sizeof out);
+  return n < 0 ? "none" : std::string(reinterpret_cast<const char*>(out), static_cast<size_t>(n));
+}
+
+TEST(DescriptorTemplates, AnAbsentItemLeavesNothingBehind) {
+  EXPECT_EQ(reply_of(kOptional, "late"), std::string("\x55\x55\2\0\0\0\7\0\5\1late", 14));
+  EXPECT_EQ(reply_of(optional_with("lead: 1, body", "flag: 60, note: hi, lead: 1, body"), "late"),
+            std::string("\x55\x55\2\0\0\0\7\0\x0b<hiEND\1late", 20));
+}
+
+TEST(DescriptorTemplates, ItemsThatWouldNotBeReadAsWrittenAreNamed) {
+  // A note without its flag; a lead that looks like the flag; a note that holds its own end.
+  EXPECT_NE(report(optional_with("lead: 1, body", "note: hi, lead: 1, body"))
+                .find("does not read back: item note is read"),
+            std::string::npos);
+  EXPECT_NE(report(optional_with("lead: 1, body", "lead: 60, body")).find("does not read back: "),
+            std::string::npos);
+  EXPECT_NE(report(optional_with("lead: 1, body", "flag: 60, note: aENDb, lead: 1, body"))
+                .find("does not read back: item note"),
+            std::string::npos);
+}
+
+TEST(DescriptorTemplates, ATextThatHoldsTheMarkOfItsItemIsLeftOut) {
+  const std::string yaml =
+      optional_with("lead: 1, body: \"${text}\"", "flag: 60, note: \"${text}\", lead: 1, body: x");
+  EXPECT_EQ(reply_of(yaml, "late"), std::string("\x55\x55\2\0\0\0\7\0\x0a<lateEND\1x", 19));
+  EXPECT_EQ(reply_of(yaml, "the END is near"), std::string("\x55\x55\2\0\0\0\7\0\6<END\1x", 15));
+}
+
+TEST(DescriptorReasons, NameTheItem) {
+  auto loaded = descriptor::load_string(kOptional, "d.yaml");
+  ASSERT_TRUE(loaded.descriptor) << report(kOptional);
+  const dragoman_codec& t = loaded.descriptor->table();
+  static constexpr uint8_t kCut[] = {0x55, 0x55, 1, 0, 0, 0, 7, 0, 2, '<', 'x'};
+  dragoman_frame f{};
+  f.size = sizeof f;
+  EXPECT_EQ(t.probe(t.context, nullptr, kCut, sizeof kCut, &f), DRAGOMAN_MALFORMED);
+  EXPECT_STREQ(f.reason, "item note: no end mark in the frame");
+}
+
 }  // namespace
 }  // namespace dragoman::testing

@@ -472,7 +472,7 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
     void (*change)(dragoman_codec&);
   } rows[] = {
       {"ABI 2.0, this program has 1.0", [](auto& t) { t.abi_major = 2; }},
-      {"ABI 1.0", [](auto& t) { t.size = 8; }},
+      {"ABI 1.", [](auto& t) { t.size = 8; }},
       {"name", [](auto& t) { t.name = nullptr; }},
       {"name", [](auto& t) { t.name = "Bad Name"; }},
       {"name", [](auto& t) { t.name = ""; }},

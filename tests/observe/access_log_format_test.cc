@@ -43,6 +43,19 @@ AccessLogFormat text(std::string_view line_template = {}) {
   return *format;
 }
 
+TEST(AccessLogFormat, AStatusThatIsATextStandsInThePlaceOfTheNumber) {
+  auto text = AccessLogFormat::compile(AccessLogKind::kText, "%STATUS% %OUTCOME%");
+  auto json = AccessLogFormat::compile(AccessLogKind::kJson, "");
+  ASSERT_TRUE(text && json);
+  AccessRecord r;
+  r.status_text = "E\"104";
+  EXPECT_EQ(text->line(r), "E\\\"104 ok\n");
+  EXPECT_NE(json->line(r).find("\"status\":\"E\\\"104\","), std::string::npos) << json->line(r);
+  r.status_text = {};
+  r.status = 7;
+  EXPECT_EQ(text->line(r), "7 ok\n");
+}
+
 TEST(AccessLogFormat, DefaultLine) {
   EXPECT_EQ(
       text().line(sample()),

@@ -5,6 +5,13 @@
 #define DRAGOMAN_PLUGIN(C)
 #include "protocols/example/parcel.cc"
 
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
 #ifndef VARIANT_ENTRY
 #define VARIANT_ENTRY dragoman_codec_v1
 #endif
@@ -59,8 +66,95 @@ namespace {
 }
 #endif
 
+namespace {
+
+// Other versions that say something else of the same bytes, or of other bytes.
+[[maybe_unused]] int as_parcel(const void* context, void* conn, const uint8_t* data, uint64_t len,
+                               dragoman_frame* out) {
+  static const auto probe = dragoman::codec_table<Parcel>()->probe;
+  return probe(context, conn, data, len, out);
+}
+[[maybe_unused]] int read_whole(const void* context, void* conn, const uint8_t* data, uint64_t len,
+                                dragoman_frame* out) {
+  int verdict = as_parcel(context, conn, data, len, out);
+  if (verdict != DRAGOMAN_FRAME) return verdict;
+  out->head_len = static_cast<uint32_t>(out->total_len);
+  if (len >= out->total_len) return verdict;
+  out->need = out->total_len;
+  return DRAGOMAN_NEED;
+}
+[[maybe_unused]] int read_lean(const void* context, void* conn, const uint8_t* data, uint64_t len,
+                               dragoman_frame* out) {
+  int verdict = as_parcel(context, conn, data, len, out);
+  if (verdict == DRAGOMAN_FRAME) out->head_len = kFixed;
+  return verdict;
+}
+[[maybe_unused]] int read_other_wire(const void* context, void* conn, const uint8_t* data, uint64_t len,
+                                     dragoman_frame* out) {
+  if (len > 2 && data[2] != 9) return DRAGOMAN_MALFORMED;
+  return as_parcel(context, conn, data, len, out);
+}
+
+template <class R, class... A>
+[[maybe_unused]] auto crashes(R (*)(A...)) {
+  return +[](A...) -> R { return *reinterpret_cast<volatile R*>(uintptr_t{64}); };
+}
+template <class R, class... A>
+[[maybe_unused]] auto hangs(R (*)(A...)) {
+  return +[](A...) -> R {
+    for (volatile int spin = 0;; spin = 1) static_cast<void>(spin);
+  };
+}
+template <class R, class... A>
+[[maybe_unused]] auto exits(R (*)(A...)) {
+  return +[](A...) -> R { _exit(0); };
+}
+template <class R, class... A>
+[[maybe_unused]] auto makes_thread(R (*)(A...)) {
+  return +[](A...) -> R {
+    auto create = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_DEFAULT, "pthread_create"));
+    pthread_t thread;
+    create(
+        &thread, nullptr, [](void*) -> void* { return pause(), nullptr; }, nullptr);
+    return R{};
+  };
+}
+/// What stands behind the end of a table: nothing that may be called.
+template <class F>
+[[maybe_unused]] F wild(F) {
+  return reinterpret_cast<F>(uintptr_t{0x5a5a5a5a5a5a});
+}
+[[maybe_unused]] int read_beyond(const void* context, void* conn, const uint8_t* data, uint64_t len,
+                                 dragoman_frame* out) {
+  static volatile uint8_t seen;
+  seen = data[len];
+  return as_parcel(context, conn, data, len, out);
+}
+/// Crashes on a frame that no trial finds.
+[[maybe_unused]] int read_until_marked(const void* context, void* conn, const uint8_t* data, uint64_t len,
+                                       dragoman_frame* out) {
+  if (len > 26 && std::memcmp(data + 18, "the-mark", 8) == 0) {
+#ifdef VARIANT_ABORT
+    std::abort();
+#else
+    *reinterpret_cast<volatile int*>(uintptr_t{8}) = 1;
+#endif
+  }
+  return as_parcel(context, conn, data, len, out);
+}
+
+}  // namespace
+
 extern "C" __attribute__((visibility("default"))) const dragoman_codec* VARIANT_ENTRY() {
+#ifdef VARIANT_LONGER
+  static struct {
+    dragoman_codec table;
+    void (*later[8])();
+  } longer{*dragoman::codec_table<Parcel>(), {}};
+  dragoman_codec& table = longer.table;
+#else
   static dragoman_codec table = *dragoman::codec_table<Parcel>();
+#endif
 #ifdef VARIANT_TLS
   last_name = table.name;
 #endif
