@@ -1,4 +1,5 @@
 """Peers in Go: modules of tests/interop/peers, built with the go command."""
+import fcntl
 import os
 import shutil
 import subprocess
@@ -19,15 +20,20 @@ def build(folder, peer, prepare=None):
     if not go:
         unavailable(peer, "go is not installed")
     target = os.path.join(os.path.dirname(harness.DRAGOMAN), "interop-" + folder)
-    # A copy, because the command may write to go.sum.
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(os.path.join(harness.HERE, "peers", folder), target)
-    if prepare:
-        prepare(target)
+    os.makedirs(target, exist_ok=True)
     program = os.path.join(target, "peer")
     environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
-    run = subprocess.run([go, "build", "-o", program, "."], cwd=target, capture_output=True, text=True, timeout=500, check=False,
-                         env=environment)
+    # Several tests may use one peer at the same time.
+    with open(target + ".lock", "w", encoding="ascii") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        # A copy, because the command may write to go.sum.
+        shutil.copytree(os.path.join(harness.HERE, "peers", folder), target, dirs_exist_ok=True)
+        if prepare:
+            prepare(target)
+        run = subprocess.run([go, "build", "-o", program + ".new", "."], cwd=target, capture_output=True, text=True, timeout=500,
+                             check=False, env=environment)
+        if run.returncode == 0:
+            os.replace(program + ".new", program)
     output = run.stdout + run.stderr
     if run.returncode != 0:
         if any(word in output for word in NOT_FETCHED):
