@@ -12,7 +12,7 @@ from harness import InteropTest, Peer, unavailable
 OPTIONS = ["-Xmx256m", "-Xss512k", "-XX:TieredStopAtLevel=1", "-XX:ActiveProcessorCount=1", "-XX:+UseSerialGC", "-Xshare:auto"]
 # What Maven says when a registry is out of reach or lacks something, rather than that our source is wrong.
 NOT_FETCHED = ("Could not transfer", "Unknown host", "Could not find artifact", "Could not resolve dependencies",
-               "could not be resolved")
+               "could not be resolved", "No plugin found for prefix")
 
 
 def build(folder, peer, **properties):
