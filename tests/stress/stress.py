@@ -95,6 +95,7 @@ class Backends:
             finally:
                 self.tasks.discard(asyncio.current_task())
                 writer.close()
+                asyncio.get_running_loop().call_later(1, writer.transport.abort)
         server = await asyncio.start_server(accepted, "127.0.0.1", 0, backlog=512)
         self.servers.append(server)
         return server.sockets[0].getsockname()[1]
@@ -313,6 +314,7 @@ class Clients:
             if not receiving.cancelled():
                 await asyncio.wait({receiving}, timeout=0.3)
             receiving.cancel()
+            writer.transport.abort()  # it would stay as long as something is unsent
 
     async def receive(self, c, name, mine, by_id, wire):
         """Reads, at times slowly, and looks whose tokens come."""
