@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Envoy as the other sidecar of a pair, in both places: before dragoman and behind it."""
+import base64
+import hashlib
 import http.client
 import json
 import os
@@ -159,17 +161,27 @@ class WebSocket(Chain):
     def test_a_client_of_http2(self):
         server = self.node("ws_server.js")
         port = server.expect("port")["port"]
+        key = base64.b64encode(bytes(range(16))).decode()
+        accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
         for order in ORDERS:
             for link in (LINKS[0], LINKS[3]):
-                with self.subTest(order=order, link=link):
-                    way, _, _ = self.through(order, link, port)
-                    client = self.peer("/usr/bin/python3", os.path.join(HERE, "peers", "h2_websocket.py"),
-                                       json.dumps({"port": way, "path": "/echo", "texts": ["hello", "x" * 1000]}))
-                    opened = client.expect("opened")["opened"]
-                    self.assertEqual((opened[":status"], opened.get("sec-websocket-protocol")), ("200", "two"))
-                    for text in ("hello", "x" * 1000):
-                        client.expect("echo", text)
-                    self.assertEqual(client.expect("closed")["closed"], 1000)
+                for given in (key, None):
+                    # Without a key Envoy would ask for an upgrade over HTTP/1 that no server takes.
+                    if given or (order, link) != (ORDERS[0], LINKS[0]):
+                        with self.subTest(order=order, link=link, key=given):
+                            self.talk_http2(order, link, port, given, accept)
+
+    def talk_http2(self, order, link, port, key, accept):
+        way, _, _ = self.through(order, link, port)
+        client = self.peer("/usr/bin/python3", os.path.join(HERE, "peers", "h2_websocket.py"),
+                           json.dumps({"port": way, "path": "/echo", "texts": ["hello", "x" * 1000], "key": key}))
+        opened = client.expect("opened")["opened"]
+        self.assertEqual((opened[":status"], opened.get("sec-websocket-protocol")), ("200", "two"))
+        if key:
+            self.assertEqual(opened.get("sec-websocket-accept"), accept)
+        for text in ("hello", "x" * 1000):
+            client.expect("echo", text)
+        self.assertEqual(client.expect("closed")["closed"], 1000)
 
 
 class Thrift(Chain):

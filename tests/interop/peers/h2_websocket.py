@@ -1,5 +1,6 @@
-"""A WebSocket client over HTTP/2 (RFC 8441) on Debian's python3-h2. Argument: {"port", "path", "texts"}. Says `opened` with the
-answer's fields, `echo` for each text that comes back, `closed` with the code at the end."""
+"""A WebSocket client over HTTP/2 (RFC 8441) on Debian's python3-h2. Argument: {"port", "path", "texts", "key"}; the key is
+what HTTP/1 has, and Envoy wants. Says `opened` with the answer's fields, `echo` for each text that comes back, `closed` with the code
+at the end."""
 import json
 import os
 import socket
@@ -28,7 +29,7 @@ class Client:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
-        self.data, self.answer, self.ended = b"", None, False
+        self.data, self.answer, self.ended, self.closing = b"", None, False, False
         self.flush()
 
     def flush(self):
@@ -49,6 +50,8 @@ class Client:
                     self.ended = True
                 elif isinstance(event, h2.events.StreamReset) and event.error_code == 0 and self.ended:
                     pass  # answered, and no more is wanted: RFC 9113 section 8.1
+                elif isinstance(event, h2.events.StreamReset) and self.closing and event.error_code == 10:
+                    self.ended = True  # how Envoy tells that the connection behind it has ended
                 elif isinstance(event, (h2.events.StreamReset, h2.events.ConnectionTerminated)):
                     sys.exit(f"{event}")
             self.flush()
@@ -65,12 +68,13 @@ class Client:
             n = struct.unpack("!H", self.read(2))[0]
         return head[0] & 15, self.read(n)
 
-    def run(self, path, texts):
+    def run(self, path, texts, key=None):
         self.wait(lambda: self.h2.remote_settings.get(h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL) == 1)
         sid = self.h2.get_next_available_stream_id()
         self.h2.send_headers(sid, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", path),
                                    (":authority", "chat.example"), ("sec-websocket-version", "13"),
-                                   ("sec-websocket-protocol", "one, two")])
+                                   ("sec-websocket-protocol", "one, two"),
+                                   *([("sec-websocket-key", key)] if key else [])])
         self.flush()
         self.wait(lambda: self.answer is not None)
         say(opened=self.answer)
@@ -83,7 +87,9 @@ class Client:
         self.h2.send_data(sid, frame(8, struct.pack("!H", 1000)))
         self.flush()
         opcode, payload = self.read_frame()
-        self.h2.end_stream(sid)
+        self.closing = True
+        if not self.ended:
+            self.h2.end_stream(sid)
         self.flush()
         self.wait(lambda: self.ended)
         say(closed=struct.unpack("!H", payload[:2])[0], opcode=opcode)
@@ -91,4 +97,4 @@ class Client:
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
-    Client(told["port"]).run(told["path"], told["texts"])
+    Client(told["port"]).run(told["path"], told["texts"], told.get("key"))
