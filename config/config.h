@@ -91,6 +91,8 @@ struct Admin {
   bool enabled = true;
   Address address{"127.0.0.1", 9901};  // port 0 = any free port
   std::optional<ListenerTls> tls;      // absent = off
+  std::vector<std::string> hosts;      // names besides localhost and literals
+  int64_t header_timeout_ms = 5'000;
 
   bool operator==(const Admin&) const = default;
 };
@@ -111,6 +113,7 @@ struct Drain {
   Position pos;
   int64_t deadline_ms = 30'000;
   int64_t idle_grace_ms = 1'000;
+  int64_t lame_duck_ms = 5'000;  // at most half the deadline
 
   bool operator==(const Drain&) const = default;
 };
@@ -478,6 +481,7 @@ struct Pool {
   int64_t heartbeat_interval_ms = 15'000;    // 0 = none
   uint32_t heartbeat_misses_max = 3;
   int64_t goaway_pause_ms = 10'000;  // 0 = none
+  uint32_t timeouts_max = 3;         // 0 = no limit
 
   bool operator==(const Pool&) const = default;
 };
@@ -565,6 +569,9 @@ struct Cluster {
   LbPolicy lb = LbPolicy::kRoundRobin;
   std::optional<ClusterTls> tls;  // absent = off
   int64_t connect_timeout_ms = 1'000;
+  int64_t connect_backoff_ms = 100;  // 0 = none
+  int64_t connect_backoff_max_ms = 1'000;
+  int64_t tcp_user_timeout_ms = 30'000;  // 0 = the system's
   Pool pool;
   Limits limits;
   std::optional<HealthCheck> health_check;  // absent = off
@@ -602,6 +609,7 @@ struct Config {
   std::vector<Listener> listeners;
   std::vector<RouteTable> routes;
   std::vector<Cluster> clusters;
+  std::vector<std::string> secrets;  // what ${} stood for: neither dumped nor logged
 
   bool operator==(const Config&) const = default;
 };

@@ -94,4 +94,22 @@ std::string join(std::span<const std::string_view> words) {
   return out;
 }
 
+void Context::add_secret(std::string text) {
+  if (text.empty() || std::find(secrets_.begin(), secrets_.end(), text) != secrets_.end()) return;
+  // Longer ones first: a shorter one may be a part of them.
+  const auto at =
+      std::find_if(secrets_.begin(), secrets_.end(), [&](const auto& s) { return s.size() < text.size(); });
+  secrets_.insert(at, std::move(text));
+}
+
+std::string redact(std::string text, const std::vector<std::string>& secrets) {
+  for (const std::string& secret : secrets) {
+    if (text == secret) return std::string(kRedacted);
+    if (secret.size() < kSecretBytesMin) continue;
+    for (size_t at = 0; (at = text.find(secret, at)) != std::string::npos; at += kRedacted.size())
+      text.replace(at, secret.size(), kRedacted);
+  }
+  return text;
+}
+
 }  // namespace dragoman::config

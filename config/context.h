@@ -53,6 +53,10 @@ class Context {
   ProtocolTable& protocols() { return protocols_; }
   const ProtocolTable& protocols() const { return protocols_; }
 
+  /// A text that must not be repeated.
+  void add_secret(std::string text);
+  const std::vector<std::string>& secrets() const { return secrets_; }
+
   bool failed() const { return errors_ > 0; }
   size_t errors() const { return errors_; }
   /// Everything found, sorted by position.
@@ -72,6 +76,7 @@ class Context {
 
   std::string file_;
   std::vector<Diagnostic> diagnostics_;
+  std::vector<std::string> secrets_;
   size_t errors_ = 0;
   size_t dropped_ = 0;
   std::deque<Place> places_;

@@ -26,6 +26,10 @@ std::string check_regex(std::string_view text) {
   return regex.ok() ? "" : "the regular expression is not valid: " + regex.error();
 }
 
+std::string check_hidden_regex(std::string_view text) {
+  return check_regex(text).empty() ? "" : "the regular expression is not valid";
+}
+
 /// Fields that belong to one connection, or that frame the message: the codec writes them.
 std::string check_editable_header(std::string_view name) {
   for (std::string_view owned : {"connection", "content-length", "keep-alive", "proxy-connection", "te",
@@ -70,6 +74,18 @@ constexpr TextFormat kHeaderText{
     .what = "text of a header value", .pattern = kHeaderValue.pattern, .detail = kHeaderValue.detail};
 constexpr TextFormat kRegex{
     .what = "a regular expression", .pattern = R"(^[^\x00]+$)", .detail = "RE2 syntax", .check = check_regex};
+// What a header must say may be a password.
+constexpr TextFormat kMatchedText{.what = kHeaderText.what,
+                                  .pattern = kHeaderText.pattern,
+                                  .detail = kHeaderText.detail,
+                                  .secret = true,
+                                  .hidden = true};
+constexpr TextFormat kMatchedRegex{.what = kRegex.what,
+                                   .pattern = kRegex.pattern,
+                                   .detail = kRegex.detail,
+                                   .check = check_hidden_regex,
+                                   .secret = true,
+                                   .hidden = true};
 constexpr TextFormat kWord{.what = "a word",
                            .pattern = R"(^[\x21-\x7e]{1,256}$)",
                            .detail = "1 to 256 printable ASCII characters without spaces"};
@@ -220,6 +236,15 @@ In<Admin> admin_block() {
                                  "Where it listens; port 0 takes any free port. It has no passwords: keep it "
                                  "on a loopback address, or ask for client certificates."),
           field<&Admin::tls>("tls", optional(listener_tls_block()), "TLS; left out, plain HTTP."),
+          field<&Admin::hosts>(
+              "hosts", list(text(kServerName)),
+              "Names, without a port, under which clients may ask besides localhost and literal "
+              "addresses. Other Host headers are refused, so that no page in a browser reaches the "
+              "port by a name of its own."),
+          field<&Admin::header_timeout_ms>(
+              "header_timeout", duration(10, kHour),
+              "How long the head of a request may take, from its first byte or the "
+              "connection on."),
       });
 }
 
@@ -244,6 +269,12 @@ In<Drain> drain_block() {
           field<&Drain::idle_grace_ms>("idle_grace", duration(0, kHour),
                                        "How long an idle connection is kept open, so that a request already "
                                        "on its way still gets an answer."),
+          field<&Drain::lame_duck_ms>("lame_duck", duration(0, kHour),
+                                      "How long, after SIGTERM or POST /drain, everything goes on as before "
+                                      "while /ready says 503, so that load "
+                                      "balancers and Kubernetes send no more clients before the listeners "
+                                      "close. It counts as part of deadline, "
+                                      "at most half of it. SIGINT leaves it out."),
       });
 }
 
@@ -607,11 +638,11 @@ In<Match> match_block() {
       {
           field<&HeaderMatch::name>("name", text(kHeaderName), "The header; letter case does not matter.")
               .must(),
-          field<&HeaderMatch::exact>("exact", optional(text(kHeaderText)), "The value is this."),
-          field<&HeaderMatch::prefix>("prefix", optional(text(kHeaderText)), "The value starts with this."),
-          field<&HeaderMatch::suffix>("suffix", optional(text(kHeaderText)), "The value ends with this."),
+          field<&HeaderMatch::exact>("exact", optional(text(kMatchedText)), "The value is this."),
+          field<&HeaderMatch::prefix>("prefix", optional(text(kMatchedText)), "The value starts with this."),
+          field<&HeaderMatch::suffix>("suffix", optional(text(kMatchedText)), "The value ends with this."),
           field<&HeaderMatch::regex>(
-              "regex", optional(text(kRegex)),
+              "regex", optional(text(kMatchedRegex)),
               "The whole value matches this RE2 expression. Costs more than the others."),
           field<&HeaderMatch::present>("present", optional(boolean()),
                                        "The header is there (true) or is not (false)."),
@@ -863,6 +894,11 @@ In<Cluster> cluster_block() {
                                         "Framed protocols: an endpoint that says it takes no more requests "
                                         "is not chosen for so long while there are others. Shorter than its "
                                         "process takes to end, new connections go to one that is about to."),
+          field<&Pool::timeouts_max>(
+              "timeouts_max", whole(0, 1'000),
+              "So many requests in a row that timed out while a connection brought no byte retire it, and "
+              "those of the same "
+              "endpoint that were as silent; 0 = never. Finds servers that vanished without a word."),
       });
   const In<Limits> limits = block<Limits>(
       "limits", "Circuit breakers, over all workers. What is beyond is refused at once as overloaded.",
@@ -933,9 +969,24 @@ In<Cluster> cluster_block() {
           field<&Cluster::dns>("dns", dns, "Resolving the names among the endpoints."),
           field<&Cluster::lb>("lb", choice<LbPolicy>({"round_robin", "random", "least_request"}),
                               "How an endpoint is chosen. least_request suits requests of uneven cost."),
-          field<&Cluster::tls>("tls", optional(cluster_tls_block()), "TLS towards the endpoints; left out, none."),
+          field<&Cluster::tls>("tls", optional(cluster_tls_block()),
+                               "TLS towards the endpoints; left out, none."),
           field<&Cluster::connect_timeout_ms>("connect_timeout", duration(1, kHour),
                                               "Longest time for a connection to be established."),
+          field<&Cluster::connect_backoff_ms>(
+              "connect_backoff", duration(1, kHour, "none"),
+              "From the sixth connection in a row on that failed, or was closed before it was of use, the "
+              "next one to that "
+              "endpoint waits so long, then twice as long each time. Each worker counts for itself."),
+          field<&Cluster::connect_backoff_max_ms>(
+              "connect_backoff_max", duration(1, kHour),
+              "The longest of these waits: how soon, at the latest, a server that is "
+              "back is found."),
+          field<&Cluster::tcp_user_timeout_ms>("tcp_user_timeout", duration(100, kDay, "the system's"),
+                                               "A connection on which sent bytes, or keep-alive probes, stay "
+                                               "unacknowledged for so long is broken "
+                                               "(TCP_USER_TIMEOUT). Shorter finds vanished hosts sooner and "
+                                               "breaks connections over bad networks."),
           field<&Cluster::pool>("pool", pool, "Connections to each endpoint."),
           field<&Cluster::limits>("limits", limits, "Circuit breakers."),
           field<&Cluster::health_check>("health_check", optional(health_check_block()),

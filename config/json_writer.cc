@@ -1,11 +1,14 @@
 #include "config/json_writer.h"
 
+#include "config/load.h"
+
 #include <rapidjson/prettywriter.h>
 #include <rapidjson/stringbuffer.h>
 
 namespace dragoman::config {
 
 struct JsonWriter::Impl {
+  std::vector<std::string> secrets;
   rapidjson::StringBuffer buffer;
   rapidjson::PrettyWriter<rapidjson::StringBuffer> writer{buffer};
 };
@@ -23,7 +26,11 @@ void JsonWriter::end_array() { impl_->writer.EndArray(); }
 void JsonWriter::key(std::string_view name) {
   impl_->writer.Key(name.data(), static_cast<unsigned>(name.size()));
 }
+void JsonWriter::hide(std::vector<std::string> secrets) { impl_->secrets = std::move(secrets); }
+
 void JsonWriter::text(std::string_view value) {
+  std::string redacted;
+  if (!impl_->secrets.empty()) value = redacted = redact(std::string(value), impl_->secrets);
   impl_->writer.String(value.data(), static_cast<unsigned>(value.size()));
 }
 void JsonWriter::integer(int64_t value) { impl_->writer.Int64(value); }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace dragoman::config {
 
@@ -21,6 +22,9 @@ class JsonWriter {
   void integer(int64_t value);
   void number(double value);
   void boolean(bool value);
+
+  /// Texts are written without these from now on.
+  void hide(std::vector<std::string> secrets);
 
   /// key() and text()
   void member(std::string_view name, std::string_view value);

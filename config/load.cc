@@ -80,6 +80,7 @@ std::optional<Config> load(std::string_view text, const std::string& filename, c
   }
   if (context.failed()) return std::nullopt;
   complete(*config);
+  config->secrets = context.secrets();
   return std::move(*config);
 }
 
@@ -99,6 +100,10 @@ LoadResult load_string(std::string_view text, const std::string& filename, const
   LoadResult result;
   result.config = load(text, filename, env, codecs, check, context);
   result.diagnostics = context.take();
+  for (Diagnostic& d : result.diagnostics) {
+    for (std::string* part : {&d.message, &d.found, &d.nearest})
+      *part = redact(std::move(*part), context.secrets());
+  }
   result.source = text.substr(0, kSourceBytesMax);
   return result;
 }

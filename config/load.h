@@ -91,5 +91,10 @@ std::string reference_markdown();
 /// The configuration as JSON with all defaults, in the keys and units of the file. Values of header edits
 /// that may be secrets are "[redacted]".
 std::string dump_json(const Config& config);
+/// `text` with "[redacted]" in place of each of `secrets`. Those of less than kSecretBytesMin bytes are left inside of longer text: they
+/// could be anything there.
+std::string redact(std::string text, const std::vector<std::string>& secrets);
+inline constexpr size_t kSecretBytesMin = 4;
+inline constexpr std::string_view kRedacted = "[redacted]";
 
 }  // namespace dragoman::config

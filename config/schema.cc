@@ -43,6 +43,7 @@ std::string schema_json() {
 
 std::string dump_json(const Config& config) {
   JsonWriter json;
+  json.hide(config.secrets);
   root_block().dump(json, &config);
   return json.str() + "\n";
 }

@@ -98,6 +98,7 @@ class Substituter {
     }
     if (value && (rule.empty() || !value->empty())) {
       out += *value;
+      context_.add_secret(*value);
     } else if (with_default) {
       out += rule.substr(2);
     } else if (with_message) {

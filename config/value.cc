@@ -372,7 +372,7 @@ class TextValue final : public Value {
     return false;
   }
   void dump(JsonWriter& json, const void* value) const override {
-    json.text(*static_cast<const std::string*>(value));
+    json.text(format_.hidden ? kRedacted : std::string_view(*static_cast<const std::string*>(value)));
   }
   void schema(JsonWriter& json) const override {
     substitutable(json, [&] { string_schema(json, format_.pattern, format_.bytes_max); });
@@ -598,7 +598,7 @@ class TextMapValue final : public Value {
   void dump(JsonWriter& json, const void* value) const override {
     json.begin_object();
     for (const auto& [key, text] : *static_cast<const Map*>(value)) {
-      json.member(key, is_secret_name(key) ? "[redacted]" : std::string_view(text));
+      json.member(key, is_secret_name(key) ? kRedacted : std::string_view(text));
     }
     json.end_object();
   }

@@ -56,6 +56,7 @@ struct TextFormat {
   /// Further check; says what is wrong, or nothing.
   std::string (*check)(std::string_view text) = nullptr;
   bool secret = false;  // never repeat the text in a message
+  bool hidden = false;  // nor in a dump
   size_t bytes_max = 4'096;
 };
 

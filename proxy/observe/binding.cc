@@ -53,6 +53,9 @@ ClusterMetrics MetricsBinding::cluster(std::string_view cluster) {
       .connections_active = series.gauge(shard_, kClusterConnectionsActive),
       .connect_failures = series.counter(shard_, kClusterConnectFailures),
       .connect_timeouts = series.counter(shard_, kClusterConnectTimeouts),
+      .connect_backoffs = series.counter(shard_, kClusterConnectBackoffs),
+      .connections_evicted = series.counter(shard_, kClusterConnectionsEvicted),
+      .connections_silent = series.counter(shard_, kClusterConnectionsSilent),
       .pool_reuses = series.counter(shard_, kClusterPoolReuses),
       .retries = series.counter(shard_, kClusterRetries),
       .overflows = series.counter_by<ClusterLimit>(shard_, kClusterOverflows),
@@ -136,6 +139,9 @@ ServerMetrics MetricsBinding::server() {
       .uptime_seconds = series.gauge(shard_, kUptime),
       .workers = series.gauge(shard_, kWorkers),
       .draining = series.gauge(shard_, kDraining),
+      .admin_evictions = series.counter(shard_, kAdminEvictions),
+      .admin_timeouts = series.counter(shard_, kAdminTimeouts),
+      .admin_refusals = series.counter(shard_, kAdminRefusals),
   };
 }
 

@@ -117,6 +117,15 @@ inline constexpr MetricFamily kClusterConnectFailures{
 inline constexpr MetricFamily kClusterConnectTimeouts{
     .name = "dragoman_cluster_connect_timeouts_total",
     .help = "Connections to endpoints not established within connect_timeout."};
+inline constexpr MetricFamily kClusterConnectBackoffs{
+    .name = "dragoman_cluster_connect_backoffs_total",
+    .help = "Connects put off because those before failed (connect_backoff)."};
+inline constexpr MetricFamily kClusterConnectionsEvicted{
+    .name = "dragoman_cluster_connections_evicted_total",
+    .help = "Idle connections closed because others needed their place in limits.connections."};
+inline constexpr MetricFamily kClusterConnectionsSilent{
+    .name = "dragoman_cluster_connections_silent_total",
+    .help = "Connections retired because requests timed out without a byte from them (pool.timeouts_max)."};
 inline constexpr MetricFamily kClusterPoolReuses{
     .name = "dragoman_cluster_pool_reuses_total",
     .help = "Requests given to a connection that was already open."};
@@ -239,19 +248,36 @@ inline constexpr MetricFamily kConfigLastSuccess{
     .name = "dragoman_config_last_success_timestamp_seconds",
     .help = "When the configuration in use was loaded, seconds since 1970.",
     .type = kGauge,
-    .unit = "seconds"};
-inline constexpr MetricFamily kConfigGeneration{
-    .name = "dragoman_config_generation", .help = "Number of the configuration in use.", .type = kGauge};
+    .unit = "seconds",
+    .lasting = true};
+inline constexpr MetricFamily kConfigGeneration{.name = "dragoman_config_generation",
+                                                .help = "Number of the configuration in use.",
+                                                .type = kGauge,
+                                                .lasting = true};
 inline constexpr MetricFamily kUptime{.name = "dragoman_uptime_seconds",
                                       .help = "Time since the process started.",
                                       .type = kGauge,
-                                      .unit = "seconds"};
-inline constexpr MetricFamily kWorkers{.name = "dragoman_workers", .help = "Worker threads.", .type = kGauge};
-inline constexpr MetricFamily kDraining{
-    .name = "dragoman_draining", .help = "1 while the process drains before its end.", .type = kGauge};
+                                      .unit = "seconds",
+                                      .lasting = true};
+inline constexpr MetricFamily kWorkers{
+    .name = "dragoman_workers", .help = "Worker threads.", .type = kGauge, .lasting = true};
+inline constexpr MetricFamily kAdminEvictions{.name = "dragoman_admin_connections_evicted_total",
+                                              .help =
+                                                  "Admin connections closed, the quietest first, because "
+                                                  "there were too many or no descriptor was left."};
+inline constexpr MetricFamily kAdminTimeouts{.name = "dragoman_admin_timeouts_total",
+                                             .help = "Admin connections closed by admin.header_timeout."};
+inline constexpr MetricFamily kAdminRefusals{
+    .name = "dragoman_admin_requests_refused_total",
+    .help = "Admin requests refused because of their Host, Origin or Sec-Fetch-Site."};
+inline constexpr MetricFamily kDraining{.name = "dragoman_draining",
+                                        .help = "1 while the process drains before its end.",
+                                        .type = kGauge,
+                                        .lasting = true};
 
 // --- build: version
-inline constexpr MetricFamily kBuildInfo{.name = "dragoman_build_info", .help = "Always 1.", .type = kGauge};
+inline constexpr MetricFamily kBuildInfo{
+    .name = "dragoman_build_info", .help = "Always 1.", .type = kGauge, .lasting = true};
 
 // --- kept elsewhere, read at scrape (MetricCollector)
 inline constexpr MetricFamily kLogDropped{.name = "dragoman_log_lines_dropped_total",
@@ -265,7 +291,8 @@ inline constexpr MetricFamily kAccessLogDropped{
     .help = "Access log lines lost to a full queue or a failed write."};
 inline constexpr MetricFamily kSeries{.name = "dragoman_metrics_series",
                                       .help = "Label sets alive, as counted against metrics.series_max.",
-                                      .type = kGauge};
+                                      .type = kGauge,
+                                      .lasting = true};
 inline constexpr MetricFamily kSeriesDropped{
     .name = "dragoman_metrics_series_dropped_total",
     .help = "Label sets counted as _other because of metrics.series_max."};
@@ -278,11 +305,17 @@ inline constexpr const MetricFamily* kListenerFamilies[] = {
     &kListenerAcceptFailures, &kListenerReceivedBytes,     &kListenerSentBytes,
     &kListenerProtocolErrors, &kListenerCodecEvents,       &kListenerLimitHits};
 inline constexpr const MetricFamily* kClusterFamilies[] = {
-    &kClusterRequests,    &kClusterDuration,          &kClusterRequestsActive,  &kClusterRequestsPending,
-    &kClusterConnections, &kClusterConnectionsActive, &kClusterConnectFailures, &kClusterConnectTimeouts,
-    &kClusterPoolReuses,  &kClusterRetries,           &kClusterOverflows,       &kClusterReceivedBytes,
-    &kClusterSentBytes,   &kClusterCodecEvents,       &kClusterHealthChecks,    &kClusterEjections,
-    &kClusterEndpoints,   &kClusterEndpointsHealthy,  &kClusterEndpointsEjected};
+    &kClusterRequests,          &kClusterDuration,
+    &kClusterRequestsActive,    &kClusterRequestsPending,
+    &kClusterConnections,       &kClusterConnectionsActive,
+    &kClusterConnectFailures,   &kClusterConnectTimeouts,
+    &kClusterConnectBackoffs,   &kClusterConnectionsEvicted,
+    &kClusterConnectionsSilent, &kClusterPoolReuses,
+    &kClusterRetries,           &kClusterOverflows,
+    &kClusterReceivedBytes,     &kClusterSentBytes,
+    &kClusterCodecEvents,       &kClusterHealthChecks,
+    &kClusterEjections,         &kClusterEndpoints,
+    &kClusterEndpointsHealthy,  &kClusterEndpointsEjected};
 inline constexpr const MetricFamily* kTlsFamilies[] = {
     &kTlsHandshakes, &kTlsResumptions, &kTlsFailures, &kTlsHandshakeDuration,
     &kTlsPlaintext,  &kTlsReloads,     &kTlsExpiry};
@@ -292,7 +325,8 @@ inline constexpr const MetricFamily* kRedisFamilies[] = {&kRedisCommands, &kRedi
 inline constexpr const MetricFamily* kMysqlFamilies[] = {&kMysqlCommands, &kMysqlDuration, &kMysqlErrors};
 inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag};
 inline constexpr const MetricFamily* kServerFamilies[] = {
-    &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime, &kWorkers, &kDraining};
+    &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime,       &kWorkers,
+    &kDraining,      &kAdminEvictions,    &kAdminTimeouts,    &kAdminRefusals};
 inline constexpr const MetricFamily* kBuildFamilies[] = {&kBuildInfo};
 inline constexpr const MetricFamily* kScrapeFamilies[] = {
     &kLogDropped, &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped, &kSeries, &kSeriesDropped};

@@ -39,6 +39,7 @@ struct MetricSeries::Index {
   size_t series_max = 0;
   size_t count = 0;
   uint64_t dropped = 0;
+  std::vector<std::string> left;  // gauges that were not zero when their series died
 
   Groups* find(const MetricGroup& group) {
     for (auto& candidate : groups) {
@@ -64,12 +65,26 @@ MetricSeries::MetricSeries(std::shared_ptr<Index> index, const MetricGroup& grou
 
 MetricSeries::~MetricSeries() {
   if (!counted_) return;
+  std::vector<std::string> left;
+  add_left(left);
   std::lock_guard lock(index_->mutex);
+  constexpr size_t kLeftMax = 100;
+  if (index_->left.size() < kLeftMax) index_->left.insert(index_->left.end(), left.begin(), left.end());
   index_->count -= group_.families.size();
   auto& entries = index_->find(group_)->entries;
   const auto entry = entries.find(label_values_);
   // A successor may have taken the place since the last holder let go.
   if (entry != entries.end() && entry->second.address == this) entries.erase(entry);
+}
+
+void MetricSeries::add_left(std::vector<std::string>& out) const {
+  for (const MetricFamily* family : group_.families) {
+    if (!family->counts_things() || gauge_value(*family) == 0) continue;
+    std::string text(family->name);
+    for (size_t i = 0; i < label_values_.size(); ++i)
+      text += (i == 0 ? "{" : ",") + std::string(group_.labels[i]) + "=" + label_values_[i];
+    out.push_back(text + (label_values_.empty() ? " is " : "} is ") + std::to_string(gauge_value(*family)));
+  }
 }
 
 MetricCell* MetricSeries::cells(int shard, const MetricFamily& family) const {
@@ -176,6 +191,19 @@ void MetricRegistry::set_series_max(size_t series_max) {
 size_t MetricRegistry::series_count() const {
   std::lock_guard lock(index_->mutex);
   return index_->count;
+}
+
+std::vector<std::string> MetricRegistry::left() const {
+  std::vector<std::shared_ptr<MetricSeries>> live;  // they die after the lock, if at all
+  std::lock_guard lock(index_->mutex);
+  std::vector<std::string> out = index_->left;
+  for (const auto& groups : index_->groups) {
+    for (const auto& [key, entry] : groups->entries)
+      if (auto series = entry.series.lock()) live.push_back(std::move(series));
+    if (groups->other) live.push_back(groups->other);
+  }
+  for (const auto& series : live) series->add_left(out);
+  return out;
 }
 
 uint64_t MetricRegistry::series_dropped() const {

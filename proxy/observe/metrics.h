@@ -50,7 +50,10 @@ struct MetricFamily {
   std::string_view unit = "";  // "", "bytes" or "seconds"; histograms take microseconds and export seconds
   const MetricLabelSet* by = nullptr;
   GaugeMerge merge = GaugeMerge::kSum;
+  bool lasting = false;  // a gauge that tells of no things that come and go
 
+  /// A gauge of things that are there now: zero when nothing is.
+  bool counts_things() const { return type == MetricType::kGauge && merge == GaugeMerge::kSum && !lasting; }
   size_t cells() const { return (by ? by->count : 1) * (type == MetricType::kHistogram ? kHistogramCells : 1); }
 };
 
@@ -161,6 +164,7 @@ class MetricSeries {
   MetricSeries(std::shared_ptr<Index> index, const MetricGroup& group, std::vector<std::string> label_values,
                int shards, bool counted);
   MetricCell* cells(int shard, const MetricFamily& family) const;
+  void add_left(std::vector<std::string>& out) const;
 
   const std::shared_ptr<Index> index_;
   const MetricGroup& group_;
@@ -203,6 +207,8 @@ class MetricRegistry {
   /// Label sets x families alive, and those sent to "_other" so far.
   size_t series_count() const;
   uint64_t series_dropped() const;
+  /// Gauges of things that are there now and are not zero: of series alive, and of those that died so. Nothing may be there any more.
+  std::vector<std::string> left() const;
 
   /// Merges everything alive, in the order of the first use of groups, label sets sorted, one entry per
   /// family.
@@ -267,6 +273,9 @@ struct ClusterMetrics {
   Gauge connections_active;
   Counter connect_failures;
   Counter connect_timeouts;
+  Counter connect_backoffs;
+  Counter connections_evicted;  // idle ones, for others of the cluster's limit
+  Counter connections_silent;   // retired because of pool.timeouts_max
   Counter pool_reuses;  // requests given to a connection that was already there
   Counter retries;
   CounterBy<ClusterLimit> overflows;
@@ -330,6 +339,9 @@ struct ServerMetrics {
   Gauge uptime_seconds;
   Gauge workers;
   Gauge draining;  // 0 or 1
+  Counter admin_evictions;
+  Counter admin_timeouts;
+  Counter admin_refusals;
 };
 
 /// Handles for one shard, and the ownership of their series: keep it as long as the handles, that is in the

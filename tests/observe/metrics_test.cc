@@ -219,6 +219,7 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   const ClusterMetrics c = b.cluster("c");
   c.requests.inc(Outcome::kOk), c.duration.observe_us(1), c.requests_active.add(), c.requests_pending.add();
   c.connections.inc(), c.connections_active.add(), c.connect_failures.inc(), c.connect_timeouts.inc();
+  c.connect_backoffs.inc(), c.connections_evicted.inc(), c.connections_silent.inc();
   c.pool_reuses.inc(), c.retries.inc(), c.overflows.inc(ClusterLimit::kConnections), c.received_bytes.inc();
   c.sent_bytes.inc(), c.codec_events.inc(CodecEvent::kHeartbeatAnswered);
   c.health_checks.inc(CheckResult::kSuccess), c.ejections.inc(), c.endpoints.set(1);
@@ -240,6 +241,7 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   s.config_reloads.inc(CheckResult::kSuccess), s.config_last_success_seconds.set(1),
       s.config_generation.set(1);
   s.uptime_seconds.set(1), s.workers.set(1), s.draining.set(1);
+  s.admin_evictions.inc(), s.admin_timeouts.inc(), s.admin_refusals.inc();
   b.build_info("1.0");
 
   std::set<std::string_view> counted;
@@ -269,6 +271,21 @@ TEST(Metrics, FixedLabelValuesAreDistinctNames) {
       EXPECT_TRUE(names.insert(set->name(i)).second) << set->label << " " << set->name(i);
     }
   }
+}
+
+TEST(Metrics, GaugesThatAreNotZeroAtTheEndAreTold) {
+  MetricRegistry registry(2);
+  {
+    MetricsBinding first(registry, 0), second(registry, 1);
+    first.cluster("even").requests_active.add();
+    second.cluster("even").requests_active.sub();  // one thread added, another took away
+    first.cluster("odd").requests_active.add(2);
+    first.cluster("odd").endpoints.set(3);  // that is a fact, not a thing that is there
+    first.server().workers.set(2);
+    EXPECT_EQ(registry.left(),
+              std::vector<std::string>{"dragoman_cluster_requests_active{cluster=odd} is 2"});
+  }
+  EXPECT_EQ(registry.left(), std::vector<std::string>{"dragoman_cluster_requests_active{cluster=odd} is 2"});
 }
 
 TEST(Metrics, ReferenceIsUpToDate) {
