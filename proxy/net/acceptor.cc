@@ -1,9 +1,11 @@
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <uv.h>
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "proxy/net/loop_impl.h"
 #include "proxy/net/poll_handle.h"
@@ -45,6 +47,10 @@ class TcpAcceptor final : public Acceptor {
     paused_ = false;
     update_interest();
   }
+  void reserve(int n) override {
+    reserve_ = static_cast<size_t>(n);
+    refill();
+  }
 
  private:
   void on_poll(int, int) { accept_up_to(per_turn_); }
@@ -60,6 +66,7 @@ class TcpAcceptor final : public Acceptor {
 
   void accept_up_to(int max) {
     const PollHandle::Guard guard(poll_);
+    refill();
     for (int i = 0; i < max; ++i) {
       sockaddr_storage storage;
       socklen_t length = sizeof(storage);
@@ -87,6 +94,14 @@ class TcpAcceptor final : public Acceptor {
         case EOPNOTSUPP:
         case ENETUNREACH:
           continue;
+        case EMFILE:
+        case ENFILE:
+          if (!reserved_.empty()) {
+            close_fd(reserved_.back());
+            reserved_.pop_back();
+            continue;
+          }
+          [[fallthrough]];
         default:  // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays queued, so polling on would spin
           retry_.start(kRetryMs);
           update_interest();
@@ -97,11 +112,22 @@ class TcpAcceptor final : public Acceptor {
     update_interest();  // after an error status the poll has stopped
   }
 
+  void refill() {
+    while (reserved_.size() < reserve_) {
+      const int fd = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+      if (fd < 0) return;
+      reserved_.push_back(fd);
+    }
+  }
+
   void update_interest() { poll_.want(paused_ || retry_.active() ? 0 : UV_READABLE); }
 
   void close() {
     retry_.stop();
     poll_.close();
+    for (int fd : reserved_) close_fd(fd);
+    reserved_.clear();
+    reserve_ = 0;
     close_fd(fd_);
     fd_ = -1;
   }
@@ -111,6 +137,8 @@ class TcpAcceptor final : public Acceptor {
   const int per_turn_;
   int fd_;
   bool paused_ = false;
+  size_t reserve_ = 0;
+  std::vector<int> reserved_;
   PollHandle poll_;
   Timer retry_;
 };

@@ -76,6 +76,10 @@ void set_keep_alive(int fd) {
   set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
 }
 
+void set_user_timeout(int fd, uint32_t ms) {
+  if (ms != 0) set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(ms));
+}
+
 void set_no_delay(int fd) { set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
 void close_fd(int fd) {

@@ -139,7 +139,11 @@ class Transport : public ByteSink, public ListLink<Transport> {
 /// 0 the kernel picks one: see bound_address().
 Result<int> listen_socket(const Address& address, int backlog, bool reuse_port);
 Address bound_address(int fd);
+/// Empty when it is not connected.
+Address peer_address(int fd);
 void close_fd(int fd);
+/// Longest time that sent bytes and keep-alive probes stay unacknowledged (TCP_USER_TIMEOUT); 0 = the system's.
+void set_user_timeout(int fd, uint32_t ms);
 
 class AcceptEvents {
  public:
@@ -164,6 +168,8 @@ class Acceptor {
   /// Stops and starts accepting without closing.
   virtual void pause() = 0;
   virtual void resume() = 0;
+  /// Keeps `n` descriptors back, with which it goes on accepting when the process has no others.
+  virtual void reserve(int n) = 0;
 };
 
 class ConnectEvents {

@@ -147,6 +147,12 @@ void BoundLink::end(Reason reason) {
   loop.retire(this);
 }
 
+void BoundLink::note_timeout(uint64_t since_ms, uint32_t max) {
+  if (!upstream_ || max == 0 || upstream_->note_timeout(since_ms) < max) return;
+  upstream_->cluster().metrics().connections_silent.inc();
+  upstream_->drain();  // takes the client's connection with it
+}
+
 void BoundLink::on_downstream_closed() {
   if (!downstream_) return;
   Loop& loop = downstream_->loop();

@@ -17,6 +17,8 @@ class BoundLink final : public Retired, private UpstreamOwner {
   ~BoundLink() override;
 
   Endpoint& endpoint() { return *endpoint_; }
+  /// See pool.timeouts_max.
+  void note_timeout(uint64_t since_ms, uint32_t max);
   void on_downstream_closed();
 
  private:

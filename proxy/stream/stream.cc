@@ -461,6 +461,7 @@ void Stream::end_try(Reason reason, Outcome outcome) {
   Cluster& cluster = *target_->cluster;
   try_duration_us_ = (Loop::now_ns() - try_start_ns_) / 1000;
   try_start_ns_ = 0;
+  if (reason == Reason::kUpstreamTimeout || reason == Reason::kTryTimeout) note_timeout();
   cluster.metrics().requests.inc(outcome);
   cluster.metrics().duration.observe_us(try_duration_us_);
   cluster.metrics().requests_active.sub();
@@ -471,6 +472,15 @@ void Stream::end_try(Reason reason, Outcome outcome) {
     if (reason == Reason::kDownstreamReset) return;  // says nothing about the endpoint
     cluster.report(*endpoint_, failed);
   }
+}
+
+void Stream::note_timeout() {
+  const uint64_t now = connection_->loop().now_ms(), passed = try_duration_us_ / 1000;
+  const uint64_t since = passed < now ? now - passed : 0;
+  if (BoundLink* bound = connection_->bound())
+    bound->note_timeout(since, target_->cluster->settings().pool.timeouts_max);
+  else
+    endpoint_->note_timeout(since);
 }
 
 void Stream::drop_upstream(Reason reason) {

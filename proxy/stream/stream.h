@@ -83,6 +83,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// Status, outcome and reason, as the answer's codec says.
   void take_result(const Head& answer);
   void drop_upstream(Reason reason);
+  void note_timeout();
   /// A try ended without an answer that counts: repeat it if that is safe and allowed, else answer with `reason`.
   void try_failed(Reason reason);
   void end_try(Reason reason, Outcome outcome);

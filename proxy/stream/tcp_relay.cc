@@ -9,6 +9,7 @@
 namespace dragoman {
 namespace {
 
+constexpr uint64_t kUselessMs = 1'000;
 constexpr uint16_t kConnectTries = 3;  // nothing was sent yet: trying another endpoint is always safe
 
 TransportOptions transport_options(const config::Buffer& buffer) {
@@ -75,14 +76,31 @@ void TcpRelay::connect() {
   }
   endpoint_ = endpoint;
   ++attempts_;
+  begin();
+}
+
+/// Connects to the endpoint that was picked, now or when its back-off is over.
+void TcpRelay::begin() {
+  if (const uint64_t wait = endpoint_->backoff.start(slot_->worker().loop.now_ms()); wait != 0) {
+    cluster_->metrics().connect_backoffs.inc();
+    return timer_.start(wait);
+  }
+  connect_ms_ = slot_->worker().loop.now_ms();
   cluster_->metrics().connections.inc();
-  connector_ = Connector::create(slot_->worker().loop, endpoint->shared().address(),
+  connector_ = Connector::create(slot_->worker().loop, endpoint_->shared().address(),
                                  static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
 }
 
 void TcpRelay::on_connected(int fd) {
   connector_.reset();
+  if (cluster_->shared()->leads_back(fd)) {
+    close_fd(fd);
+    DRAGOMAN_LOG(kWarn, "tcp", "{}: {} is a listener of this process that leads here: refused",
+                 cluster_->settings().name, endpoint_->shared().name());
+    return on_connect_failed(Reason::kConnectFailure, 0);
+  }
   WorkerContext& worker = slot_->worker();
+  set_user_timeout(fd, static_cast<uint32_t>(cluster_->settings().tcp_user_timeout_ms));
   const TransportOptions options = transport_options(cluster_->settings().buffer);
   if (TlsIdentity* tls = cluster_->tls()) {
     up_.transport = TlsTransport::connect(worker.loop, fd, up_, options, tls->current(worker.index),
@@ -118,12 +136,19 @@ void TcpRelay::on_connect_failed(Reason reason, int error) {
     cluster_->metrics().connect_timeouts.inc();
   else
     cluster_->metrics().connect_failures.inc();
+  came_to_nothing();
   cluster_->report(*endpoint_, true);
   if (attempts_ < kConnectTries && cluster_->endpoints().size() > 1) return connect();
   close(reason);
 }
 
+void TcpRelay::came_to_nothing() {
+  WorkerContext& worker = slot_->worker();
+  endpoint_->backoff.failed(worker.loop.now_ms(), connect_ms_, cluster_->settings(), worker.random);
+}
+
 void TcpRelay::on_data(Side& side, uint8_t* data, size_t n) {
+  if (!side.downstream && endpoint_->backoff.failing()) endpoint_->connect_succeeded();
   other(side).transport->write(data, n);
   observe(side, data, n);
 }
@@ -139,6 +164,7 @@ void TcpRelay::observe(const Side& from, const uint8_t* data, size_t n) {
 
 void TcpRelay::on_eof(Side& side) {
   side.ended = true;
+  if (side.downstream && !up_.ended) client_ended_ = true;
   Side& peer = other(side);
   if (!peer.transport) return close(Reason::kDownstreamReset);
   if (!peer.ended) return peer.transport->finish();
@@ -150,6 +176,7 @@ void TcpRelay::on_side_closed(Side& side, Reason reason) {
   if (is_tls_reason(reason)) (side.downstream ? runtime_->tls : cluster_->tls_metrics).failures.inc(reason);
   if (!side.downstream && !up_ready_) {
     cluster_->metrics().connect_failures.inc();
+    came_to_nothing();
     cluster_->report(*endpoint_, true);
     return close(reason);
   }
@@ -167,6 +194,7 @@ void TcpRelay::on_blocked(Side& side, bool blocked) {
 
 void TcpRelay::on_timer() {
   if (!up_ready_) {
+    if (!up_.transport) return begin();
     up_.transport->close();
     return on_side_closed(up_, Reason::kTlsHandshakeTimeout);
   }
@@ -209,6 +237,13 @@ void TcpRelay::close(Reason reason) {
   runtime_->metrics.received_bytes.inc(in);
   runtime_->metrics.sent_bytes.inc(out);
   if (up_ready_) {
+    // A server that ends a connection at once, without a word, is as good as one that refuses it.
+    if (up_.transport->bytes_read() == 0 && !client_ended_ &&
+        (up_.ended || reason == Reason::kUpstreamReset) &&
+        slot_->worker().loop.now_ms() - connect_ms_ < kUselessMs)
+      came_to_nothing();
+    else if (up_.transport->bytes_read() != 0)
+      endpoint_->connect_succeeded();
     --endpoint_->active_requests;
     cluster_->metrics().sent_bytes.inc(in);
     cluster_->metrics().received_bytes.inc(out);

@@ -38,6 +38,8 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   TcpRelay(ListenerSlot& slot, Ref<ListenerRuntime> runtime, std::string peer_host);
   void start(std::unique_ptr<Transport> transport);
   void connect();
+  void begin();
+  void came_to_nothing();
   void on_connected(int fd) override;
   void on_connect_failed(Reason reason, int error) override;
   void on_upstream_ready();
@@ -66,10 +68,12 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   std::string peer_host_;
   uint64_t start_ns_;
   uint64_t start_wall_us_;
+  uint64_t connect_ms_ = 0;  // the last connect began
   uint16_t attempts_ = 0;
   Outcome outcome_ = Outcome::kOk;
   bool connection_taken_ = false;
   bool up_ready_ = false;
+  bool client_ended_ = false;  // before the server did
   bool closed_ = false;
 };
 

@@ -1,6 +1,8 @@
 #include "proxy/upstream/cluster.h"
 
 #include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
 
 namespace dragoman {
 
@@ -24,17 +26,128 @@ void Endpoint::renew() {
   for (auto& p : pools_) p->renew();
 }
 
+void ConnectBackoff::failed(uint64_t now_ms, uint64_t started_ms, const config::Cluster& settings,
+                            Random& random) {
+  const auto first = static_cast<uint64_t>(settings.connect_backoff_ms);
+  if (first == 0 || ++failures_ <= kFree) return;
+  // Connects that were under way together are one failure.
+  if (delay_ms_ != 0 && started_ms <= grown_ms_) return;
+  const auto longest = std::max(first, static_cast<uint64_t>(settings.connect_backoff_max_ms));
+  delay_ms_ = delay_ms_ == 0 ? first : std::min(2 * delay_ms_, longest);
+  grown_ms_ = now_ms;
+  // Half of it at random, so that workers and proxies do not come together.
+  after_ms_ = now_ms + delay_ms_ / 2 + 1 +
+              random.below(static_cast<uint32_t>(std::min<uint64_t>(delay_ms_ / 2 + 1, 1u << 30)));
+}
+
+void Endpoint::connect_succeeded() {
+  const bool waited = backoff.failing();
+  backoff.succeeded();
+  if (!waited) return;
+  for (auto& p : pools_) p->on_unit();
+}
+
+void Endpoint::note_timeout(uint64_t since_ms) {
+  const uint32_t max = cluster_->settings().pool.timeouts_max;
+  if (max == 0) return;
+  bool heard = false, retire = false;
+  for (auto& p : pools_) p->look(since_ms, max, heard, retire);
+  silent_timeouts_ = heard ? 0 : silent_timeouts_ + 1;
+  if (silent_timeouts_ < max && !retire) return;
+  silent_timeouts_ = 0;
+  for (auto& p : pools_) p->retire_silent(since_ms, heard ? max : 0);
+}
+
+bool Endpoint::evict_idle() {
+  return std::any_of(pools_.begin(), pools_.end(), [](auto& p) { return p->evict_idle(); });
+}
+
 Cluster::Cluster(WorkerContext& worker, std::shared_ptr<SharedCluster> shared,
                  std::shared_ptr<const void> metrics_owner, ClusterMetrics metrics)
     : worker_(worker),
       shared_(std::move(shared)),
       protocol_(shared_->protocol()),
       metrics_owner_(std::move(metrics_owner)),
-      metrics_(metrics) {
+      metrics_(metrics),
+      self_(std::make_shared<Cluster*>(this)) {
+  shared_->set_waker(worker_.index, [&loop = worker_.loop, self = self_](bool evict) {
+    loop.post([self, evict] {
+      if (*self) (*self)->on_wake(evict);
+    });
+  });
   update(*shared_->endpoints());
 }
 
-Cluster::~Cluster() = default;
+Cluster::~Cluster() {
+  *self_ = nullptr;
+  shared_->set_waker(worker_.index, nullptr);
+}
+
+// --- limits.connections -----------------------------------------------------------------------------------------------
+
+bool Cluster::take_connection(Pool& pool, bool must) {
+  const uint32_t max = settings().limits.connections;
+  if (take(Limit::kConnections, max)) return true;
+  metrics_.overflows.inc(ClusterLimit::kConnections);
+  if (evict_idle() && take(Limit::kConnections, max)) return true;
+  if (must) {
+    shared_->limits.force(Limit::kConnections, worker_.index);
+    return true;
+  }
+  if (!pool.starved()) starved_.push_back(pool);
+  shared_->starve(worker_.index);
+  return false;
+}
+
+void Cluster::give_connection() {
+  give(Limit::kConnections);
+  if (evicting_ || !shared_->starving()) return;
+  others_turn_ = !others_turn_;
+  if (others_turn_ && shared_->wake_other(worker_.index)) return;
+  serve_starved();
+}
+
+void Cluster::serve_starved() {
+  // Until there is no more; a pool that needs more comes back to the list, one that needs none any more takes none.
+  IntrusiveList<Pool, Pool> todo;
+  todo.splice(starved_);
+  const uint32_t max = settings().limits.connections;
+  const auto room = [&] { return shared_->limits.taken(Limit::kConnections) < max; };
+  while (!todo.empty() && room()) todo.pop_front()->on_unit();
+  todo.splice(starved_);
+  starved_.splice(todo);
+  if (!starved_.empty()) return;
+  shared_->sated(worker_.index);
+  if (room()) shared_->wake_other(worker_.index);
+}
+
+/// Forgets pools whose waiters got what they wanted in another way.
+bool Cluster::still_starving() {
+  for (Pool* pool = starved_.front(); pool;) {
+    Pool* next = starved_.next(*pool);
+    if (pool->waiting() == 0) pool->give_up_unit();
+    pool = next;
+  }
+  if (starved_.empty()) shared_->sated(worker_.index);
+  return shared_->starving();
+}
+
+void Cluster::on_wake(bool evict) {
+  if (!evict) return serve_starved();
+  if (evict_idle()) shared_->wake_other(worker_.index);
+}
+
+/// Endpoints take turns, so that no pool loses all it has.
+bool Cluster::evict_idle() {
+  const Ref<Cluster> keep(this);
+  evicting_ = true;
+  bool done = false;
+  for (size_t i = 0; i < endpoints_.size() && !done; ++i)
+    done = endpoints_[evict_at_++ % endpoints_.size()]->evict_idle();
+  evicting_ = false;
+  if (done) metrics_.connections_evicted.inc();
+  return done;
+}
 
 void Cluster::set_protocol(std::shared_ptr<const Protocol> protocol) {
   if (protocol == protocol_) return;
@@ -43,21 +156,19 @@ void Cluster::set_protocol(std::shared_ptr<const Protocol> protocol) {
 }
 
 void Cluster::update(const EndpointSet& set) {
+  std::unordered_map<const SharedEndpoint*, Ref<Endpoint>> before;
+  for (const Ref<Endpoint>& e : endpoints_) before.emplace(e->shared_.get(), e);
   std::vector<Ref<Endpoint>> next;
   next.reserve(set.endpoints.size());
+  std::unordered_set<const Endpoint*> stays;
   for (const auto& shared : set.endpoints) {
-    auto it = std::find_if(endpoints_.begin(), endpoints_.end(),
-                           [&](const Ref<Endpoint>& e) { return e->shared_ == shared; });
-    next.push_back(it != endpoints_.end() ? *it : Ref<Endpoint>(new Endpoint(*this, shared)));
+    auto it = before.find(shared.get());
+    next.push_back(it != before.end() ? it->second : Ref<Endpoint>(new Endpoint(*this, shared)));
+    stays.insert(next.back().get());
   }
   endpoints_.swap(next);
-  for (const Ref<Endpoint>& old : next) {
-    if (std::find_if(endpoints_.begin(), endpoints_.end(), [&](const Ref<Endpoint>& e) {
-          return e.get() == old.get();
-        }) == endpoints_.end()) {
-      old->drain();
-    }
-  }
+  for (const Ref<Endpoint>& old : next)
+    if (!stays.contains(old.get())) old->drain();
   total_weight_ = 0;
   equal_weights_ = true;
   for (const Ref<Endpoint>& e : endpoints_) {
@@ -78,13 +189,16 @@ void Cluster::refresh_health(uint64_t now) {
   // Counting is O(endpoints): once per 50 ms is enough, the individual flags are always current.
   if (health_checked_ms_ != 0 && now - health_checked_ms_ < 50) return;
   health_checked_ms_ = now;
-  size_t good = 0, leaving = 0;
+  size_t good = 0, leaving = 0, known = 0;
   for (const Ref<Endpoint>& e : endpoints_) {
+    known += e->shared_->unchecked() ? 0 : 1;
     if (!e->shared_->usable(now)) continue;
     ++good;
     leaving += e->shared_->leaving(now) ? 1 : 0;
   }
-  panic_ = good * 100 < static_cast<size_t>(settings().panic_threshold_percent) * endpoints_.size();
+  // Those that no check has seen yet are neither good nor bad; while nothing is known of any, all are tried.
+  const auto threshold = static_cast<size_t>(settings().panic_threshold_percent);
+  panic_ = threshold != 0 && (known == 0 || good * 100 < threshold * known);
   shun_leaving_ = !panic_ && leaving > 0 && good > leaving;
 }
 
@@ -92,6 +206,15 @@ Endpoint* Cluster::pick(const Endpoint* avoid) {
   if (endpoints_.empty()) return nullptr;
   uint64_t now = worker_.loop.now_ms();
   refresh_health(now);
+  Endpoint* e = choose(avoid, now);
+  if (e) return e;
+  shun_failing_ = false;
+  e = choose(avoid, now);
+  shun_failing_ = true;
+  return e;
+}
+
+Endpoint* Cluster::choose(const Endpoint* avoid, uint64_t now) {
   if (endpoints_.size() == 1) return usable(*endpoints_[0], now) ? endpoints_[0].get() : nullptr;
   Endpoint* e = nullptr;
   switch (settings().lb) {
@@ -105,7 +228,7 @@ Endpoint* Cluster::pick(const Endpoint* avoid) {
       e = pick_round_robin(avoid, now);
       break;
   }
-  if (!e && avoid) return pick(nullptr);
+  if (!e && avoid) return choose(nullptr, now);
   return e;
 }
 
@@ -169,10 +292,7 @@ void Cluster::note_leaving(Endpoint& endpoint) {
 }
 
 void Cluster::report(Endpoint& endpoint, bool failed) {
-  if (!failed) {
-    endpoint.shared_->note_success();
-    return;
-  }
+  if (!failed) return shared_->note_good(*endpoint.shared_, worker_.loop.now_ms());
   if (shared_->maybe_eject(*endpoint.shared_, worker_.loop.now_ms())) {
     metrics_.ejections.inc();
     health_checked_ms_ = 0;

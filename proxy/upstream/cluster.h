@@ -15,6 +15,32 @@ namespace dragoman {
 
 class Cluster;
 
+/// When the next connection to an endpoint may be tried: servers that refuse, or close at once, are not asked again and again.
+class ConnectBackoff {
+ public:
+  /// Milliseconds to wait; 0 = now, and then others wait for what becomes of it.
+  uint64_t start(uint64_t now_ms) {
+    if (now_ms < after_ms_) return after_ms_ - now_ms;
+    if (delay_ms_ != 0) after_ms_ = now_ms + delay_ms_;
+    return 0;
+  }
+  /// A connect begun at `started_ms` came to nothing.
+  void failed(uint64_t now_ms, uint64_t started_ms, const config::Cluster& settings, Random& random);
+  void succeeded() {
+    failures_ = 0;
+    delay_ms_ = after_ms_ = 0;
+  }
+  bool failing() const { return delay_ms_ != 0; }
+  bool waiting(uint64_t now_ms) const { return now_ms < after_ms_; }
+
+ private:
+  static constexpr uint32_t kFree = 5;  // failures in a row that cost nothing
+  uint32_t failures_ = 0;
+  uint64_t delay_ms_ = 0;  // 0 = not failing
+  uint64_t after_ms_ = 0;
+  uint64_t grown_ms_ = 0;  // when the delay was set last
+};
+
 /// One endpoint on one worker. Lives while the cluster, a connection or a stream holds it.
 class Endpoint : public RefCounted<Endpoint> {
  public:
@@ -30,7 +56,14 @@ class Endpoint : public RefCounted<Endpoint> {
   /// The same for the connections that are there; waiters and later requests get new ones.
   void renew();
   bool draining() const { return draining_; }
+  /// A connection was of use: those that wait for one after failures go on.
+  void connect_succeeded();
+  /// A request that was sent at `since_ms` timed out; see pool.timeouts_max.
+  void note_timeout(uint64_t since_ms);
+  /// Closes an idle connection; false when there is none.
+  bool evict_idle();
 
+  ConnectBackoff backoff;
   TlsSession tls_session;
   uint32_t active_requests = 0;
   int64_t current_weight = 0;  // smooth weighted round robin
@@ -40,6 +73,7 @@ class Endpoint : public RefCounted<Endpoint> {
   Cluster* cluster_;
   std::shared_ptr<SharedEndpoint> shared_;
   std::vector<std::unique_ptr<Pool>> pools_;
+  uint32_t silent_timeouts_ = 0;  // in a row, without a byte on any connection
   bool draining_ = false;
 };
 
@@ -73,6 +107,12 @@ class Cluster : public RefCounted<Cluster> {
   /// Result of one try, for passive ejection.
   void report(Endpoint& endpoint, bool failed);
 
+  /// A unit of limits.connections for `pool`. At the limit an idle connection makes room; a pool that has none (`must`) gets one in
+  /// any case; any other is told by Pool::on_unit when one is given back.
+  bool take_connection(Pool& pool, bool must);
+  void give_connection();
+  /// Pools, here or on other workers, wait for a unit: idle connections should go.
+  bool starving() { return shared_->starving() && still_starving(); }
   bool take(Limit limit, uint32_t max) { return shared_->limits.take(limit, worker_.index, max); }
   void give(Limit limit) { shared_->limits.give(limit, worker_.index); }
   const std::vector<Ref<Endpoint>>& endpoints() const { return endpoints_; }
@@ -80,8 +120,14 @@ class Cluster : public RefCounted<Cluster> {
  private:
   bool usable(const Endpoint& endpoint, uint64_t now) const {
     if (shun_leaving_ && endpoint.shared_->leaving(now)) return false;
+    if (shun_failing_ && endpoint.backoff.waiting(now)) return false;
     return panic_ || endpoint.shared_->usable(now);
   }
+  bool evict_idle();
+  void on_wake(bool evict);
+  void serve_starved();
+  bool still_starving();
+  Endpoint* choose(const Endpoint* avoid, uint64_t now);
   void refresh_health(uint64_t now);
   Endpoint* pick_round_robin(const Endpoint* avoid, uint64_t now);
   Endpoint* pick_random(const Endpoint* avoid, uint64_t now);
@@ -98,7 +144,13 @@ class Cluster : public RefCounted<Cluster> {
   size_t next_ = 0;
   bool panic_ = false;
   bool shun_leaving_ = false;  // some are, and there are healthy ones that are not
+  bool shun_failing_ = true;   // those that wait to be connected to, while there are others
   uint64_t health_checked_ms_ = 0;
+  IntrusiveList<Pool, Pool> starved_;  // wait for a unit of limits.connections
+  std::shared_ptr<Cluster*> self_;     // for calls from other workers, null when it is gone
+  size_t evict_at_ = 0;
+  bool evicting_ = false;
+  bool others_turn_ = false;
 };
 
 }  // namespace dragoman

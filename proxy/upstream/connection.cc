@@ -1,10 +1,17 @@
 #include "proxy/upstream/connection.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "proxy/base/log.h"
 
 namespace dragoman {
+namespace {
+
+constexpr uint64_t kUselessMs =
+    1'000;  // a connection that ended sooner, without a word, counts as a failed connect
+
+}  // namespace
 
 UpstreamConnection* UpstreamConnection::connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
                                                 UpstreamOwner& owner) {
@@ -16,22 +23,54 @@ UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uin
     : cluster_(&cluster), endpoint_(&endpoint), owner_(&owner), variant_(variant), mode_(mode) {
   Loop& loop = cluster.worker().loop;
   timer_.bind<&UpstreamConnection::on_timer>(loop.timers(), this);
-  cluster.metrics().connections.inc();
   cluster.metrics().connections_active.add();
   cluster.worker().connections.add();
-  connector_ = Connector::create(loop, endpoint.shared().address(),
-                                 static_cast<uint64_t>(cluster.settings().connect_timeout_ms), *this);
+  begin();
+}
+
+/// Connects, now or when the back-off of the endpoint is over.
+void UpstreamConnection::begin() {
+  if (const uint64_t wait = endpoint_->backoff.start(now_ms()); wait != 0) {
+    cluster_->metrics().connect_backoffs.inc();
+    return timer_.start(wait);
+  }
+  started_ms_ = now_ms();
+  cluster_->metrics().connections.inc();
+  connector_ = Connector::create(cluster_->worker().loop, endpoint_->shared().address(),
+                                 static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
+}
+
+void UpstreamConnection::give_back() {
+  if (std::exchange(unit_, false)) cluster_->give_connection();
+}
+
+/// Of use to somebody: the endpoint is there.
+void UpstreamConnection::prove() {
+  proven_ = true;
+  endpoint_->connect_succeeded();
+}
+
+void UpstreamConnection::came_to_nothing() {
+  endpoint_->backoff.failed(now_ms(), started_ms_, cluster_->settings(), cluster_->worker().random);
 }
 
 UpstreamConnection::~UpstreamConnection() {
   cluster_->metrics().connections_active.sub();
   cluster_->worker().connections.sub();
-  cluster_->give(Limit::kConnections);
+  give_back();
 }
 
 void UpstreamConnection::on_connected(int fd) {
   connector_.reset();
+  if (cluster_->shared()->leads_back(fd)) {
+    close_fd(fd);
+    DRAGOMAN_LOG(kWarn, "upstream", "{}: {} is a listener of this process that leads here: refused",
+                 cluster_->settings().name, endpoint_->shared().name());
+    cluster_->metrics().connect_failures.inc();
+    return connect_failed(Reason::kConnectFailure);
+  }
   const auto& settings = cluster_->settings();
+  set_user_timeout(fd, static_cast<uint32_t>(settings.tcp_user_timeout_ms));
   TransportOptions options;
   options.high_bytes = static_cast<uint32_t>(settings.buffer.high_bytes);
   options.low_bytes = static_cast<uint32_t>(settings.buffer.low_bytes);
@@ -95,8 +134,10 @@ void UpstreamConnection::connect_failed(Reason reason) {
   state_ = State::kClosed;
   left_ = true;
   timer_.stop();
+  came_to_nothing();
   if (owner_) owner_->on_upstream_connect_failed(*this, reason);
   cluster_->worker().loop.retire(this);
+  give_back();
 }
 
 Exchange* UpstreamConnection::open(MessageSink& answers) {
@@ -128,7 +169,7 @@ void UpstreamConnection::close(Reason reason, bool flush) {
     leave(reason);
     timer_.stop();
     cluster_->worker().loop.retire(this);
-    return;
+    return give_back();
   }
   finish(flush, reason);
 }
@@ -136,6 +177,13 @@ void UpstreamConnection::close(Reason reason, bool flush) {
 void UpstreamConnection::leave(Reason reason) {
   if (left_) return;
   left_ = true;
+  // A server that takes connections and ends them at once is as good as one that refuses them.
+  const bool by_us =
+      reason == Reason::kDraining || reason == Reason::kIdleTimeout || reason == Reason::kDownstreamReset;
+  if (!proven_ && !by_us && now_ms() - started_ms_ < kUselessMs) {
+    came_to_nothing();
+    if (!had_room_) cluster_->metrics().connect_failures.inc();
+  }
   if (owner_) owner_->on_upstream_gone(*this, reason);
 }
 
@@ -152,9 +200,14 @@ void UpstreamConnection::finish(bool flush, Reason reason) {
   else
     transport_->close();
   cluster_->worker().loop.retire(this);
+  give_back();
 }
 
-void UpstreamConnection::on_data(uint8_t* data, size_t n) { codec_->on_data(data, n); }
+void UpstreamConnection::on_data(uint8_t* data, size_t n) {
+  timeouts_ = 0;
+  codec_->on_data(data, n);
+  if (!proven_ && state_ == State::kReady && (served_ != 0 || codec_->capacity() != 0)) prove();
+}
 
 void UpstreamConnection::on_eof() {
   codec_->on_eof();
@@ -227,6 +280,7 @@ void UpstreamConnection::arm_timer() {
 
 void UpstreamConnection::on_timer() {
   if (state_ == State::kConnecting) {
+    if (!transport_) return begin();
     transport_->close();
     return on_closed(Reason::kTlsHandshakeTimeout);
   }

@@ -32,6 +32,10 @@ class UpstreamConnection final : public Retired,
   void drain();
   /// Open exchanges are reset. `flush`: what is queued is sent first.
   void close(Reason reason, bool flush = false);
+  /// Connected, and no byte came since.
+  bool silent_since(uint64_t ms) const { return transport_ && transport_->last_read_ms() <= ms; }
+  /// A request on it that was sent at `since_ms` timed out: how many in a row did, without a byte from the other side.
+  uint32_t note_timeout(uint64_t since_ms) { return timeouts_ = silent_since(since_ms) ? timeouts_ + 1 : 0; }
   /// The owner dies first: no more calls to it.
   void disown() { owner_ = nullptr; }
   Endpoint& endpoint() { return *endpoint_; }
@@ -65,6 +69,10 @@ class UpstreamConnection final : public Retired,
   void on_event(CodecEvent event) override { cluster_->metrics().codec_events.inc(event); }
   uint64_t now_ms() const override { return cluster_->worker().loop.now_ms(); }
 
+  void begin();
+  void prove();
+  void came_to_nothing();
+  void give_back();
   void start_codec();
   void connect_failed(Reason reason);
   void on_timer();
@@ -85,6 +93,10 @@ class UpstreamConnection final : public Retired,
   bool left_ = false;
   bool had_room_ = false;  // for its pool: has ever offered an exchange
   bool extra_ = false;     // for its pool: opened because the others were full
+  bool unit_ = true;       // of Limit::kConnections
+  bool proven_ = false;    // the endpoint has spoken, and took or takes requests
+  uint32_t timeouts_ = 0;  // in a row, without a byte
+  uint64_t started_ms_ = 0;
   uint64_t served_ = 0;
   uint64_t idle_since_ms_ = 0;  // of a TLS connection: the start of its handshake, at first
   uint64_t tick_at_ms_ = 0;  // when the codec wants to look after its deadlines, 0: never

@@ -14,24 +14,36 @@ namespace dragoman {
 
 class SharedEndpoint {
  public:
-  SharedEndpoint(Address address, std::string name, uint32_t weight)
-      : address_(address), name_(std::move(name)), weight_(weight) {}
+  /// `checked`: its cluster has active checks, and the first of them decides whether it is used.
+  SharedEndpoint(Address address, std::string name, uint32_t weight, bool checked = false)
+      : address_(address),
+        name_(std::move(name)),
+        weight_(weight),
+        verdict_(checked ? Verdict::kNone : Verdict::kGood) {}
 
   const Address& address() const { return address_; }
   /// As shown in logs and metrics: the numeric "ip:port".
   const std::string& name() const { return name_; }
   uint32_t weight() const { return weight_; }
 
-  /// Starts with what is known of the same address under earlier settings. `checked`: active checks go on, so their last
-  /// verdict counts until the next.
-  void inherit(const SharedEndpoint& earlier, bool checked) {
-    if (checked) set_active_healthy(earlier.active_healthy());
+  /// Starts with what is known of the same address under earlier settings, or before it was gone for a while. `checked`: active
+  /// checks go on, so their last verdict counts until the next; a good one is too old when it was gone.
+  void inherit(const SharedEndpoint& earlier, bool checked, bool gone) {
+    const Verdict verdict = earlier.verdict_.load(std::memory_order_relaxed);
+    if (checked && (!gone || verdict == Verdict::kBad)) verdict_.store(verdict, std::memory_order_relaxed);
     eject_until(earlier.ejected_until_ms_.load(std::memory_order_relaxed));
     leave_until(earlier.leaving_until_ms_.load(std::memory_order_relaxed));
+    ejections_.store(earlier.ejections(), std::memory_order_relaxed);
+    decay_at_ms_.store(earlier.decay_at_ms_.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
 
-  bool active_healthy() const { return healthy_.load(std::memory_order_relaxed); }
-  void set_active_healthy(bool healthy) { healthy_.store(healthy, std::memory_order_relaxed); }
+  /// By active checks, where there are any.
+  bool active_healthy() const { return verdict_.load(std::memory_order_relaxed) == Verdict::kGood; }
+  void set_active_healthy(bool healthy) {
+    verdict_.store(healthy ? Verdict::kGood : Verdict::kBad, std::memory_order_relaxed);
+  }
+  /// The first check is still to come.
+  bool unchecked() const { return verdict_.load(std::memory_order_relaxed) == Verdict::kNone; }
 
   /// Passive ejection ends at this loop time (ms, CLOCK_MONOTONIC); 0 = not ejected.
   bool ejected(uint64_t now_ms) const { return ejected_until_ms_.load(std::memory_order_relaxed) > now_ms; }
@@ -53,16 +65,27 @@ class SharedEndpoint {
   /// How often it was ejected lately: the ejection time grows with it.
   uint32_t note_ejection() { return ejections_.fetch_add(1, std::memory_order_relaxed) + 1; }
   uint32_t ejections() const { return ejections_.load(std::memory_order_relaxed); }
+  /// A good answer: one ejection is forgotten for each `period_ms` that it is in service again.
+  void decay(uint64_t now_ms, uint64_t period_ms) {
+    if (now_ms < decay_at_ms_.load(std::memory_order_relaxed)) return;
+    decay_at_ms_.store(now_ms + period_ms, std::memory_order_relaxed);
+    uint32_t n = ejections_.load(std::memory_order_relaxed);
+    while (n != 0 && !ejections_.compare_exchange_weak(n, n - 1, std::memory_order_relaxed)) {
+    }
+  }
+  void decay_from(uint64_t ms) { decay_at_ms_.store(ms, std::memory_order_relaxed); }
 
  private:
+  enum class Verdict : uint8_t { kNone, kGood, kBad };
   const Address address_;
   const std::string name_;
   const uint32_t weight_;
-  std::atomic<bool> healthy_{true};
+  std::atomic<Verdict> verdict_;
   std::atomic<uint64_t> ejected_until_ms_{0};
   std::atomic<uint64_t> leaving_until_ms_{0};
   std::atomic<uint32_t> failures_{0};
   std::atomic<uint32_t> ejections_{0};
+  std::atomic<uint64_t> decay_at_ms_{0};
 };
 
 /// Immutable list, replaced whole when discovery says so. Endpoints that stay keep their object (and their health).

@@ -23,6 +23,8 @@ class Limits {
     cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return true;
   }
+  /// Takes one however many are taken.
+  void force(Limit limit, int worker) { take(limit, worker, ~0u); }
   void give(Limit limit, int worker) {
     auto& cell = cells_[worker].taken[static_cast<size_t>(limit)];
     cell.store(cell.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);

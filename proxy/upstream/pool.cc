@@ -116,10 +116,9 @@ void Pool::take_out(PoolWaiter& waiter) {
 }
 
 Reason Pool::connect() {
-  if (!cluster_.take(Limit::kConnections, static_cast<uint32_t>(cluster_.settings().limits.connections))) {
-    cluster_.metrics().overflows.inc(ClusterLimit::kConnections);
-    return Reason::kConnectionOverflow;
-  }
+  // After failures one connect at a time shows whether more are of use: see Endpoint::connect_succeeded.
+  if (endpoint_.backoff.failing() && connecting_ != 0) return Reason::kNone;
+  if (!cluster_.take_connection(*this, connections_ == 0)) return Reason::kConnectionOverflow;
   ++connections_;
   ++connecting_;
   ++opening_;
@@ -140,16 +139,20 @@ void Pool::on_upstream_connect_failed(UpstreamConnection& connection, Reason rea
   --connecting_;
   --connections_;
   --opening_;
-  // Each failed attempt answers for the waiters that no other attempt can serve any more.
+  fail_waiters(reason);
+}
+
+/// Each failed attempt answers for the waiters that no other attempt can serve any more. Those that come back to try again are not
+/// among them.
+void Pool::fail_waiters(Reason reason) {
+  uint32_t left = waiting_;
   if (multiplexed_) {
     if (connections_ > 0) grow_after_ms_ = cluster_.worker().loop.now_ms() + kGrowPauseMs;
-    while (connections_ == 0 && !waiters_.empty()) fail_front(reason);  // a retry may connect anew
+    for (; left > 0 && connections_ == 0 && !waiters_.empty(); --left) fail_front(reason);
     return;
   }
-  while (waiting_ > connecting_ && connections_ == connecting_) {
-    fail_front(reason);
-  }
-  if (waiting_ > connecting_) fail_front(reason);
+  for (; left > 0 && waiting_ > connecting_ && connections_ == connecting_; --left) fail_front(reason);
+  if (left > 0 && waiting_ > connecting_) fail_front(reason);
 }
 
 void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
@@ -158,6 +161,9 @@ void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
   if (!connection.had_room_) --opening_;
   connection.unlink();
   --connections_;
+  // One that never had room was no better than none: to open the next at once would be a storm of them.
+  if (!connection.had_room_ && reason != Reason::kDraining)
+    fail_waiters(is_tls_reason(reason) ? reason : Reason::kConnectFailure);
   replenish();
 }
 
@@ -166,7 +172,51 @@ void Pool::on_upstream_capacity(UpstreamConnection& connection) {
   if (!std::exchange(connection.had_room_, true)) --opening_;
   list_of(connection).push_front(connection);
   serve();
-  if (draining_) drain_unneeded();
+  if (draining_) return drain_unneeded();
+  // Others have waited for a place at the limit: what nobody uses here makes room.
+  if (cluster_.starving() && waiters_.empty() && evict_idle()) cluster_.metrics().connections_evicted.inc();
+}
+
+bool Pool::evict_idle() {
+  for (Connections* list : {&extra_, &ready_}) {
+    for (UpstreamConnection* c = list->front(); c; c = list->next(*c)) {
+      if (!c->idle()) continue;
+      if (!multiplexed_ && list->back() && list->back()->idle()) c = list->back();  // the oldest
+      c->drain();
+      return true;
+    }
+  }
+  return false;
+}
+
+void Pool::look(uint64_t since_ms, uint32_t max, bool& heard, bool& retire) {
+  for (Connections* list : {&ready_, &extra_, &rest_}) {
+    for (UpstreamConnection* c = list->front(); c; c = list->next(*c)) {
+      if (!c->connected()) continue;
+      if (c->silent_since(since_ms))
+        retire = (multiplexed_ && !c->idle() && ++c->timeouts_ >= max) || retire;
+      else
+        heard = true;
+    }
+  }
+}
+
+void Pool::retire_silent(uint64_t since_ms, uint32_t timeouts) {
+  Connections silent;
+  for (Connections* list : {&ready_, &extra_, &rest_}) {
+    for (UpstreamConnection* c = list->front(); c;) {
+      UpstreamConnection* next = list->next(*c);
+      if (c->connected() && c->silent_since(since_ms) &&
+          ((multiplexed_ && c->timeouts_ != 0 && c->timeouts_ >= timeouts) || (timeouts == 0 && c->idle())))
+        silent.push_back(*c);
+      c = next;
+    }
+  }
+  while (UpstreamConnection* c = silent.front()) {
+    c->unlink();
+    cluster_.metrics().connections_silent.inc();
+    c->drain();
+  }
 }
 
 MessageSink* Pool::on_upstream_exchange(UpstreamConnection&, Exchange&) { return nullptr; }
@@ -197,9 +247,11 @@ void Pool::fail_front(Reason reason) {
 
 void Pool::replenish() {
   if (waiters_.empty()) return;
+  if (with_room()) return serve();
   // A connection went away while streams wait: open what they need.
   uint32_t want = multiplexed_ ? (opening_ == 0 && !with_room() ? 1 : 0)
                                : (waiting_ > connecting_ ? waiting_ - connecting_ : 0);
+  if (endpoint_.backoff.failing()) want = std::min<uint32_t>(want, 1);
   while (want-- > 0) {
     Reason reason = connect();
     if (reason != Reason::kNone) {

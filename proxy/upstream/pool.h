@@ -50,7 +50,7 @@ class UpstreamOwner {
   ~UpstreamOwner() = default;
 };
 
-class Pool final : private UpstreamOwner {
+class Pool final : public ListLink<Pool>, private UpstreamOwner {
  public:
   Pool(Cluster& cluster, Endpoint& endpoint, uint32_t variant);
   ~Pool();
@@ -69,6 +69,18 @@ class Pool final : private UpstreamOwner {
   /// The connections that are there take no more requests and end when they are done.
   void renew();
   bool draining() const { return draining_; }
+  /// Waits for a unit of limits.connections.
+  bool starved() const { return ListLink<Pool>::linked(); }
+  void give_up_unit() { ListLink<Pool>::unlink(); }
+  /// There may be one now, or connecting may help again.
+  void on_unit() { replenish(); }
+  /// Closes an idle connection; false when there is none.
+  bool evict_idle();
+  /// A request to the endpoint that was sent at `since_ms` timed out. `heard`: some connection brought bytes since; `retire`: a shared one
+  /// has brought none for `max` timeouts.
+  void look(uint64_t since_ms, uint32_t max, bool& heard, bool& retire);
+  /// Retires shared connections that were silent for at least `timeouts` of them, and, when that is 0, idle ones, too.
+  void retire_silent(uint64_t since_ms, uint32_t timeouts);
   uint32_t connections() const { return connections_; }
   uint32_t connecting() const { return connecting_; }
   uint32_t waiting() const { return waiting_; }
@@ -93,6 +105,7 @@ class Pool final : private UpstreamOwner {
   void take_out(PoolWaiter& waiter);
   void drain_unneeded();
   void fail_front(Reason reason);
+  void fail_waiters(Reason reason);
   void replenish();
 
   Cluster& cluster_;

@@ -1,35 +1,68 @@
 #include "proxy/upstream/shared_cluster.h"
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
 
 namespace dragoman {
+
+namespace {
+
+using ByName = std::unordered_multimap<std::string_view, const std::shared_ptr<SharedEndpoint>*>;
+
+ByName by_name(const std::vector<std::shared_ptr<SharedEndpoint>>& endpoints) {
+  ByName map;
+  map.reserve(endpoints.size());
+  for (const auto& e : endpoints) map.emplace(e->name(), &e);
+  return map;
+}
+
+}  // namespace
 
 std::shared_ptr<const EndpointSet> SharedCluster::set_endpoints(
     const std::vector<std::pair<Address, uint32_t>>& wanted) {
   std::lock_guard<std::mutex> lock(mutex_);
+  const bool checked = settings.health_check.has_value();
   auto next = std::make_shared<EndpointSet>();
   next->generation = endpoints_->generation + 1;
+  next->endpoints.reserve(wanted.size());
   bool changed = wanted.size() != endpoints_->endpoints.size();
+  const ByName old = by_name(endpoints_->endpoints);
+  const ByName earlier = earlier_ ? by_name(earlier_->endpoints) : ByName();
+  const ByName past = by_name(past_);
   for (const auto& [address, weight] : wanted) {
-    const auto& old = endpoints_->endpoints;
-    auto it = std::find_if(old.begin(), old.end(),
-                           [&](const auto& e) { return e->address() == address && e->weight() == weight; });
-    if (it != old.end()) {
-      next->endpoints.push_back(*it);
-    } else {
-      auto fresh = std::make_shared<SharedEndpoint>(address, address.to_string(), weight);
-      for (const auto* list : {&old, earlier_ ? &earlier_->endpoints : nullptr}) {
-        if (!list) continue;
-        auto same = std::find_if(list->begin(), list->end(), [&](const auto& e) { return e->address() == address; });
-        if (same == list->end()) continue;
-        fresh->inherit(**same, list == &old ? settings.health_check.has_value() : earlier_checked_);
-        break;
-      }
-      next->endpoints.push_back(std::move(fresh));
-      changed = true;
+    const std::string name = address.to_string();
+    auto [from, to] = old.equal_range(name);
+    auto same = std::find_if(
+        from, to, [weight = weight](const auto& row) { return (*row.second)->weight() == weight; });
+    if (same != to) {
+      next->endpoints.push_back(*same->second);
+      continue;
     }
+    auto fresh = std::make_shared<SharedEndpoint>(address, name, weight, checked);
+    if (from != to)
+      fresh->inherit(**from->second, checked, false);
+    else if (auto it = earlier.find(name); it != earlier.end())
+      fresh->inherit(**it->second, earlier_checked_, false);
+    else if (auto gone = past.find(name); gone != past.end())
+      fresh->inherit(**gone->second, checked, true);
+    next->endpoints.push_back(std::move(fresh));
+    changed = true;
   }
   if (!changed) return nullptr;
+  const ByName now = by_name(next->endpoints);
+  const auto leave = [&](const std::vector<std::shared_ptr<SharedEndpoint>>& all) {
+    for (const auto& e : all) {
+      if (now.contains(e->name())) continue;
+      std::erase_if(past_, [&](const auto& p) { return p->name() == e->name(); });
+      past_.push_back(e);
+    }
+  };
+  leave(endpoints_->endpoints);
+  if (earlier_) leave(earlier_->endpoints);
+  std::erase_if(past_, [&](const auto& p) { return now.contains(p->name()); });
+  if (past_.size() > kPastMax) past_.erase(past_.begin(), past_.end() - static_cast<ptrdiff_t>(kPastMax));
   endpoints_ = next;
   return next;
 }
@@ -37,18 +70,69 @@ std::shared_ptr<const EndpointSet> SharedCluster::set_endpoints(
 void SharedCluster::inherit(const SharedCluster& earlier) {
   earlier_ = earlier.endpoints();
   earlier_checked_ = settings.health_check && earlier.settings.health_check;
+  std::lock_guard<std::mutex> lock(earlier.mutex_);
+  past_ = earlier.past_;
+}
+
+bool SharedCluster::leads_back(int fd) const {
+  // Both ends of a connection to oneself have addresses of this host, and the other one is where we listen.
+  const Address peer = peer_address(fd), local = bound_address(fd);
+  const std::string host = peer.host();
+  if (host != local.host() && !host.starts_with("127.")) return false;
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::any_of(entrances_.begin(), entrances_.end(), [&](const Address& entrance) {
+    const std::string at = entrance.host();
+    return entrance.port() == peer.port() && (at == host || at == "0.0.0.0" || at == "::");
+  });
+}
+
+void SharedCluster::set_waker(int worker, std::function<void(bool)> wake) {
+  std::lock_guard<std::mutex> lock(wakers_mutex_);
+  Waker& waker = wakers_.at(static_cast<size_t>(worker));
+  if (!wake && std::exchange(waker.starving, false)) starving_.fetch_sub(1, std::memory_order_relaxed);
+  waker.wake = std::move(wake);
+}
+
+void SharedCluster::starve(int worker) {
+  std::lock_guard<std::mutex> lock(wakers_mutex_);
+  if (std::exchange(wakers_.at(static_cast<size_t>(worker)).starving, true)) return;
+  starving_.fetch_add(1, std::memory_order_relaxed);
+  for (size_t i = 0; i < wakers_.size(); ++i)
+    if (i != static_cast<size_t>(worker) && wakers_[i].wake) wakers_[i].wake(true);
+}
+
+void SharedCluster::sated(int worker) {
+  std::lock_guard<std::mutex> lock(wakers_mutex_);
+  if (std::exchange(wakers_.at(static_cast<size_t>(worker)).starving, false))
+    starving_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool SharedCluster::wake_other(int worker) {
+  if (!starving()) return false;
+  std::lock_guard<std::mutex> lock(wakers_mutex_);
+  for (size_t i = 0; i < wakers_.size(); ++i) {
+    const size_t at = next_waker_++ % wakers_.size();
+    if (at == static_cast<size_t>(worker) || !wakers_[at].starving || !wakers_[at].wake) continue;
+    wakers_[at].wake(false);
+    return true;
+  }
+  return false;
 }
 
 bool SharedCluster::maybe_eject(SharedEndpoint& endpoint, uint64_t now_ms) {
   if (!settings.outlier) return false;
   const auto& rule = *settings.outlier;
-  if (endpoint.note_failure() < rule.consecutive_failures || endpoint.ejected(now_ms)) return false;
+  // What fails while it is out began before, or came because there was no other: it says nothing new.
+  if (endpoint.ejected(now_ms)) return false;
+  if (endpoint.note_failure() < rule.consecutive_failures) return false;
   auto set = endpoints();  // rare path: a lock is fine
   size_t ejected = 0;
   for (const auto& e : set->endpoints) ejected += e->ejected(now_ms) ? 1 : 0;
   if ((ejected + 1) * 100 > set->endpoints.size() * static_cast<size_t>(rule.max_ejection_percent)) return false;
   uint64_t factor = std::min<uint32_t>(endpoint.note_ejection(), 10);
-  endpoint.eject_until(now_ms + static_cast<uint64_t>(rule.ejection_time_ms) * factor);
+  const auto period = static_cast<uint64_t>(rule.ejection_time_ms);
+  endpoint.decay_from(now_ms + period * (factor + 1));
+  endpoint.eject_until(now_ms + period * factor);
   endpoint.note_success();
   return true;
 }

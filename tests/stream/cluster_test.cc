@@ -274,8 +274,106 @@ TEST_F(ClusterTest, ReloadedSettingsInheritHealthAndEjection) {
   EXPECT_FALSE(checked[0]->active_healthy());
   EXPECT_TRUE(checked[1]->ejected(loop_.now_ms()));
   EXPECT_TRUE(checked[1]->leaving(loop_.now_ms()));
-  EXPECT_TRUE(checked[2]->usable(loop_.now_ms()));
+  EXPECT_TRUE(checked[2]->unchecked());
   EXPECT_TRUE(reload(false)[0]->active_healthy()) << "without checks nobody would ever call it healthy again";
+}
+
+TEST_F(ClusterTest, TheFirstCheckDecides) {
+  config::Cluster settings;
+  settings.health_check = config::HealthCheck{};
+  make(settings, {1, 1, 1, 1});
+  EXPECT_EQ(picks(8), (std::map<int, int>{{1, 2}, {2, 2}, {3, 2}, {4, 2}})) << "nothing is known of any";
+  endpoint(0).set_active_healthy(true);
+  wait_ms(60);
+  EXPECT_EQ(picks(8), (std::map<int, int>{{1, 8}}))
+      << "the others are not trusted yet, nor do they make a panic";
+  endpoint(1).set_active_healthy(false);
+  endpoint(2).set_active_healthy(true);
+  wait_ms(60);
+  EXPECT_EQ(picks(8), (std::map<int, int>{{1, 4}, {3, 4}}));
+}
+
+TEST_F(ClusterTest, WhatWasWrongWithAnEndpointIsKnownWhenItComesBack) {
+  config::Cluster settings;
+  settings.health_check = config::HealthCheck{};
+  settings.outlier = config::Outlier{};
+  make(settings, {1, 1, 1});
+  endpoint(0).set_active_healthy(true);
+  endpoint(1).set_active_healthy(false);
+  endpoint(2).set_active_healthy(true);
+  endpoint(2).eject_until(loop_.now_ms() + 60'000);
+  shared_->set_endpoints(addresses({1}, 9));
+  shared_->set_endpoints(addresses({1, 1, 1}));
+  EXPECT_TRUE(endpoint(0).unchecked()) << "a good verdict is too old";
+  EXPECT_FALSE(endpoint(1).unchecked());
+  EXPECT_FALSE(endpoint(1).active_healthy());
+  EXPECT_TRUE(endpoint(2).ejected(loop_.now_ms()));
+  // Also when the settings changed meanwhile.
+  shared_->set_endpoints(addresses({1}, 9));
+  auto next = std::make_shared<SharedCluster>(settings, http1(), 1);
+  next->inherit(*shared_);
+  next->set_endpoints(addresses({1}, 9));
+  next->set_endpoints(addresses({1, 1, 1}));
+  EXPECT_FALSE(next->endpoints()->endpoints[1]->unchecked());
+  EXPECT_TRUE(next->endpoints()->endpoints[2]->ejected(loop_.now_ms()));
+}
+
+TEST_F(ClusterTest, EjectionsAreForgottenWithGoodAnswers) {
+  config::Cluster settings;
+  settings.outlier =
+      config::Outlier{.consecutive_failures = 2, .ejection_time_ms = 1'000, .max_ejection_percent = 100};
+  make(settings, {1, 1});
+  uint64_t now = 10'000;
+  const auto eject = [&] {
+    EXPECT_FALSE(shared_->maybe_eject(endpoint(0), now));
+    EXPECT_TRUE(shared_->maybe_eject(endpoint(0), now));
+  };
+  const auto out_for = [&] {
+    uint64_t ms = 0;
+    while (endpoint(0).ejected(now + ms)) ms += 100;
+    return ms;
+  };
+  eject();
+  EXPECT_EQ(out_for(), 1'000u);
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(shared_->maybe_eject(endpoint(0), now + 500)) << "it is out";
+  now += 1'000;
+  EXPECT_EQ(endpoint(0).failures(), 0u) << "what failed meanwhile says nothing new";
+  eject();
+  EXPECT_EQ(out_for(), 2'000u);
+  now += 2'000;
+  for (int i = 0; i < 100; ++i) shared_->note_good(endpoint(0), now);
+  EXPECT_EQ(endpoint(0).ejections(), 2u) << "not for a burst of them";
+  for (int i = 0; i < 3; ++i) shared_->note_good(endpoint(0), now += 1'000);
+  EXPECT_EQ(endpoint(0).ejections(), 0u);
+  eject();
+  EXPECT_EQ(out_for(), 1'000u);
+}
+
+TEST_F(ClusterTest, ConnectsAreTriedMoreSeldomTheLongerTheyFail) {
+  config::Cluster settings;
+  settings.connect_backoff_ms = 100, settings.connect_backoff_max_ms = 350;
+  ConnectBackoff backoff;
+  uint64_t now = 1'000;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(backoff.start(now), 0u);
+    backoff.failed(now, now, settings, context_.random);
+  }
+  EXPECT_FALSE(backoff.failing()) << "some failures are ordinary";
+  for (uint64_t longest : {100, 200, 350, 350}) {
+    EXPECT_EQ(backoff.start(now), 0u);
+    backoff.failed(now + 1, now, settings, context_.random);
+    backoff.failed(now + 1, now, settings, context_.random);  // was under way at the same time
+    EXPECT_TRUE(backoff.failing());
+    const uint64_t wait = backoff.start(now + 1);
+    EXPECT_GE(wait, longest / 2);
+    EXPECT_LE(wait, longest + 2);
+    now += 1 + wait;
+  }
+  EXPECT_EQ(backoff.start(now), 0u);
+  EXPECT_NE(backoff.start(now), 0u) << "one shows whether others are of use";
+  backoff.succeeded();
+  EXPECT_EQ(backoff.start(now), 0u);
+  EXPECT_FALSE(backoff.failing());
 }
 
 TEST(ClusterLimits, EachLimitIsASumOverWorkersAndZeroMeansNone) {

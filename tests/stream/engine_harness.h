@@ -66,6 +66,7 @@ class EngineHarness {
     EXPECT_EQ(streams_left_, 0u);
     EXPECT_EQ(loop_.live_handles(), 0u);
     EXPECT_EQ(chunks_left_, 0u);
+    for (const std::string& gauge : registry_.left()) ADD_FAILURE() << gauge << " when nothing is there";
   }
 
   uint16_t port() const { return port_; }

@@ -282,6 +282,77 @@ TEST_F(Pools, ASharedConnectionWhoseHeartbeatsStayUnansweredIsReplaced) {
   EXPECT_EQ(read_answer(s).content, "two");
 }
 
+// A vanished host says nothing at all: no FIN, no reset, and neither heartbeat nor HTTP/2 ping for a long time yet.
+TEST_F(Pools, ASharedConnectionThatOnlyTimesOutIsReplaced) {
+  for (const char* protocol : {"bolt", "http2"}) {
+    SCOPED_TRACE(protocol);
+    const bool bolt = std::string(protocol) == "bolt";
+    Gate open;
+    open.open();
+    ScriptedBackend backend({[&](TestSocket& s) {
+                               if (!bolt) {
+                                 s.read(h2::kPreface.size());
+                                 s.send(h2::settings({}));
+                               }
+                               s.wait_end();
+                             },
+                             bolt ? open.bolt() : open.http2(100)});
+    TestServer::Options options;
+    options.workers = 1;
+    start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: r},"
+                  " {name: rpc, address: '127.0.0.1:0', protocol: bolt, routes: b}]\n"
+                  "routes:\n"
+                  "  - {name: r, routes: [{match: {prefix: /}, cluster: $WEB, timeout: 200ms}]}\n"
+                  "  - {name: b, routes: [{match: {}, cluster: $RPC, timeout: 200ms}]}\n"
+                  "clusters:\n"
+                  "  - {name: up, protocol: $P, endpoints: ['$UP'], pool: {timeouts_max: 2}}\n"
+                  "  - {name: other, protocol: $O, endpoints: ['127.0.0.1:1']}\n",
+                  {{"P", protocol},
+                   {"O", bolt ? "http2" : "bolt"},
+                   {"UP", backend.address()},
+                   {"WEB", bolt ? "other" : "up"},
+                   {"RPC", bolt ? "up" : "other"}}),
+          options);
+    TestSocket s = connect(bolt ? "rpc" : "in");
+    const auto call = [&](uint32_t id) {
+      if (bolt) {
+        s.send(BoltFrame::request(id).bytes());
+        return read_answer(s).status == kBoltSuccess;
+      }
+      s.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+      return s.read_response().status == 200;
+    };
+    // The first may have begun before the connection, whose first bytes then speak for it.
+    uint32_t failed = 0;
+    while (failed < 5 && !call(failed + 1)) ++failed;
+    EXPECT_LE(failed, 3u);
+    EXPECT_GE(failed, 2u);
+    EXPECT_EQ(backend.connections(), 2);
+    EXPECT_TRUE(server().becomes(1, "dragoman_cluster_connections_silent_total"));
+  }
+}
+
+TEST_F(Pools, IdleConnectionsOfAServerThatOnlyTimesOutAreNotTried) {
+  std::atomic<bool> gone{false};
+  ScriptedBackend backend([&](TestSocket& s) {
+    while (s.read_request().complete)
+      if (!gone) s.send(http_ok("x"));
+  });
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: r}]\n"
+                "routes: [{name: r, routes: [{match: {prefix: /}, cluster: c, timeout: 300ms}]}]\n"
+                "clusters: [{name: c, endpoints: ['$UP'], pool: {timeouts_max: 2, idle_timeout: 60s}}]\n",
+                {{"UP", backend.address()}}),
+        options);
+  auto clients = get_from(6);
+  for (TestSocket& c : clients) ASSERT_EQ(c.read_response().body, "x");
+  ASSERT_TRUE(eventually([&] { return backend.active() >= 1; }));
+  gone = true;
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(get_from(1)[0].read_response().status, 504);
+  EXPECT_TRUE(eventually([&] { return backend.active() == 0; }));
+}
+
 TEST_F(Pools, AnEndpointThatSaysGoawayGetsNoNewConnection) {
   ScriptedBackend leaving([](TestSocket& s) {
     const std::string frame = s.read_bolt();
@@ -360,6 +431,122 @@ TEST_F(Pools, AClientThatLeavesGivesItsPlaceInTheQueueBack) {
   gate.open();
   EXPECT_EQ(first[0].read_response().status, 200);
   EXPECT_EQ(next[0].read_response().status, 200);
+}
+
+TEST_F(Pools, IdleConnectionsMakeRoomForOtherEndpoints) {
+  std::vector<std::unique_ptr<ScriptedBackend>> backends;
+  std::string endpoints;
+  for (int i = 0; i < 4; ++i) {
+    backends.push_back(std::make_unique<ScriptedBackend>(scripts::http("x")));
+    endpoints += (i ? "', '" : "") + backends.back()->address();
+  }
+  for (int workers : {1, 2}) {
+    for (int limit : {1, 2, 4}) {
+      SCOPED_TRACE(std::to_string(workers) + " workers, limit " + std::to_string(limit));
+      TestServer::Options options;
+      options.workers = workers;
+      start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+                    "clusters: [{name: c, endpoints: ['$UP'], limits: {connections: $N}}]\n",
+                    {{"UP", endpoints}, {"N", std::to_string(limit)}}),
+            options);
+      for (int i = 0; i < 24; ++i) EXPECT_EQ(get_from(1)[0].read_response().status, 200);
+      if (limit < 4) {
+        EXPECT_GE(server().metric("dragoman_cluster_connections_evicted_total"), 1);
+      }
+    }
+  }
+}
+
+// One endpoint's requests are held, so its only connection is busy: the other's, once idle, makes room for a second.
+TEST_F(Pools, AUnitThatComesBackWakesWhoWaitsForIt) {
+  Gate slow, quick;
+  ScriptedBackend a(slow.http()), b(quick.http());
+  serve("http1", a.address() + "', '" + b.address(), ", limits: {connections: 2}");
+  auto clients = get_from(4);
+  ASSERT_TRUE(server().becomes(2, "dragoman_cluster_requests_pending"));
+  ASSERT_TRUE(eventually([&] { return slow.waiting() == 1 && quick.waiting() == 1; }));
+  quick.open();
+  EXPECT_TRUE(eventually([&] { return slow.waiting() == 2; }));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_requests_pending"));
+  slow.open();
+  for (TestSocket& c : clients) EXPECT_EQ(c.read_response().status, 200);
+}
+
+TEST_F(Pools, WorkersGiveUnitsToEachOther) {
+  ScriptedBackend backend(scripts::http("x"));
+  TestServer::Options options;
+  options.workers = 3;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+                "clusters: [{name: c, endpoints: ['$UP'], limits: {connections: 1}}]\n",
+                {{"UP", backend.address()}}),
+        options);
+  for (int round = 0; round < 5; ++round) {
+    auto clients = get_from(12);
+    for (TestSocket& c : clients) EXPECT_EQ(c.read_response().body, "x");
+  }
+}
+
+// --- servers that take connections and end them at once ---
+
+TEST_F(Pools, ConnectionsThatComeToNothingAreNoStorm) {
+  struct Case {
+    const char* listener;
+    const char* cluster;
+    const char* mode;
+  };
+  for (const Case& c :
+       {Case{"http1", "http1", "auto"}, Case{"http1", "http2", "auto"}, Case{"bolt", "bolt", "multiplex"},
+        Case{"bolt", "bolt", "ping_pong"}, Case{"bolt", "bolt", "bound"}, Case{"tcp", "", ""}}) {
+    for (const bool refuses : {false, true}) {
+      SCOPED_TRACE(std::string(c.listener) + " to " + c.cluster + " " + c.mode +
+                   (refuses ? ", refused" : ", closed"));
+      ScriptedBackend closes([](TestSocket&) {});
+      RefusingPort nobody;
+      TestServer::Options options;
+      options.workers = 1;
+      start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: $L, cluster: c}]\n"
+                    "clusters: [{name: c, endpoints: ['$UP'], connect_backoff: 500ms, connect_backoff_max: "
+                    "500ms$MORE}]\n",
+                    {{"L", c.listener},
+                     {"UP", refuses ? nobody.address() : closes.address()},
+                     {"MORE", *c.cluster
+                                  ? std::string(", protocol: ") + c.cluster + ", pool: {mode: " + c.mode + "}"
+                                  : ""}}),
+            options);
+      for (uint32_t i = 0; i < 8; ++i) {
+        TestSocket s = connect();
+        s.send(std::string_view(c.listener) == "bolt" ? BoltFrame::request(i).bytes()
+                                                      : "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        // Each is answered, or closed, after one try.
+        if (std::string_view(c.listener) == "http1") {
+          EXPECT_GE(s.read_response().status, 500);
+        }
+        if (std::string_view(c.listener) == "bolt") {
+          EXPECT_NE(read_answer(s).status, kBoltSuccess);
+        }
+        if (std::string_view(c.listener) == "tcp") {
+          EXPECT_TRUE(s.closed_by_peer());
+        }
+      }
+      EXPECT_GE(server().metric("dragoman_cluster_connect_backoffs_total"), 1);
+      EXPECT_LE(server().metric("dragoman_cluster_connections_total"), 8);
+    }
+  }
+}
+
+TEST_F(Pools, AServerThatIsBackIsFoundAndAllWhoWaitAreServed) {
+  uint16_t port = 0;
+  {
+    RefusingPort nobody;
+    port = nobody.port();
+    serve("http1", nobody.address(), ", connect_backoff: 300ms, connect_backoff_max: 300ms");
+    for (int i = 0; i < 7; ++i) EXPECT_EQ(get_from(1)[0].read_response().status, 503);
+  }
+  ScriptedBackend::Options at;
+  at.port = port;
+  ScriptedBackend back({scripts::http("back")}, at);
+  auto clients = get_from(10);
+  for (TestSocket& c : clients) EXPECT_EQ(c.read_response().body, "back");
 }
 
 TEST_F(Pools, ListenerConnectionsOverTheLimitAreClosedAtOnce) {
