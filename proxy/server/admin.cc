@@ -1,28 +1,62 @@
 #include "proxy/server/admin.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "protocols/exchange.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/log.h"
+#include "proxy/base/server_name.h"
 #include "proxy/tls/transport.h"
 
 namespace dragoman {
 namespace {
 
 constexpr size_t kConnectionsMax = 64;
+constexpr int kReservedDescriptors = 4;  // the port answers when the process has no more
+constexpr size_t kUnsentBytesMax =
+    256 * 1024;  // answers to a client that does not read, before its next request waits
 constexpr uint64_t kIdleTimeoutMs = 30'000;
 constexpr size_t kBodyBytesMax = 64 * 1024;
 
-// A page in a browser must not reach a loopback admin port through a name of the attacker's: only literals and
-// "localhost" are taken as Host.
-bool host_allowed(std::string_view authority) {
+// A page in a browser must not reach a loopback admin port through a name of the attacker's: only literals,
+// "localhost" and configured names are taken as Host.
+bool host_allowed(std::string_view authority, const std::vector<std::string>& names) {
   size_t end = authority.rfind(':');
   std::string_view host = authority;
   if (end != std::string_view::npos && authority.find(']', end) == std::string_view::npos) host = authority.substr(0, end);
   if (equals_ignore_case(host, "localhost")) return true;
-  return Address::parse(std::string(host) + ":1").has_value();
+  std::string lower(host);
+  for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  if (std::any_of(names.begin(), names.end(),
+                  [&](const std::string& name) { return server_name_covers(name, lower); }))
+    return true;
+  return Address::parse(lower + ":1").has_value();
+}
+
+// Nor may it make the browser ask in its stead, under a name that is allowed: browsers say who is behind a request.
+bool origin_allowed(const Head& head) {
+  const auto value = [&](std::string_view name) -> std::optional<std::string_view> {
+    for (const Header& h : head.headers)
+      if (equals_ignore_case(h.name, name)) return h.value;
+    return std::nullopt;
+  };
+  const bool reads = head.method == "GET" || head.method == "HEAD";
+  const auto site = value("sec-fetch-site");
+  // Somebody who follows a link, or types the address, sees the page; the other site does not.
+  const bool followed = reads && value("sec-fetch-mode") == "navigate";
+  if (site && *site != "same-origin" && *site != "none" && !followed) return false;
+  const auto origin = value("origin");
+  if (!origin) return true;
+  const size_t scheme = origin->find("://");
+  return scheme != std::string_view::npos && equals_ignore_case(origin->substr(scheme + 3), head.authority);
+}
+
+// Probes of old load balancers speak HTTP/1.0.
+bool needs_no_host(std::string_view target) {
+  const std::string_view path = target.substr(0, target.find('?'));
+  return path == "/ready" || path == "/live";
 }
 
 // Value of `key` in "a=1&b=2", percent signs untouched (no admin value needs them).
@@ -39,7 +73,7 @@ std::string_view query_value(std::string_view query, std::string_view key) {
 }
 
 constexpr std::string_view kHelp =
-    "GET  /ready             200 when serving, 503 while starting or draining\n"
+    "GET  /ready             200 when serving, 503 while starting or on its way to the end\n"
     "GET  /live              200 while the process answers\n"
     "GET  /stats             every metric, for people\n"
     "GET  /stats/prometheus  every metric, for Prometheus (also /metrics)\n"
@@ -111,7 +145,7 @@ struct AdminServer::Impl final : AcceptEvents {
       if (end) answer();
     }
     void on_body(std::span<const uint8_t> chunk, bool end) override {
-      if (!exchange) return;
+      if (!exchange || answered) return;
       body_bytes += chunk.size();
       if (body_bytes > kBodyBytesMax) return reply({413, "text/plain", "body too large\n"});
       if (end) answer();
@@ -120,8 +154,17 @@ struct AdminServer::Impl final : AcceptEvents {
     void on_reset(Reason) override { finish(); }
     void on_write_blocked(bool) override {}
     void answer() {
-      if (!exchange) return;
-      if (!host_allowed(head->authority)) return reply({403, "text/plain", "Host must be an address or localhost\n"});
+      if (!exchange || answered) return;
+      AdminServer::Impl& server = connection.server;
+      const bool anonymous = head->authority.empty() && needs_no_host(head->path);
+      if (!anonymous && !host_allowed(head->authority, server.hosts)) {
+        server.metrics.admin_refusals.inc();
+        return reply({403, "text/plain", "Host must be an address, localhost or one of admin.hosts\n"});
+      }
+      if (!origin_allowed(*head)) {
+        server.metrics.admin_refusals.inc();
+        return reply({403, "text/plain", "asked for by another site (Origin, Sec-Fetch-Site)\n"});
+      }
       reply(answer_for(connection.server.backend, head->method, head->path));
     }
     void reply(const AdminAnswer& a) {
@@ -131,10 +174,14 @@ struct AdminServer::Impl final : AcceptEvents {
       r.text = a.body;
       r.content_type = a.content_type;
       exchange->send_reply(*head, r);
+      answered = true;
+      // The next request of a client that does not read is not looked at before it does.
+      if (connection.transport->unsent() > kUnsentBytesMax) return connection.hold(*this);
       finish();
     }
     void finish() {
       if (!exchange) return;
+      connection.request_done(*this);
       connection.server.loop.retire(this);
       std::exchange(exchange, nullptr)->release();
     }
@@ -142,6 +189,7 @@ struct AdminServer::Impl final : AcceptEvents {
     Exchange* exchange;
     Head* head = nullptr;
     size_t body_bytes = 0;
+    bool answered = false;
   };
 
   struct Connection final : Retired, ListLink<Connection>, TransportEvents, ConnectionEvents {
@@ -153,27 +201,62 @@ struct AdminServer::Impl final : AcceptEvents {
       CodecOptions options;
       options.http1.header_bytes_max = 16 * 1024;
       codec = http.create(http, Role::kServer, *transport, *this, options);
-      idle.bind<&Connection::on_idle>(server.loop.timers(), this);
-      idle.start(server.tls ? server.handshake_timeout_ms : kIdleTimeoutMs);
+      timer.bind<&Connection::on_timer>(server.loop.timers(), this);
+      since_ms = now_ms();
+      begun = true;
+      if (server.tls)
+        timer.start(server.handshake_timeout_ms);
+      else
+        look();
     }
     void on_ready() override {
       server.tls_metrics.handshakes.inc();
       if (transport->tls()->resumed) server.tls_metrics.resumptions.inc();
-      idle.start(kIdleTimeoutMs);
+      since_ms = now_ms();
+      look();
     }
-    void on_idle() {
+    void on_timer() {
       if (server.tls && !transport->tls()) {
         server.tls_metrics.failures.inc(Reason::kTlsHandshakeTimeout);
         return close(false);
       }
-      uint64_t quiet = now_ms() - std::max(transport->last_read_ms(), transport->last_write_ms());
+      if (held && !transport->write_blocked()) return release_held();
+      look();
+    }
+    /// A request has header_timeout, from its first byte (or the connection) on; everything else kIdleTimeoutMs without progress.
+    void look() {
+      const uint64_t now = now_ms();
+      if (begun && !held) {
+        if (now - since_ms >= server.header_timeout_ms) {
+          server.metrics.admin_timeouts.inc();
+          return close(true);
+        }
+        return timer.start(server.header_timeout_ms - (now - since_ms));
+      }
+      const uint64_t quiet = now - std::max(transport->last_read_ms(), transport->last_write_ms());
       if (quiet >= kIdleTimeoutMs) return close(false);
-      idle.start(kIdleTimeoutMs - quiet);
+      timer.start(kIdleTimeoutMs - quiet);
+    }
+    void hold(Request& request) {
+      held = &request;
+      timer.start(1);  // nothing tells of output that left at once
+    }
+    void release_held() {
+      Request* request = std::exchange(held, nullptr);
+      request->finish();
+      if (!closed && !held) look();
+    }
+    void request_done(Request& request) {
+      if (held == &request) held = nullptr;
+      begun = false;
+      ListLink<Connection>::unlink();
+      if (!closed)
+        server.connections.push_back(*this);  // the first in the list has waited longest for a whole request
     }
     void close(bool flush) {
       if (closed) return;
       closed = true;
-      idle.stop();
+      timer.stop();
       codec->on_transport_closed(Reason::kDownstreamReset);
       if (flush)
         transport->close_after_flush();
@@ -183,7 +266,14 @@ struct AdminServer::Impl final : AcceptEvents {
       --server.count;
       server.loop.retire(this);
     }
-    void on_data(uint8_t* data, size_t n) override { codec->on_data(data, n); }
+    void on_data(uint8_t* data, size_t n) override {
+      if (!begun) {
+        begun = true;
+        since_ms = now_ms();
+      }
+      codec->on_data(data, n);
+      if (!closed && !held) look();
+    }
     void on_eof() override {
       codec->on_eof();
       if (!closed && codec->open_exchanges() == 0) close(true);
@@ -192,7 +282,10 @@ struct AdminServer::Impl final : AcceptEvents {
       if (is_tls_reason(reason)) server.tls_metrics.failures.inc(reason);
       close(false);
     }
-    void on_write_blocked(bool blocked) override { codec->on_write_blocked(blocked); }
+    void on_write_blocked(bool blocked) override {
+      codec->on_write_blocked(blocked);
+      if (!closed && !blocked && held) release_held();
+    }
     MessageSink* on_exchange(Exchange& exchange) override { return new Request(*this, exchange); }
     void on_goaway() override {}
     void on_broken(Reason, std::string_view) override { close(true); }
@@ -206,24 +299,39 @@ struct AdminServer::Impl final : AcceptEvents {
     Impl& server;
     std::unique_ptr<Transport> transport;
     std::unique_ptr<ConnectionCodec> codec;
-    Timer idle;
+    Timer timer;              // the head's, or for being idle
+    Request* held = nullptr;  // answered, and waits for the client to read
+    uint64_t since_ms = 0;
+    bool begun = false;  // a request, since since_ms
     bool closed = false;
   };
 
   Impl(Loop& l, AdminBackend& b) : loop(l), backend(b) {}
 
   void on_accept(int fd, const Address&) override {
-    if (count >= kConnectionsMax) return close_fd(fd);
+    if (count >= kConnectionsMax) evict();
     connections.push_back(*new Connection(*this, fd));
     ++count;
   }
-  void on_accept_failed(int error) override { DRAGOMAN_LOG(kWarn, "admin", "accept failed (errno {})", error); }
+  void on_accept_failed(int error) override {
+    DRAGOMAN_LOG(kWarn, "admin", "accept failed (errno {})", error);
+    evict();  // its descriptor
+  }
+  void evict() {
+    Connection* oldest = connections.front();
+    if (!oldest) return;
+    metrics.admin_evictions.inc();
+    oldest->close(false);
+  }
 
   Loop& loop;
   AdminBackend& backend;
   std::shared_ptr<TlsIdentity> tls;  // null = off
   TlsMetrics tls_metrics;
   uint64_t handshake_timeout_ms = 0;
+  uint64_t header_timeout_ms = 5'000;
+  std::vector<std::string> hosts;
+  ServerMetrics metrics;
   std::unique_ptr<Acceptor> acceptor;
   Address bound;
   IntrusiveList<Connection, Connection> connections;
@@ -239,11 +347,20 @@ void AdminServer::use_tls(std::shared_ptr<TlsIdentity> identity, TlsMetrics metr
   impl_->handshake_timeout_ms = handshake_timeout_ms;
 }
 
+void AdminServer::configure(const config::Admin& settings, ServerMetrics metrics) {
+  impl_->header_timeout_ms = static_cast<uint64_t>(settings.header_timeout_ms);
+  impl_->hosts = settings.hosts;
+  for (std::string& name : impl_->hosts)
+    for (char& c : name) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  impl_->metrics = metrics;
+}
+
 Result<void> AdminServer::listen(const Address& address) {
   auto fd = listen_socket(address, 128, false);
   if (!fd) return unexpected(fd.error());
   impl_->bound = bound_address(*fd);
   impl_->acceptor = Acceptor::create(impl_->loop, *fd, *impl_, 16);
+  impl_->acceptor->reserve(kReservedDescriptors);
   return {};
 }
 

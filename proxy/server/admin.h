@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "config/config.h"
 #include "proxy/base/result.h"
 #include "proxy/net/transport.h"
 #include "proxy/observe/metrics.h"
@@ -47,6 +48,8 @@ class AdminServer {
  public:
   AdminServer(Loop& loop, AdminBackend& backend);
   ~AdminServer();
+  /// Before listen().
+  void configure(const config::Admin& settings, ServerMetrics metrics);
   /// Before listen(): TLS for every connection.
   void use_tls(std::shared_ptr<TlsIdentity> identity, TlsMetrics metrics, uint64_t handshake_timeout_ms);
   /// Binds and serves. Error: why the address can't be used.

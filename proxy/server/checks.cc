@@ -7,6 +7,7 @@
 
 #include "protocols/detect.h"
 #include "protocols/exchange.h"
+#include "proxy/server/loops.h"
 #include "proxy/tls/identity.h"
 
 namespace dragoman {
@@ -77,6 +78,31 @@ void check_protocols(const config::Listener& listener, const DeclaredProtocols& 
   }
 }
 
+/// A cluster that leads back to a listener that leads to it.
+void check_loops(const config::Config& config, const config::Complain& complain) {
+  std::vector<Address> at;
+  for (const config::Listener& listener : config.listeners) {
+    const auto address = Address::parse(listener.address.text());
+    at.push_back(address ? *address : Address{});
+  }
+  const auto leading = entrances(config, at);
+  for (const config::Cluster& cluster : config.clusters) {
+    const auto listeners = leading.find(cluster.name);
+    if (listeners == leading.end()) continue;
+    for (const config::Endpoint& endpoint : cluster.endpoints) {
+      for (size_t i : listeners->second) {
+        if (endpoint.address.port != at[i].port()) continue;
+        const auto address = Address::parse(endpoint.address.text());
+        if (!address || !ends_at(*address, at[i])) continue;
+        complain(&endpoint.address, &endpoint,
+                 fmt::format("a loop: listener {} is here, and it leads to this cluster",
+                             config.listeners[i].name));
+        break;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 config::Check config_check(const DeclaredProtocols& declared) {
@@ -87,6 +113,7 @@ config::Check config_check(const DeclaredProtocols& declared) {
       check_protocols(listener, declared, complain);
     }
     for (const config::Cluster& cluster : config.clusters) check(cluster.tls, complain);
+    check_loops(config, complain);
   };
 }
 

@@ -1,10 +1,17 @@
 #include "proxy/server/discovery.h"
 
 #include <algorithm>
+#include <unordered_set>
+#include <utility>
 
 #include "proxy/base/log.h"
 
 namespace dragoman {
+namespace {
+
+constexpr uint64_t kFlushPauseMs = 50;
+
+}  // namespace
 
 void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
   std::vector<std::unique_ptr<Entry>> next;
@@ -40,13 +47,30 @@ void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters
 }
 
 bool Discovery::settled() const {
+  if (flush_.active()) return false;
   for (const auto& e : entries_)
     for (const auto& [key, name] : e->names)
       if (!name.tried) return false;
   return true;
 }
 
-void Discovery::stop() { entries_.clear(); }
+void Discovery::stop() {
+  flush_.stop();
+  entries_.clear();
+}
+
+void Discovery::answered(Entry& entry) {
+  entry.dirty = true;
+  if (flush_.active()) return;
+  const uint64_t passed = loop_.now_ms() - flushed_ms_;
+  flush_.start(passed < kFlushPauseMs ? kFlushPauseMs - passed : 1);
+}
+
+void Discovery::flush() {
+  flushed_ms_ = loop_.now_ms();
+  for (auto& entry : entries_)
+    if (std::exchange(entry->dirty, false)) publish(*entry, true);
+}
 
 void Discovery::resolve(Entry& entry) {
   for (const config::Endpoint& e : entry.cluster->settings.endpoints) {
@@ -63,7 +87,7 @@ void Discovery::resolve(Entry& entry) {
             DRAGOMAN_LOG(kWarn, "discovery", "{}: lookup of {} failed: {}", entry.cluster->settings.name,
                          key, result ? std::string("no address") : result.error());
           }
-          publish(entry, true);
+          answered(entry);
           // The resolver may not die inside its own callback.
           loop_.post([lookup = std::shared_ptr<Resolver>(std::move(name.lookup))] {});
         });
@@ -74,15 +98,18 @@ void Discovery::resolve(Entry& entry) {
 
 void Discovery::publish(Entry& entry, bool announce) {
   std::vector<std::pair<Address, uint32_t>> wanted;
+  std::unordered_set<std::string> seen;
   for (const config::Endpoint& e : entry.cluster->settings.endpoints) {
     auto it = entry.names.find(e.address.text());
     if (it == entry.names.end()) {
-      if (auto literal = Address::parse(e.address.text())) wanted.emplace_back(*literal, e.weight);
+      if (auto literal = Address::parse(e.address.text())) {
+        wanted.emplace_back(*literal, e.weight);
+        seen.insert(literal->to_string());
+      }
       continue;
     }
     for (const Address& a : it->second.addresses)
-      if (std::none_of(wanted.begin(), wanted.end(), [&](const auto& w) { return w.first == a; }))
-        wanted.emplace_back(a, e.weight);
+      if (seen.insert(a.to_string()).second) wanted.emplace_back(a, e.weight);
   }
   auto set = entry.cluster->set_endpoints(wanted);
   if (set && announce) changed_(entry.cluster, set);

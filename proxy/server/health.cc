@@ -1,8 +1,8 @@
 #include "proxy/server/health.h"
 
 #include <algorithm>
-#include <map>
 #include <random>
+#include <unordered_map>
 
 #include "protocols/exchange.h"
 #include "proxy/base/log.h"
@@ -90,7 +90,11 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     end_attempt();
     metrics_.health_checks.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
     const bool healthy = endpoint_->active_healthy();
-    if (ok == healthy) {
+    if (endpoint_->unchecked()) {  // the first one decides
+      endpoint_->set_active_healthy(ok);
+      DRAGOMAN_LOG(kInfo, "health", "{}: {} begins {} ({})", cluster_->settings.name, endpoint_->name(),
+                   ok ? "healthy" : "unhealthy", why);
+    } else if (ok == healthy) {
       streak_ = 0;
     } else if (++streak_ >= (ok ? rule_.healthy_threshold : rule_.unhealthy_threshold)) {
       streak_ = 0;
@@ -238,13 +242,32 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
 }  // namespace
 
 struct HealthMonitor::Impl {
+  struct Checked {
+    std::shared_ptr<SharedCluster> cluster;
+    std::unique_ptr<MetricsBinding> binding;
+    ClusterMetrics metrics;
+    std::unordered_map<const SharedEndpoint*, std::unique_ptr<Checker>> checkers;
+  };
   Impl(Loop& l, MetricRegistry& r, int s) : loop(l), registry(r), shard(s) {}
+
+  void sync(Checked& of) {
+    std::unordered_map<const SharedEndpoint*, std::unique_ptr<Checker>> next;
+    for (const auto& endpoint : of.cluster->endpoints()->endpoints) {
+      auto it = of.checkers.find(endpoint.get());
+      if (it != of.checkers.end())
+        next.insert(of.checkers.extract(it));
+      else if (!next.contains(endpoint.get()))
+        next.emplace(endpoint.get(),
+                     std::make_unique<Checker>(loop, of.cluster, endpoint, of.metrics, random));
+    }
+    of.checkers = std::move(next);
+  }
+
   Loop& loop;
   MetricRegistry& registry;
   int shard;
   std::mt19937 random{std::random_device{}()};
-  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> metrics;
-  std::vector<std::unique_ptr<Checker>> checkers;
+  std::unordered_map<const SharedCluster*, Checked> checked;
 };
 
 HealthMonitor::HealthMonitor(Loop& loop, MetricRegistry& registry, int shard)
@@ -252,27 +275,33 @@ HealthMonitor::HealthMonitor(Loop& loop, MetricRegistry& registry, int shard)
 HealthMonitor::~HealthMonitor() = default;
 
 void HealthMonitor::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
-  std::vector<std::unique_ptr<Checker>> next;
-  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> metrics;
+  std::unordered_map<const SharedCluster*, Impl::Checked> next;
   for (const auto& cluster : clusters) {
     if (!cluster->settings.health_check) continue;
-    auto binding = std::make_unique<MetricsBinding>(impl_->registry, impl_->shard);
-    ClusterMetrics m = binding->cluster(cluster->settings.name);
-    metrics[cluster->settings.name] = {std::move(binding), m};
-    for (const auto& endpoint : cluster->endpoints()->endpoints) {
-      auto it = std::find_if(impl_->checkers.begin(), impl_->checkers.end(), [&](const auto& c) {
-        return c && c->cluster() == cluster && c->endpoint() == endpoint;
-      });
-      if (it != impl_->checkers.end())
-        next.push_back(std::move(*it));
-      else
-        next.push_back(std::make_unique<Checker>(impl_->loop, cluster, endpoint, m, impl_->random));
+    if (auto old = impl_->checked.find(cluster.get()); old != impl_->checked.end()) {
+      next.insert(impl_->checked.extract(old));
+    } else {
+      Impl::Checked& fresh = next[cluster.get()];
+      fresh.cluster = cluster;
+      fresh.binding = std::make_unique<MetricsBinding>(impl_->registry, impl_->shard);
+      fresh.metrics = fresh.binding->cluster(cluster->settings.name);
     }
+    impl_->sync(next[cluster.get()]);
   }
-  impl_->checkers = std::move(next);
-  impl_->metrics = std::move(metrics);
+  impl_->checked = std::move(next);
 }
 
-void HealthMonitor::stop() { impl_->checkers.clear(); }
+void HealthMonitor::sync(const SharedCluster& cluster) {
+  if (auto it = impl_->checked.find(&cluster); it != impl_->checked.end()) impl_->sync(it->second);
+}
+
+bool HealthMonitor::settled() const {
+  for (const auto& [cluster, checked] : impl_->checked)
+    for (const auto& [endpoint, checker] : checked.checkers)
+      if (endpoint->unchecked()) return false;
+  return true;
+}
+
+void HealthMonitor::stop() { impl_->checked.clear(); }
 
 }  // namespace dragoman

@@ -15,8 +15,12 @@ class HealthMonitor {
   HealthMonitor(Loop& loop, MetricRegistry& registry, int shard);
   ~HealthMonitor();
   /// Starts and stops checks so that exactly the endpoints of `clusters` that have a health_check are checked.
-  /// Endpoints that stay keep their counters. Call again whenever an endpoint list changed.
+  /// Endpoints that stay keep their counters.
   void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters);
+  /// The same for one of them, whose endpoint list changed.
+  void sync(const SharedCluster& cluster);
+  /// Every endpoint was checked at least once.
+  bool settled() const;
   /// Stops all; nothing is left on the loop afterwards (at its next edge).
   void stop();
 

@@ -12,6 +12,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/server/checks.h"
+#include "proxy/server/loops.h"
 #include "proxy/server/views.h"
 #include "proxy/version.h"
 
@@ -79,6 +80,7 @@ bool Server::start(const Loaded& loaded) {
   const config::Config& config = *loaded.result.config;
   config_source_ = loaded.result.source;
   codec_sweep_.bind<&Server::sweep_codecs>(loop_.timers(), this);
+  lame_duck_.bind<&Server::begin_drain>(loop_.timers(), this);
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);
   DiagnosticLogOptions log_options;
@@ -105,7 +107,7 @@ bool Server::start(const Loaded& loaded) {
   discovery_ = std::make_unique<Discovery>(
       loop_, options_.lookups, [this](const std::shared_ptr<SharedCluster>& cluster, std::shared_ptr<const EndpointSet> set) {
         for (auto& w : workers_) w->update_endpoints(cluster, set);
-        health_->sync(snapshot_->clusters);
+        health_->sync(*cluster);
       });
   identities_ = std::make_unique<IdentityWatch>(loop_, *registry_);
   for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_));
@@ -116,6 +118,7 @@ bool Server::start(const Loaded& loaded) {
   };
   AdminBackend& backend = *this;
   admin_ = std::make_unique<AdminServer>(loop_, backend);
+  admin_->configure(config.admin, metrics_);
   if (config.admin.enabled) {
     if (config.admin.tls) {
       auto made = TlsIdentity::server(*config.admin.tls, alpn_of("http1", config.admin.tls->alpn), "admin", 1);
@@ -136,7 +139,7 @@ bool Server::start(const Loaded& loaded) {
   }
   auto published = publish(config, loaded.declared);
   if (!published) {
-    std::fprintf(stderr, "dragoman: %s", join(published.error()).c_str());
+    std::fprintf(stderr, "dragoman: %s", config::redact(join(published.error()), config.secrets).c_str());
     return abandon();
   }
   metrics_.config_reloads.inc(CheckResult::kSuccess);
@@ -144,8 +147,8 @@ bool Server::start(const Loaded& loaded) {
   if (options_.watch_file && options_.config_text.empty() && options_.config_path != "-")
     watch_ = FileWatch::create(loop_, options_.config_path, [this] { on_file_changed(); });
   if (!options_.handle_signals) return true;
-  signals_.push_back(SignalWatch::create(loop_, SIGTERM, [this] { on_terminate(); }));
-  signals_.push_back(SignalWatch::create(loop_, SIGINT, [this] { on_terminate(); }));
+  signals_.push_back(SignalWatch::create(loop_, SIGTERM, [this] { on_terminate(true); }));
+  signals_.push_back(SignalWatch::create(loop_, SIGINT, [this] { on_terminate(false); }));
   signals_.push_back(SignalWatch::create(loop_, SIGHUP, [this] { reload(); }));
   signals_.push_back(SignalWatch::create(loop_, SIGUSR1, [this] { reopen_logs(); }));
   return true;
@@ -195,6 +198,15 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   }
 
   for (const auto& cluster : next->clusters) cluster->set_protocol(next->protocol(cluster->settings.protocol));
+  std::vector<Address> bound;
+  for (const auto& l : next->listeners) bound.push_back(open.at(l->settings.name).bound);
+  const auto leading = entrances(next->config, bound);
+  for (const auto& cluster : next->clusters) {
+    std::vector<Address> listeners;
+    if (auto it = leading.find(cluster->settings.name); it != leading.end())
+      for (size_t i : it->second) listeners.push_back(bound[i]);
+    cluster->set_entrances(std::move(listeners));
+  }
   discovery_->sync(next->clusters);
   health_->sync(next->clusters);
   std::vector<IdentityWatch::Entry> identities;
@@ -246,8 +258,7 @@ void Server::on_file_changed() {
 }
 
 AdminAnswer Server::reload() {
-  if (state_ == State::kDraining || state_ == State::kStopping)
-    return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
+  if (leaving()) return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
   if (options_.config_text.empty() && options_.config_path == "-")
     return {409, "text/plain; charset=utf-8", "the configuration came from standard input: nothing to reload\n"};
   return apply(load());
@@ -283,7 +294,7 @@ AdminAnswer Server::apply(Loaded loaded) {
       text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
     } else {
       ok = false;
-      text += join(published.error());
+      text += config::redact(join(published.error()), next.secrets);
     }
   }
   reload_refused_ = !ok;
@@ -299,14 +310,13 @@ AdminAnswer Server::apply(Loaded loaded) {
 }
 
 AdminAnswer Server::reload_codecs() {
-  if (state_ == State::kDraining || state_ == State::kStopping)
-    return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
+  if (leaving()) return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
   return apply(load_text(config_source_));
 }
 
 AdminAnswer Server::unload_codec(std::string_view name) {
   const std::string kText = "text/plain; charset=utf-8";
-  if (state_ == State::kDraining || state_ == State::kStopping) return {409, kText, "draining: no more reloads\n"};
+  if (leaving()) return {409, kText, "draining: no more reloads\n"};
   const auto& codecs = snapshot_->config.codecs;
   if (std::none_of(codecs.begin(), codecs.end(), [&](const config::Codec& c) { return c.name == name; }))
     return {404, kText, "no codec of that name was loaded; see GET /codecs\n"};
@@ -325,7 +335,7 @@ AdminAnswer Server::unload_codec(std::string_view name) {
   DeclaredProtocols declared = snapshot_->declared;
   declared.erase(std::string(name));
   auto published = publish(next, std::move(declared));
-  if (!published) return {400, kText, join(published.error())};
+  if (!published) return {400, kText, config::redact(join(published.error()), next.secrets)};
   sweep_codecs();
   return {200, kText, "unloaded as soon as its last connection ends; the configuration file still has it\n"};
 }
@@ -364,29 +374,42 @@ AdminAnswer Server::reopen_logs() {
 // --- the end ------------------------------------------------------------------------------------------------------
 
 void Server::shutdown() {
-  loop_.post([this] { on_terminate(); });
+  loop_.post([this] { on_terminate(true); });
 }
 
-void Server::on_terminate() {
-  if (state_ == State::kDraining || state_ == State::kStarting) {
+void Server::on_terminate(bool lame_duck) {
+  if (state_ == State::kDraining || state_ == State::kLameDuck || state_ == State::kStarting) {
     DRAGOMAN_LOG(kInfo, "server", "stopping at once");
     stop_workers();
   } else if (state_ == State::kServing) {
-    begin_drain();
+    lame_duck ? begin_lame_duck() : begin_drain();
   }
 }
 
 AdminAnswer Server::drain() {
-  if (state_ == State::kServing) begin_drain();
+  if (state_ == State::kServing) begin_lame_duck();
   return {200, "text/plain; charset=utf-8", "draining\n"};
+}
+
+/// Whoever chooses servers by /ready, or by a list that is some seconds old, gets time to look elsewhere before connects are
+/// refused here.
+void Server::begin_lame_duck() {
+  const config::Drain& drain = snapshot_->config.drain;
+  lame_duck_ms_ = static_cast<uint64_t>(std::min(drain.lame_duck_ms, drain.deadline_ms / 2));
+  if (lame_duck_ms_ == 0) return begin_drain();
+  state_ = State::kLameDuck;
+  metrics_.draining.set(1);
+  DRAGOMAN_LOG(kInfo, "server", "not ready any more, listening for {} ms", lame_duck_ms_);
+  lame_duck_.start(lame_duck_ms_);
 }
 
 void Server::begin_drain() {
   state_ = State::kDraining;
   metrics_.draining.set(1);
-  DRAGOMAN_LOG(kInfo, "server", "draining, at most {} ms", snapshot_->config.drain.deadline_ms);
+  const int64_t deadline_ms = snapshot_->config.drain.deadline_ms - static_cast<int64_t>(lame_duck_ms_);
+  DRAGOMAN_LOG(kInfo, "server", "draining, at most {} ms", deadline_ms);
   for (auto& w : workers_) {
-    w->drain([this] {
+    w->drain(static_cast<uint64_t>(deadline_ms), [this] {
       loop_.post([this] {
         if (++drained_workers_ == workers_.size()) stop_workers();
       });
@@ -404,11 +427,13 @@ void Server::stop_workers() {
     leaks_.handles += w->leaks().handles;
     leaks_.chunks += w->leaks().chunks;
   }
-  if (!leaks_.none())
-    DRAGOMAN_LOG(kError, "server", "left alive at the end: {} streams, {} handles, {} chunks",
-                 leaks_.streams, leaks_.handles, leaks_.chunks);
   workers_.clear();
+  leaks_.gauges = registry_->left();
+  if (!leaks_.none())
+    DRAGOMAN_LOG(kError, "server", "left alive at the end: {} streams, {} handles, {} chunks {}",
+                 leaks_.streams, leaks_.handles, leaks_.chunks, join(leaks_.gauges));
   codec_sweep_.stop();
+  lame_duck_.stop();
   discovery_->stop();
   health_->stop();
   identities_->stop();
@@ -422,7 +447,7 @@ void Server::stop_workers() {
 
 // --- admin --------------------------------------------------------------------------------------------------------
 
-bool Server::ready() { return state_ == State::kServing && discovery_->settled(); }
+bool Server::ready() { return state_ == State::kServing && discovery_->settled() && health_->settled(); }
 
 void Server::refresh_gauges() {
   metrics_.uptime_seconds.set(static_cast<int64_t>((loop_.now_ms() - started_ms_) / 1000));

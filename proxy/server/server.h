@@ -47,7 +47,7 @@ class Server final : private AdminBackend {
   const WorkerLeaks& leaks() const { return leaks_; }
 
  private:
-  enum class State { kStarting, kServing, kDraining, kStopping };
+  enum class State { kStarting, kServing, kLameDuck, kDraining, kStopping };
   struct OpenListener {
     config::Address wanted;
     uint32_t backlog;
@@ -87,8 +87,11 @@ class Server final : private AdminBackend {
   void on_file_changed();
   void sweep_codecs();
   void watch_codecs();
-  void on_terminate();
+  /// `lame_duck`: everything goes on for drain.lame_duck first.
+  void on_terminate(bool lame_duck);
+  void begin_lame_duck();
   void begin_drain();
+  bool leaving() const { return state_ != State::kStarting && state_ != State::kServing; }
   void stop_workers();
   void refresh_gauges();
 
@@ -103,7 +106,9 @@ class Server final : private AdminBackend {
   CodecCatalog codecs_;
   std::map<std::string, std::unique_ptr<FileWatch>> codec_watches_;  // descriptors in use, by file
   Timer codec_sweep_;
+  Timer lame_duck_;
   std::string config_source_;  // the text of the running configuration
+  uint64_t lame_duck_ms_ = 0;  // of the drain that has begun
   bool reload_refused_ = false;  // the last one
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<std::string, OpenListener> open_;

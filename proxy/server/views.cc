@@ -109,6 +109,7 @@ std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry&
     for (const auto& e : c->endpoints()->endpoints)
       text += fmt::format("  {} weight={} {}\n", e->name(), e->weight(),
                           e->ejected(now_ms)     ? "ejected"
+                          : e->unchecked()       ? "unchecked"
                           : !e->active_healthy() ? "unhealthy"
                           : e->leaving(now_ms)   ? "leaving"
                                                  : "healthy");

@@ -133,7 +133,10 @@ void Worker::do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std
     }
   }
   for (Ref<ListenerSlot>& slot : slots_)
-    if (slot) retire_slot(std::move(slot));
+    if (slot) {
+      const int64_t deadline_ms = slot->runtime()->spec->drain.deadline_ms;
+      retire_slot(std::move(slot), static_cast<uint64_t>(deadline_ms));
+    }
   slots_ = std::move(slots);
   snapshot_ = snapshot;
   for (const Ref<Cluster>& old : clusters)  // the previous ones
@@ -141,10 +144,9 @@ void Worker::do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std
       old->drain();
 }
 
-void Worker::retire_slot(Ref<ListenerSlot> slot) {
+void Worker::retire_slot(Ref<ListenerSlot> slot, uint64_t deadline_ms) {
   slot->drain();
-  uint64_t deadline = loop_->now_ms() + static_cast<uint64_t>(slot->runtime()->spec->drain.deadline_ms);
-  draining_slots_.push_back({std::move(slot), deadline});
+  draining_slots_.push_back({std::move(slot), loop_->now_ms() + deadline_ms});
 }
 
 void Worker::update_endpoints(std::shared_ptr<SharedCluster> cluster, std::shared_ptr<const EndpointSet> set) {
@@ -170,9 +172,9 @@ void Worker::on_tick() {
   if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
 }
 
-void Worker::drain(std::function<void()> drained) {
-  loop_->post([this, drained = std::move(drained)] {
-    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot));
+void Worker::drain(uint64_t deadline_ms, std::function<void()> drained) {
+  loop_->post([this, deadline_ms, drained = std::move(drained)] {
+    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), deadline_ms);
     slots_.clear();
     drained_ = std::move(drained);
     if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
@@ -181,7 +183,7 @@ void Worker::drain(std::function<void()> drained) {
 
 void Worker::stop() {
   loop_->post([this] {
-    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot));
+    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), 0);
     slots_.clear();
     for (DrainingSlot& d : draining_slots_) d.slot->abort();
     draining_slots_.clear();

@@ -24,7 +24,8 @@ struct WorkerLeaks {
   size_t streams = 0;
   size_t handles = 0;
   size_t chunks = 0;
-  bool none() const { return streams == 0 && handles == 0 && chunks == 0; }
+  std::vector<std::string> gauges;  // of things that are there now, and are not zero
+  bool none() const { return streams == 0 && handles == 0 && chunks == 0 && gauges.empty(); }
 };
 
 class Worker {
@@ -37,8 +38,8 @@ class Worker {
   // Any thread; each is carried out on the worker in the order posted.
   void apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets, std::function<void()> applied);
   void update_endpoints(std::shared_ptr<SharedCluster> cluster, std::shared_ptr<const EndpointSet> set);
-  /// Stops accepting and drains every connection; `drained` runs (on the worker) once when none is left.
-  void drain(std::function<void()> drained);
+  /// Stops accepting and drains every connection, which are cut at the deadline; `drained` runs (on the worker) once when none is left.
+  void drain(uint64_t deadline_ms, std::function<void()> drained);
   /// Closes everything now and ends the thread.
   void stop();
   /// After the thread ended.
@@ -51,7 +52,7 @@ class Worker {
   Ref<ListenerRuntime> make_runtime(const std::shared_ptr<const ListenerSpec>& spec);
   Ref<Cluster> find_cluster(std::string_view name);
   void on_tick();
-  void retire_slot(Ref<ListenerSlot> slot);
+  void retire_slot(Ref<ListenerSlot> slot, uint64_t deadline_ms);
   void count_lag();
 
   struct DrainingSlot {

@@ -85,7 +85,7 @@ DRAGOMAN = '''\
 workers: 1
 admin: {{address: 127.0.0.1:0}}
 log: {{level: warn, path: {dir}/dragoman.log}}
-drain: {{deadline: 1s, idle_grace: 0s}}
+drain: {{deadline: 1s, idle_grace: 0s, lame_duck: 0s}}
 listeners:
   - {{name: web, address: "127.0.0.1:{http}", protocol: http1, routes: web, idle_timeout: 10m}}
   - {{name: web2, address: "127.0.0.1:{h2}", protocol: http2, routes: web2, idle_timeout: 10m}}

@@ -147,6 +147,36 @@ TEST_F(Drain, GoawayIsSaidOnlyWhereConfigured) {
   EXPECT_TRUE(server().wait_ended());
 }
 
+// Whoever looks at /ready goes elsewhere; whoever does not yet is served.
+TEST_F(Drain, AsALameDuckItServesButIsNotReady) {
+  for (const bool by_admin : {false, true}) {
+    serve("{deadline: 20s, idle_grace: 50ms, lame_duck: 1500ms}");
+    by_admin ? static_cast<void>(server().admin("POST", "/drain")) : server().shutdown();
+    EXPECT_EQ(server().admin("GET", "/ready").status, 503);
+    EXPECT_EQ(server().metric("dragoman_draining"), 1);
+    TestSocket late = connect();
+    late.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    HttpMessage answer = late.read_response();
+    EXPECT_EQ(answer.body, "hello");
+    EXPECT_EQ(answer.header("connection"), "-");
+    EXPECT_EQ(server().admin("POST", "/reload").status, 409);
+    EXPECT_TRUE(late.closed_by_peer()) << "then it drains";
+    EXPECT_TRUE(server().wait_ended());
+    stop();
+  }
+}
+
+TEST_F(Drain, ALameDuckTakesAtMostHalfTheDeadlineAndTheSecondOrderEndsIt) {
+  serve("{deadline: 400ms, idle_grace: 50ms, lame_duck: 1h}");
+  TestSocket s = connect();
+  server().shutdown();
+  EXPECT_TRUE(server().wait_ended());
+  serve("{deadline: 1h, idle_grace: 50ms, lame_duck: 1h}");
+  server().shutdown();
+  server().shutdown();
+  EXPECT_TRUE(server().wait_ended());
+}
+
 // --- a cut is a reset -------------------------------------------------------------------------------------------------
 
 // Only an end by both sides is an end: whatever else ends a relay would make half a transfer look complete.

@@ -38,7 +38,7 @@ TEST_F(Health, TcpChecksTakeOutWhatDoesNotAnswerAndBringItBack) {
           "panic_threshold: 0, health_check: {type: tcp, " + std::string(kFast) + "}");
     EXPECT_TRUE(server().becomes(1, kHealthy));
     for (int i = 0; i < 6; ++i) EXPECT_EQ(get().body, "good");
-    EXPECT_GE(server().metric(kChecks, {"result=\"failure\""}), 2);
+    EXPECT_TRUE(eventually([&] { return server().metric(kChecks, {"result=\"failure\""}) >= 2; }));
     EXPECT_GE(server().metric(kChecks, {"result=\"success\""}), 1);
   }
   ScriptedBackend::Options at;
@@ -46,6 +46,16 @@ TEST_F(Health, TcpChecksTakeOutWhatDoesNotAnswerAndBringItBack) {
   ScriptedBackend back({scripts::http("back")}, at);
   EXPECT_TRUE(server().becomes(2, kHealthy));
   EXPECT_TRUE(eventually([&] { return get().body == "back"; }));
+}
+
+TEST_F(Health, ANewEndpointGetsNothingBeforeItsFirstCheckAndReadyWaitsForIt) {
+  ScriptedBackend good(scripts::http("good")), silent(scripts::silent());
+  serve("http1", "'" + good.address() + "', '" + silent.address() + "'",
+        "health_check: {type: http, path: /, interval: 60s, timeout: 300ms}");
+  EXPECT_TRUE(eventually([&] { return server().admin("GET", "/ready").status == 200; }));
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(get().body, "good");
+  EXPECT_NE(server().admin("GET", "/clusters").body.find(silent.address() + " weight=1 unhealthy"),
+            std::string::npos);
 }
 
 TEST_F(Health, HttpChecksLookAtPathHostAndStatus) {

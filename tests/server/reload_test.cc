@@ -239,5 +239,66 @@ TEST_F(Reload, ThousandTimesUnderLoadLosesNothing) {
   EXPECT_GE(server().metric("dragoman_config_generation"), times);
 }
 
+// One request would become as many as there are connections.
+TEST(Loops, AreRefusedWhereTheConfigurationShowsThem) {
+  uint16_t a = 0, b = 0;
+  {
+    RefusingPort one, two;
+    a = one.port(), b = two.port();
+  }
+  const auto start = [&](const std::string& second_leads_to) {
+    ::testing::internal::CaptureStderr();
+    TestServer server(
+        fill_in("listeners:\n"
+                "  - {name: in, address: '127.0.0.1:$A', protocol: http1, routes: r}\n"
+                "  - {name: second, address: '0.0.0.0:$B', protocol: tcp, cluster: back}\n"
+                "routes: [{name: r, routes: [{match: {prefix: /}, cluster: chain}]}]\n"
+                "clusters:\n"
+                "  - {name: chain, endpoints: ['127.0.0.1:$B']}\n"
+                "  - {name: back, endpoints: ['127.0.0.1:9', '127.0.0.1:$TO']}\n",
+                {{"A", std::to_string(a)}, {"B", std::to_string(b)}, {"TO", second_leads_to}}));
+    const bool serving = server.serving();
+    server.stop();
+    const std::string errors = ::testing::internal::GetCapturedStderr();
+    EXPECT_EQ(serving, errors.find("a loop: listener") == std::string::npos) << errors;
+    return serving;
+  };
+  EXPECT_TRUE(start("10")) << "a chain is no loop";
+  EXPECT_FALSE(start(std::to_string(a)));
+  EXPECT_FALSE(start(std::to_string(b)));
+}
+
+TEST_F(Reload, LoopsOverNamesAreRefusedWhenConnecting) {
+  for (const char* protocol : {"http1", "tcp", "bolt"}) {
+    SCOPED_TRACE(protocol);
+    TestServer::Options options;
+    options.file = dir_.file("dragoman.yaml");
+    const auto yaml = [&](const std::string& to) {
+      return fill_in(
+          "listeners: [{name: in, address: '127.0.0.1:0', protocol: $P, cluster: c}]\n"
+          "clusters: [{name: c, endpoints: ['$TO']}]\n",
+          {{"P", protocol}, {"TO", to}});
+    };
+    start(yaml("127.0.0.1:9"), options);
+    server().write_file(yaml("localhost:" + std::to_string(server().port("in"))));
+    ASSERT_EQ(reload().status, 200);
+    ASSERT_TRUE(eventually([&] { return server().metric("dragoman_cluster_endpoints") >= 1; }));
+    TestSocket s = connect();
+    s.send(std::string_view(protocol) == "bolt" ? BoltFrame::request(1).bytes()
+                                                : "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    if (std::string_view(protocol) == "http1") {
+      EXPECT_EQ(s.read_response().status, 503);
+    }
+    if (std::string_view(protocol) == "tcp") {
+      EXPECT_TRUE(s.closed_by_peer());
+    }
+    if (std::string_view(protocol) == "bolt") {
+      EXPECT_FALSE(s.read_bolt().empty());
+    }
+    EXPECT_GE(server().metric("dragoman_cluster_connect_failures_total"), 1);
+    EXPECT_LE(server().metric("dragoman_listener_connections_total", {"listener=\"in\""}), 5);
+  }
+}
+
 }  // namespace
 }  // namespace dragoman::testing

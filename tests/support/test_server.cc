@@ -17,10 +17,13 @@ std::string fill_in(std::string text, std::initializer_list<std::pair<std::strin
 }
 
 std::string TestServer::whole(const std::string& yaml) const {
+  std::string drain = options_.drain;
+  if (drain.find("lame_duck") == std::string::npos) drain.insert(drain.rfind('}'), ", lame_duck: 0ms");
   const char* level = std::getenv("DRAGOMAN_TEST_LOG");  // to look at a failing test
-  return "workers: " + std::to_string(options_.workers) + "\nadmin: {address: 127.0.0.1:0}\nlog: {level: " +
-         (level ? level : "error") + ", path: " + (level ? "/dev/stderr" : "/dev/null") + "}\ndrain: " + options_.drain +
-         "\n" + yaml;
+  return "workers: " + std::to_string(options_.workers) +
+         (yaml.starts_with("admin:") ? "" : "\nadmin: {address: 127.0.0.1:0}") +
+         "\nlog: {level: " + (level ? level : "error") + ", path: " + (level ? "/dev/stderr" : "/dev/null") +
+         "}\ndrain: " + drain + "\n" + yaml;
 }
 
 TestServer::TestServer(std::string yaml, Options options) : options_(std::move(options)) {
@@ -125,6 +128,7 @@ void ServerTest::stop() {
   const WorkerLeaks& leaks = server_->leaks();
   EXPECT_TRUE(leaks.none()) << leaks.streams << " streams, " << leaks.handles << " handles, " << leaks.chunks
                             << " chunks";
+  for (const std::string& gauge : leaks.gauges) ADD_FAILURE() << gauge << " when nothing is there";
   server_.reset();
 }
 

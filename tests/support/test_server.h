@@ -27,7 +27,7 @@ class TestServer {
     ResolverFactory lookups = &Resolver::create;
     std::string drain = "{deadline: 5s, idle_grace: 100ms}";
   };
-  /// `yaml` is everything but workers, admin, log and drain. Returns when it serves; serving() is false when it could
+  /// `yaml` is everything but workers, admin (unless it begins with it), log and drain. Returns when it serves; serving() is false when it could
   /// not start.
   explicit TestServer(std::string yaml) : TestServer(std::move(yaml), Options{}) {}
   TestServer(std::string yaml, Options options);
