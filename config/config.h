@@ -113,7 +113,7 @@ struct Drain {
   Position pos;
   int64_t deadline_ms = 30'000;
   int64_t idle_grace_ms = 1'000;
-  int64_t lame_duck_ms = 5'000;  // at most half the deadline
+  int64_t lame_duck_ms = 5'000;  // at most a third of the deadline
 
   bool operator==(const Drain&) const = default;
 };

@@ -274,7 +274,7 @@ In<Drain> drain_block() {
                                       "while /ready says 503, so that load "
                                       "balancers and Kubernetes send no more clients before the listeners "
                                       "close. It counts as part of deadline, "
-                                      "at most half of it. SIGINT leaves it out."),
+                                      "at most a third of it. SIGINT leaves it out."),
       });
 }
 

@@ -395,7 +395,7 @@ AdminAnswer Server::drain() {
 /// refused here.
 void Server::begin_lame_duck() {
   const config::Drain& drain = snapshot_->config.drain;
-  lame_duck_ms_ = static_cast<uint64_t>(std::min(drain.lame_duck_ms, drain.deadline_ms / 2));
+  lame_duck_ms_ = static_cast<uint64_t>(std::min(drain.lame_duck_ms, drain.deadline_ms / 3));
   if (lame_duck_ms_ == 0) return begin_drain();
   state_ = State::kLameDuck;
   metrics_.draining.set(1);

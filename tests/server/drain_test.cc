@@ -166,7 +166,7 @@ TEST_F(Drain, AsALameDuckItServesButIsNotReady) {
   }
 }
 
-TEST_F(Drain, ALameDuckTakesAtMostHalfTheDeadlineAndTheSecondOrderEndsIt) {
+TEST_F(Drain, ALameDuckTakesAtMostAThirdOfTheDeadlineAndTheSecondOrderEndsIt) {
   serve("{deadline: 400ms, idle_grace: 50ms, lame_duck: 1h}");
   TestSocket s = connect();
   server().shutdown();
