@@ -252,6 +252,7 @@ struct ListenerRpc {
   uint64_t frame_bytes_max = 16 << 20;
   int64_t frame_timeout_ms = 30'000;  // 0 = none
   uint32_t streams_max = 10'000;
+  uint32_t headers_max = 256;
   uint32_t heartbeats_per_second_max = 1'000;
   bool goaway = false;
   BoltOptions bolt;
@@ -555,6 +556,7 @@ struct ClusterHttp2 {
 struct ClusterRpc {
   Position pos;
   uint64_t frame_bytes_max = 16 << 20;
+  uint32_t headers_max = 256;
 
   bool operator==(const ClusterRpc&) const = default;
 };

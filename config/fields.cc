@@ -495,7 +495,15 @@ In<ListenerRpc> listener_rpc_block() {
       {
           field<&ListenerRpc::frame_bytes_max>(
               "frame_bytes_max", size(kKiB, kGiB),
-              "Longest frame of a request; a longer one ends the connection."),
+              "Longest frame of a request, whatever the protocol; a longer one is refused and ends the connection. Raise "
+              "it where clients send more, as RocketMQ's batches or brpc's attachments do: protocols have no limit of "
+              "their own but what their lengths can say. A frame that waits for its end is kept, so many of them cost "
+              "so much memory each."),
+          field<&ListenerRpc::headers_max>(
+              "headers_max", whole(1, 10'000),
+              "Most headers (attachments, context, extFields ...) of a request, where something asks for headers: a route, "
+              "a filter, a log. One with more is refused and counted (codec event headers_overflow); the connection goes "
+              "on. Each costs some 50 bytes while its request lasts."),
           field<&ListenerRpc::frame_timeout_ms>(
               "frame_timeout", duration(100, kHour, "never"),
               "How long a client may take from the first byte of a frame to its last."),
@@ -955,7 +963,11 @@ In<Cluster> cluster_block() {
       {
           field<&ClusterRpc::frame_bytes_max>(
               "frame_bytes_max", size(kKiB, kGiB),
-              "Longest frame of a response; a longer one ends the connection."),
+              "Longest frame of a response, whatever the protocol; a longer one ends the connection."),
+          field<&ClusterRpc::headers_max>(
+              "headers_max", whole(1, 10'000),
+              "Most headers of a response, where something asks for them. One with more fails its call and is counted "
+              "(codec event headers_overflow); the connection goes on."),
       });
   return block<Cluster>(
       "cluster", "Servers that do the same work.",

@@ -28,6 +28,8 @@ Result<void> check_codec(const dragoman_codec& t) {
     return wrong("lacks has bits that are no DRAGOMAN_WANT_*");
   if (t.id_len != 0 && t.id_len != 1 && t.id_len != 2 && t.id_len != 4 && t.id_len != 8)
     return wrong("id_len is not 0, 1, 2, 4 or 8");
+  if (t.id_bits != 0 && (t.id_bits < 8 || t.id_bits > t.id_len * 8))
+    return wrong("id_bits does not go with id_len");
   if (t.attribute_count > DRAGOMAN_ATTRIBUTES_MAX || (t.attribute_count > 0 && !t.attributes))
     return wrong("attributes are missing or more than 16");
   for (uint32_t i = 0; i < t.attribute_count; ++i) {

@@ -8,6 +8,7 @@
 //     static constexpr uint32_t kHeadBytesMax = 1024;    // no head is longer
 //     static constexpr uint32_t kDetectBytesMax = 8;     // bytes that tell mine from not mine
 //     static constexpr uint32_t kIdLen = 4;              // optional: bytes of the integer id
+//     static constexpr uint32_t kIdBits = 31;            // optional: bits of it that every peer keeps
 //     static constexpr bool kOnlyBound = true;           // optional: DRAGOMAN_ONLY_BOUND
 //     static constexpr const char* kAttributes[] = {"zone"};  // optional: names for view.attribute()
 //     static constexpr uint32_t kLacks = DRAGOMAN_WANT_METHOD;  // optional: what the protocol does not have
@@ -62,12 +63,13 @@ struct Message {
 };
 
 /// Where view() puts what it found. All text must be spans into the head; service and method may also be the
-/// codec's own members, and attributes anything.
+/// codec's own members, and values of headers and attributes anything, for what stands in another form than it means.
 class View {
  public:
   explicit View(dragoman_view& raw) : raw_(raw) {}
-  void service(std::string_view text) { raw_.service = as_bytes(text); }
-  void method(std::string_view text) { raw_.method = as_bytes(text); }
+  /// A second value that is another one makes the head no good: peers differ about which of the two counts.
+  void service(std::string_view text) { set(raw_.service, text); }
+  void method(std::string_view text) { set(raw_.method, text); }
   void header(std::string_view name, std::string_view value) {
     if (raw_.header) raw_.header(raw_.ctx, as_bytes(name), as_bytes(value));
   }
@@ -79,12 +81,20 @@ class View {
   void opaque() { raw_.flags |= DRAGOMAN_VIEW_OPAQUE; }
   /// The body was to be read (DRAGOMAN_WANT_BODY) and could not be.
   void unread() { raw_.flags |= DRAGOMAN_VIEW_UNREAD; }
+  bool contradicts() const { return contradicts_; }
 
  private:
+  void set(dragoman_bytes& to, std::string_view text) {
+    if (to.len > 0 &&
+        std::string_view(reinterpret_cast<const char*>(to.data), static_cast<size_t>(to.len)) != text)
+      contradicts_ = true;
+    to = as_bytes(text);
+  }
   static dragoman_bytes as_bytes(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
   }
   dragoman_view& raw_;
+  bool contradicts_ = false;
 };
 
 inline std::string_view text_of(dragoman_bytes bytes) {
@@ -113,6 +123,43 @@ inline bool same_name(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i)
     if (lower(a[i]) != lower(b[i])) return false;
+  return true;
+}
+
+/// A value that routes, names a call or tells what a frame is: where it stands more than once, some peers take the first
+/// and others the last, so both must say the same.
+class Once {
+ public:
+  /// False: it was there before, with another value.
+  [[nodiscard]] bool take(std::string_view value) {
+    if (there_) return value == value_;
+    there_ = true;
+    value_ = value;
+    return true;
+  }
+  bool there() const { return there_; }
+  std::string_view value() const { return value_; }
+
+ private:
+  std::string_view value_;
+  bool there_ = false;
+};
+
+/// Whether `text` is UTF-8 in its one and shortest form. Lenient decoders read `c1 b3` as `s`, so a name that is not
+/// can be another one to them.
+inline bool is_utf8(std::string_view text) {
+  auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  for (size_t i = 0; i < text.size();) {
+    const uint8_t lead = at(i++);
+    if (lead < 0x80) continue;
+    const size_t more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+    if (lead < 0xc2 || lead > 0xf4 || text.size() - i < more) return false;
+    const uint8_t next = at(i);
+    if ((lead == 0xe0 && next < 0xa0) || (lead == 0xf0 && next < 0x90) || (lead == 0xf4 && next > 0x8f))
+      return false;
+    for (size_t end = i + more; i < end; ++i)
+      if ((at(i) & 0xc0) != 0x80) return false;
+  }
   return true;
 }
 
@@ -239,6 +286,7 @@ dragoman_codec make_table() {
   t.head_bytes_max = C::kHeadBytesMax;
   t.detect_bytes_max = C::kDetectBytesMax;
   t.id_len = id_len<C>();
+  if constexpr (requires { C::kIdBits; }) t.id_bits = C::kIdBits;
   if constexpr (requires { C::kLacks; }) t.lacks = C::kLacks;
   if constexpr (requires { C::kAttributes; }) {
     t.attributes = C::kAttributes;
@@ -260,7 +308,7 @@ dragoman_codec make_table() {
               dragoman_view* out) -> int {
     try {
       View view(*out);
-      return self<C>(conn).view(message(head, frame), want, view) ? 0 : -1;
+      return self<C>(conn).view(message(head, frame), want, view) && !view.contradicts() ? 0 : -1;
     } catch (...) {
       return -1;
     }

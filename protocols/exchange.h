@@ -117,8 +117,11 @@ enum class CodecEvent : uint8_t {
   kGlitchFlood,         // too many glitches: the connection ends
   kStreamStalled,       // a stream whose reader does not read, or whose writer does not write, was reset
   kBodyUnread,          // what lies in a request's body was wanted, and the body could not be read
+  kEditSkipped,         // headers should have been changed, and the message has no place for them: it passes as it came
+  kHeadersOverflow,     // a framed message with more headers than its limit: refused
+  kHeadersContradict,   // a framed request that has a header twice, with different values: refused
 };
-inline constexpr int kCodecEventCount = 21;
+inline constexpr int kCodecEventCount = 24;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {
@@ -215,6 +218,7 @@ struct FramedOptions {
   uint64_t frame_bytes_max = 16 << 20;
   uint32_t streams_max = 10000;               // open exchanges per connection
   uint32_t heartbeats_per_second_max = 1000;
+  uint32_t headers_max = 256;                 // of one message, where they are read
   bool goaway = false;                        // say goaway when draining
   bool verify_checksums = true;
   PoolMode mode = PoolMode::kMultiplex;       // client role; kBound: ids pass through, order kept, both directions

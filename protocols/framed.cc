@@ -49,7 +49,9 @@ FramedCodec::FramedCodec(const Protocol& protocol, Role role, ByteSink& out, Con
       variant_(options.variant) {
   if (table_.conn_state_size) conn_ = std::make_unique<uint8_t[]>(table_.conn_state_size);
   // Twice the live ones, so that given-up requests in quarantine don't eat the connection's capacity at once.
-  ids_.configure(table_.id_len ? table_.id_len * 8 : 64,
+  ids_.configure(table_.id_bits  ? table_.id_bits
+                 : table_.id_len ? table_.id_len * 8
+                                 : 64,
                  static_cast<uint32_t>(std::min<uint64_t>(uint64_t{2} * options_.streams_max, UINT32_MAX)));
 }
 

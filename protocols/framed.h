@@ -11,8 +11,8 @@
 // written whole, so frames never interleave and a sender that dies half-way harms nobody. In ping-pong and
 // bound mode requests stream through; other frames wait for the end of a streaming one; if it is cut, the
 // connection breaks. Edits, ids and CRC-32 are fixed in the written copy; the CRC changes by a mask over its
-// four bytes, whatever the length of the body. A head's edits need DRAGOMAN_CAN_EDIT, else send_head()
-// returns kEditFailed.
+// four bytes, whatever the length of the body. A head's edits need DRAGOMAN_CAN_EDIT and a message that has a place for
+// them; one that has none is sent as it came (kEditSkipped).
 //
 // Ids. Multiplex: own ids from an IdTable; the answer to a request that was given up is dropped
 // (kLateAnswer), as are answers to one-way requests (kOneWayAnswered) and answers nobody waits for

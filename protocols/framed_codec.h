@@ -161,13 +161,19 @@ class FramedCodec final : public ConnectionCodec {
   void on_response(const uint8_t* p, size_t here, const dragoman_frame& f);
   void on_heartbeat(const uint8_t* p, const dragoman_frame& f);
   void on_heartbeat_ack(const uint8_t* p, const dragoman_frame& f);
-  const char* fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f, bool& honest);
+  /// What became of a head that was shown to the table.
+  struct Understood {
+    const char* fault = nullptr;     // why it can't be understood
+    bool honest = true;              // false: with the table
+    Reason refusal = Reason::kNone;  // why this one message is not passed on
+  };
+  Understood fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f);
   void deliver(FramedExchange& x, const uint8_t* p, size_t here, const dragoman_frame& f);
   FramedExchange* find_answered(const uint8_t* p, const dragoman_frame& f, bool count);
   bool table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const;
 
   bool is_attribute(std::string_view name) const;
-  Reason edit_head(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes);
+  bool edit_head(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes);
   Reason rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
                     std::span<const uint8_t> id);
   Reason rewrite_number(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);

@@ -7,7 +7,11 @@ namespace {
 struct ViewCollector {
   Head& head;
   const dragoman_codec& table;
+  const uint32_t headers_max;
   bool honest = true;
+  bool too_many = false;
+  bool contradicts = false;
+  uint64_t lengths = 0;  // of the names so far, as a set
   uint32_t given = 0;  // bit set of attributes
   std::string_view attributes[DRAGOMAN_ATTRIBUTES_MAX] = {};
 
@@ -33,8 +37,31 @@ struct ViewCollector {
   }
   static void on_header(void* ctx, dragoman_bytes name, dragoman_bytes value) {
     auto& self = *static_cast<ViewCollector*>(ctx);
-    if (!self.inside(name) || !self.inside(value)) return;
-    self.head.headers.push(text_of(name), text_of(value), header_id(text_of(name)));
+    if (!self.inside(name)) return;
+    std::string_view text = text_of(value);
+    if (!self.within(value)) {  // what it means, not what it is on the wire
+      if (!value.data || value.len > self.table.head_bytes_max) {
+        self.honest = false;
+        return;
+      }
+      text = self.head.arena.copy(text);
+    }
+    self.add(text_of(name), text);
+  }
+  /// A header of the wire.
+  void add(std::string_view name, std::string_view value) {
+    HeaderList& headers = head.headers;
+    if (headers.size() >= headers_max) {
+      too_many = true;
+      return;
+    }
+    // Peers keep headers in maps. Of two with one name, in whatever case, some take the first and others the last.
+    const uint64_t length = uint64_t{1} << (name.size() & 63);
+    if (lengths & length)
+      for (const Header& other : headers)
+        if (other.value != value && equals_ignore_case(other.name, name)) contradicts = true;
+    lengths |= length;
+    headers.push(name, value, header_id(name));
   }
   static void on_attribute(void* ctx, uint32_t index, dragoman_bytes value) {
     auto& self = *static_cast<ViewCollector*>(ctx);
@@ -316,13 +343,14 @@ void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame
   FramedExchange& x = create(false);
   x.one_way = f.kind == DRAGOMAN_ONEWAY;
   if (x.one_way) x.out = Part::kDone;
-  bool honest = true;
-  if (const char* fault = fill_head(x, p, f, honest)) {
+  if (const Understood head = fill_head(x, p, f); head.fault || head.refusal != Reason::kNone) {
     destroy(x);
-    if (honest)
-      refuse(Reason::kMalformed, fault, p, f.head_len, f);
+    if (!head.honest)
+      lie(head.fault);
+    else if (head.fault)
+      refuse(Reason::kMalformed, head.fault, p, f.head_len, f);
     else
-      lie(fault);
+      turn_away(p, f, head.refusal);
     return;
   }
   if (is_duplicate(x)) events_.on_event(CodecEvent::kDuplicateId);
@@ -389,10 +417,13 @@ void FramedCodec::on_response(const uint8_t* p, size_t here, const dragoman_fram
     return on_request(p, here, message, true);
   }
   if (!x) return;
-  bool honest = true;
-  if (const char* fault = fill_head(*x, p, f, honest)) {
-    break_connection(honest ? by_role(Reason::kMalformed) : Reason::kInternal, fault, x);
-    return;
+  const Understood head = fill_head(*x, p, f);
+  if (head.fault)
+    return break_connection(head.honest ? by_role(Reason::kMalformed) : Reason::kInternal, head.fault, x);
+  if (head.refusal != Reason::kNone) {  // only this call fails; the rest of the frame is skipped
+    x->in = Part::kDone;
+    close(*x);
+    return x->sink->on_reset(by_role(head.refusal));
   }
   deliver(*x, p, here, f);
 }
@@ -413,10 +444,8 @@ void FramedCodec::deliver(FramedExchange& x, const uint8_t* p, size_t here, cons
   sink->on_body({p + f.head_len, here - f.head_len}, last);
 }
 
-/// Copies the head into the exchange and describes it. Returns null, or what is wrong; `honest` = false: with
-/// the table.
-const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f,
-                                   bool& honest) {
+/// Copies the head into the exchange and describes it.
+FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f) {
   Head& h = x.head;
   auto* copy = h.arena.allocate_array<uint8_t>(f.head_len);
   std::memcpy(copy, p, f.head_len);
@@ -444,23 +473,31 @@ const char* FramedCodec::fill_head(FramedExchange& x, const uint8_t* p, const dr
       }
     }
   }
-  if (!want_) return nullptr;
+  if (!want_) return {};
 
-  ViewCollector collector{h, table_};
+  ViewCollector collector{h, table_, options_.headers_max};
   dragoman_view v{};
   v.size = sizeof v;
   v.header = want_ & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;
   v.attribute = want_ & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_attribute : nullptr;
   v.ctx = &collector;
-  if (table_.view(table_.context, conn(), copy, &f, want_, &v) != 0) return "head not understood";
+  if (table_.view(table_.context, conn(), copy, &f, want_, &v) != 0) return {.fault = "head not understood"};
   h.service = collector.copied(v.service, conn_.get());
   h.method = collector.copied(v.method, conn_.get());
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
   if (h.opaque) h.headers.clear();
   if (v.flags & DRAGOMAN_VIEW_UNREAD) events_.on_event(CodecEvent::kBodyUnread);
+  if (!collector.honest) return {.fault = "codec: view of what is not there", .honest = false};
+  if (collector.too_many && !h.opaque) {
+    events_.on_event(CodecEvent::kHeadersOverflow);
+    return {.refusal = Reason::kTooManyHeaders};
+  }
+  if (collector.contradicts && !h.opaque && h.is_request) {
+    events_.on_event(CodecEvent::kHeadersContradict);
+    return {.refusal = Reason::kMalformed};
+  }
   collector.add_attributes();
-  honest = collector.honest;
-  return honest ? nullptr : "codec: view of what is not there";
+  return {};
 }
 
 /// The number in our own id of an answer; false when it can't be one of ours.

@@ -44,9 +44,10 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     f = now;
   }
   std::span<uint8_t> bytes;
-  if (head.edits) {
-    if (Reason why = edit_head(x, head, f, bytes); why != Reason::kNone) return why;
-  } else {
+  // An edit is a wish: a message that has no place for it passes as it came, since without the wish it would, too.
+  if (head.edits && !edit_head(x, head, f, bytes)) events_.on_event(CodecEvent::kEditSkipped);
+  const bool is_edited = !bytes.empty();
+  if (!is_edited) {
     bytes = {x.head.arena.allocate_array<uint8_t>(f.head_len), f.head_len};
     std::memcpy(bytes.data(), head.wire.data(), bytes.size());
   }
@@ -60,8 +61,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     }
   } else if (f.checksum == DRAGOMAN_CHECKSUM_CRC32) {
     // Only the part up to the id changed when nothing was edited; the mask is over what follows it.
-    bool same_layout =
-        !head.edits && f.head_len == edited.head_len && f.id_type != DRAGOMAN_ID_CODED;
+    bool same_layout = !is_edited && f.head_len == edited.head_len && f.id_type != DRAGOMAN_ID_CODED;
     size_t now = same_layout ? f.id_offset + f.id_len : f.head_len;
     size_t was = same_layout ? now : head.wire.size();
     if (now != was || std::memcmp(bytes.data(), head.wire.data(), now) != 0) {
@@ -96,14 +96,19 @@ bool FramedCodec::is_attribute(std::string_view name) const {
   return false;
 }
 
-/// Makes `bytes` the head with its edits applied, and `f` its description.
-Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_frame& f,
-                              std::span<uint8_t>& bytes) {
-  if (!table_.edit) return Reason::kEditFailed;
+/// Makes `bytes` the head with its edits applied, and `f` its description; leaves both when it has no place for them.
+/// False when an edit was left out.
+bool FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_frame& f,
+                            std::span<uint8_t>& bytes) {
+  if (!table_.edit || head.opaque) return false;
   uint32_t count = 0;
   size_t cap = head.wire.size() + 64;
+  bool all = true;
   for (const HeaderEdit* e = head.edits; e; e = e->next) {
-    if (is_attribute(e->name)) return Reason::kEditFailed;
+    if (is_attribute(e->name)) {  // nothing on the wire
+      all = false;
+      continue;
+    }
     ++count;
     cap += e->name.size() + e->value.size() + 16;
   }
@@ -111,24 +116,27 @@ Reason FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_fram
   auto* edits = arena.allocate_array<dragoman_edit>(count);
   uint32_t i = 0;
   for (const HeaderEdit* e = head.edits; e; e = e->next)
-    edits[i++] = {static_cast<uint32_t>(e->op), 0, bytes_of(e->name), bytes_of(e->value)};
+    if (!is_attribute(e->name))
+      edits[i++] = {static_cast<uint32_t>(e->op), 0, bytes_of(e->name), bytes_of(e->value)};
+  if (count == 0) return false;
 
   cap = std::min<size_t>(cap, head_bytes_max_);
   for (int attempt = 0; attempt < 2; ++attempt) {
     auto* out = arena.allocate_array<uint8_t>(cap);
     int64_t n = table_.edit(table_.context, conn(), head.wire.data(), &f, edits, count, out, cap);
-    if (n <= 0 || n > static_cast<int64_t>(head_bytes_max_)) return Reason::kEditFailed;
+    if (n <= 0 || n > static_cast<int64_t>(head_bytes_max_)) return false;
     if (n > static_cast<int64_t>(cap)) {
       cap = static_cast<size_t>(n);
       continue;
     }
-    bytes = {out, static_cast<size_t>(n)};
+    std::span<uint8_t> made(out, static_cast<size_t>(n));
     dragoman_frame now{};
-    if (!same_frame(bytes, f, now, true)) return Reason::kEditFailed;
+    if (!same_frame(made, f, now, true)) return false;
+    bytes = made;
     f = now;
-    return Reason::kNone;
+    return all;
   }
-  return Reason::kEditFailed;
+  return false;
 }
 
 /// Makes `bytes` the head with opaque id `id`, or with the number x.id in the codec's own encoding.

@@ -34,7 +34,7 @@ class IdTable {
     if (id_bits >= 64) {
       slot_bits_ = 32, generation_bits_ = 32;
     } else {
-      slot_bits_ = id_bits >= 32 ? 20 : id_bits >= 16 ? 10 : 5;
+      slot_bits_ = id_bits >= 31 ? 20 : id_bits >= 16 ? 10 : 5;
       generation_bits_ = id_bits - slot_bits_;
     }
     uint32_t reserved_from = static_cast<uint32_t>((uint64_t{1} << slot_bits_) - 2);

@@ -154,7 +154,9 @@ typedef struct dragoman_view {
   uint32_t flags;         /* DRAGOMAN_VIEW_* */
   dragoman_bytes service; /* spans into the head, or into `conn` (copied); empty when absent */
   dragoman_bytes method;
-  /* Called once per header when DRAGOMAN_WANT_HEADERS is set; spans into the head. */
+  /* Called once per header when DRAGOMAN_WANT_HEADERS is set; spans into the head. A value that stands there in another
+   * form than it means (escapes, pieces) may be other memory that is valid during the call, and is copied: what is
+   * given must be what the peer reads, never longer than table.head_bytes_max. */
   void (*header)(void* ctx, dragoman_bytes name, dragoman_bytes value);
   void* ctx;
   /* Called at most once per attribute when DRAGOMAN_WANT_HEADERS is set: `index` into the table's
@@ -257,6 +259,9 @@ typedef struct dragoman_codec {
    * has none. Logs show the text; frame.status is then the codec's own business. */
   int (*status_text)(const void* context, void* conn, const uint8_t* head, const dragoman_frame* frame,
                      dragoman_bytes* out);
+  /* The ids that the host makes take at most so many bits, from 8 up to those of id_len; 0: all of them. For ids that
+   * have more room on the wire than peers keep of them: a varint read into 32 bits, a number of 64 into a double. */
+  uint32_t id_bits;
 } dragoman_codec;
 
 /* No table is shorter: it has all required functions. */

@@ -11,6 +11,7 @@ namespace {
 
 using codec::Frame;
 using codec::Message;
+using codec::Once;
 using codec::View;
 
 enum Type : uint8_t { kResponse = 0, kRequest = 1, kOneWay = 2 };
@@ -127,7 +128,7 @@ bool walk(std::span<const uint8_t> section, F&& pair) {
     std::string_view text[2];
     for (std::string_view& t : text) {
       uint32_t len = in.be<uint32_t>();
-      if (len == UINT32_MAX)
+      if (len > INT32_MAX)  // -1; Java takes any negative one for null
         null = true;
       else
         t = in.text(len);
@@ -224,7 +225,8 @@ struct Bolt {
 
   bool view(const Message& m, uint32_t want, View& v) {
     const Parts parts(m);
-    std::string_view service, target, method;
+    Once service_header, target, method_header;
+    bool once = true;
     SofaContext context;
     bool sofa = parts.is_sofa() &&
                 walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
@@ -233,13 +235,13 @@ struct Bolt {
                     v.header(key, value);
                     context.see_header(key, value);
                   }
-                  // The last of several wins, as in the peers.
+                  // Java takes the last of several, MOSN the first.
                   if (key == kService)
-                    service = value;
+                    once = service_header.take(value) && once;
                   else if (key == kTargetService)
-                    target = value;
+                    once = target.take(value) && once;
                   else if (key == kMethod)
-                    method = value;
+                    once = method_header.take(value) && once;
                 });
     if (!sofa) {
       v.opaque();
@@ -247,11 +249,16 @@ struct Bolt {
       v.method(parts.class_name.substr(parts.class_name.find_last_of("$.") + 1));
       return true;
     }
-    if (service.empty()) service = target;
+    // Peers look into one of these or the other, by release and by the codec of the content.
+    std::string_view service = service_header.value(), method = method_header.value();
+    if (service.empty()) service = target.value();
+    if (!once || (!target.value().empty() && target.value() != service)) return false;
     if (reads_body(parts.fixed, want)) {
       SofaBody body;
       if (!body.read(parts.body)) v.unread();
+      if (body.ambiguous) return false;
       if (service.empty()) service = body.service;
+      if (!body.service.empty() && body.service != service) return false;
       if (method.empty()) method = body.method;
       context.add(body.context);
     }

@@ -26,13 +26,15 @@ std::string_view part_of(std::string_view text, std::string_view key) {
   return {};
 }
 
-/// The next value's text; empty when it is another kind of value, which is skipped.
-std::string_view text_or_skip(Reader& in) {
+/// The next value's text; empty when it is another kind of value, which is skipped. `ambiguous`: set when readers could take
+/// it for another text.
+std::string_view text_or_skip(Reader& in, bool* ambiguous = nullptr) {
   Text text;
   if (!in.string(text)) {
     if (in.ok()) in.skip();
     return {};
   }
+  if (ambiguous && !text.plain()) *ambiguous = true;
   return text.whole && !text.null ? text.text : std::string_view();
 }
 
@@ -91,18 +93,23 @@ bool SofaBody::read(std::span<const uint8_t> body) {
   std::string_view name;
   uint32_t count = 0;
   if (!in.begin_object(name, count, [&](uint32_t i, std::string_view field) {
-        if (field == "methodName") method_at = i;
-        if (field == "targetServiceUniqueName") service_at = i;
-        if (field == "requestProps") properties_at = i;
+        auto place = [&](std::string_view name_of, int64_t& at) {
+          if (field != name_of) return;
+          ambiguous |= at != kNone;
+          at = i;
+        };
+        place("methodName", method_at);
+        place("targetServiceUniqueName", service_at);
+        place("requestProps", properties_at);
       }))
     return false;
   if (name != kClass) return false;
   const int64_t last = std::max({method_at, service_at, properties_at});
   for (int64_t i = 0; i <= last && in.ok(); ++i) {
     if (i == method_at) {
-      method = text_or_skip(in);
+      method = text_or_skip(in, &ambiguous);
     } else if (i == service_at) {
-      service = text_or_skip(in);
+      service = text_or_skip(in, &ambiguous);
     } else if (i == properties_at) {
       read_map(in, [&](std::string_view key) {
         if (key == kTraceMap)
@@ -115,7 +122,9 @@ bool SofaBody::read(std::span<const uint8_t> body) {
     }
   }
   if (!in.ok()) {
+    const bool was = ambiguous;
     *this = {};
+    ambiguous = was;
     return false;
   }
   bytes = in.position();

@@ -30,6 +30,7 @@ struct SofaBody {
   std::string_view method;
   SofaContext context;
   size_t bytes = 0;  // how many had to be read
+  bool ambiguous = false;  // service or method in a form that readers could take for another
 
   /// False: it is no SofaRequest, or not all there. Work is bounded by the bytes, depth by the reader. Text in several chunks
   /// is left out.

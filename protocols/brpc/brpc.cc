@@ -10,12 +10,13 @@ namespace {
 
 using codec::Frame;
 using codec::Message;
+using codec::Once;
 using codec::text_of;
 using codec::View;
 
 constexpr std::string_view kMagic = "PRPC", kStreamMagic = "STRM";
 constexpr size_t kPrefixBytes = 12;           // magic, body size, meta size
-constexpr uint32_t kBodyBytesMax = 64 << 20;  // brpc's own default
+constexpr uint32_t kBodyBytesMax = INT32_MAX;  // brpc's own limit is a setting, 64 MiB when left out
 constexpr uint32_t kMetaBytesMax = 64 << 10;
 constexpr uint32_t kMetaSlack = 64;  // an id or header may be added to the longest meta
 constexpr size_t kReplyTextMax = 1000;
@@ -97,7 +98,8 @@ class Fields {
     uint64_t value = 0;
     for (int shift = 0; shift < 70; shift += 7) {
       uint8_t byte = in_.u8();
-      if (shift < 64) value |= uint64_t{byte & 0x7fu} << shift;
+      if (shift == 63 && byte > 1) break;  // over 64 bits
+      value |= uint64_t{byte & 0x7fu} << shift;
       if (byte < 0x80) return value;
     }
     ok_ = false;
@@ -127,17 +129,19 @@ void write_text(ByteWriter& out, uint32_t tag, std::string_view text) {
 }
 
 bool read_pair(std::string_view message, std::string_view& key, std::string_view& value) {
-  key = value = {};
+  Once once[2];
   Fields fields(message);
   for (Field f; fields.next(f);) {
-    if (f.wire != kBytes) continue;
-    if (f.tag == kKey) key = f.text;
-    if (f.tag == kValue) value = f.text;
+    if (f.tag != kKey && f.tag != kValue) continue;
+    if (f.wire != kBytes || !once[f.tag - kKey].take(f.text)) return false;
   }
+  key = once[0].value();
+  value = once[1].value();
   return fields.ok();
 }
 
-/// RpcMeta. Of a field that is there twice the last counts.
+/// RpcMeta. Of what peers act on nothing is there twice, since readers take the last, the first, or (of messages) both
+/// together; but for the id, of which protobuf takes the last: proxies append another, and set_id() leaves one.
 struct Meta {
   bool ok = true;
   bool has_request = false, has_response = false, opens_stream = false;
@@ -149,9 +153,10 @@ struct Meta {
 
   explicit Meta(std::string_view bytes) : id_begin(bytes.size()), id_end(bytes.size()) {
     Fields fields(bytes);
-    uint32_t pairs = 0;
+    uint32_t pairs = 0, seen = 0;
     for (Field f; fields.next(f);) {
       bool message = f.wire == kBytes;
+      if (f.tag == kRequest || f.tag == kResponse || f.tag == kStreamSettings) ok = ok && first(seen, f.tag);
       if (f.tag == kRequest) {
         ok = ok && message && request(f.text);
       } else if (f.tag == kResponse) {
@@ -173,13 +178,20 @@ struct Meta {
   }
 
  private:
+  /// Whether a field with this tag, below 32, is the first one.
+  static bool first(uint32_t& seen, uint32_t tag) {
+    const uint32_t bit = 1u << tag;
+    return (seen & bit) ? false : (seen |= bit, true);
+  }
   bool request(std::string_view bytes) {
     has_request = true;
+    uint32_t seen = 0;
     Fields fields(bytes);
     for (Field f; fields.next(f);) {
       bool text = f.tag == kService || f.tag == kMethod || f.tag == kRequestId;
       bool number = f.tag == kLogId || f.tag == kTimeoutMs;
       if ((text && f.wire != kBytes) || (number && f.wire != kVarint)) return false;
+      if ((text || number) && !first(seen, f.tag)) return false;
       if (f.tag == kService) service = f.text;
       if (f.tag == kMethod) method = f.text;
       if (f.tag == kRequestId) request_id = f.text;
@@ -190,10 +202,11 @@ struct Meta {
   }
   bool response(std::string_view bytes) {
     has_response = true;
+    uint32_t seen = 0;
     Fields fields(bytes);
     for (Field f; fields.next(f);) {
       if (f.tag != kErrorCode) continue;
-      if (f.wire != kVarint) return false;
+      if (f.wire != kVarint || !first(seen, f.tag)) return false;
       error_code = static_cast<int32_t>(f.number);
     }
     return fields.ok();
@@ -208,6 +221,7 @@ struct Brpc {
   static constexpr uint32_t kHeadBytesMax = kPrefixBytes + kMetaBytesMax + kMetaSlack;
   static constexpr uint32_t kDetectBytesMax = kPrefixBytes;
   static constexpr uint32_t kIdLen = 8;
+  static constexpr uint32_t kIdBits = 53;  // int64, which some languages read into a double
   static constexpr const char* kAttributes[] = {"log_id", "request_id"};
 
   int probe(std::span<const uint8_t> bytes, Frame& f) {
@@ -222,7 +236,7 @@ struct Brpc {
     uint32_t body = load_be<uint32_t>(bytes.data() + 4);
     uint32_t meta_size = load_be<uint32_t>(bytes.data() + 8);
     if (meta_size > body) return codec::refuse(f, DRAGOMAN_MALFORMED, "brpc: meta longer than the body");
-    if (body > kBodyBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "brpc: body over 64 MiB");
+    if (body > kBodyBytesMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "brpc: body over 2^31-1 bytes");
     if (meta_size > kMetaBytesMax + kMetaSlack)
       return codec::refuse(f, DRAGOMAN_TOO_BIG, "brpc: meta over 64 KiB");
     size_t head = kPrefixBytes + meta_size;
@@ -351,17 +365,15 @@ struct Brpc {
     return done && finish_sizes(m, out);
   }
 
-  /// In the place of the last one, which is the one that counts. 0 is left out, that is its default, unless an earlier one
-  /// would count instead.
+  /// In the place of the last one; those before it go. 0 is left out, that is its default.
   bool set_id(const Message& m, std::span<const uint8_t> id, ByteWriter& out) {
-    out.bytes(m.head.first(m.frame.id_offset));
+    out.bytes(m.head.first(kPrefixBytes));
     uint64_t value = load_be<uint64_t>(id.data());
-    bool earlier = false;
-    if (value == 0) {
-      Fields before(text_of(m.head.subspan(kPrefixBytes, m.frame.id_offset - kPrefixBytes)));
-      for (Field f; before.next(f);) earlier |= f.tag == kId;
-    }
-    if (value != 0 || earlier) write_number(out, kId, value);
+    std::string_view before = text_of(m.head.subspan(kPrefixBytes, m.frame.id_offset - kPrefixBytes));
+    Fields fields(before);
+    for (Field f; fields.next(f);)
+      if (f.tag != kId) out.text(before.substr(f.begin, f.end - f.begin));
+    if (value != 0) write_number(out, kId, value);
     out.bytes(m.head.subspan(m.frame.id_offset + m.frame.id_len));
     return finish_sizes(m, out);
   }

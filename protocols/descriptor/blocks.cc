@@ -2,12 +2,16 @@
 
 #include <bit>
 
+#include "protocols/head.h"
+
 namespace dragoman::descriptor {
 namespace {
 
 dragoman_bytes to_bytes(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
+
+constexpr Term kTextTerm{.number = {}, .text = true};
 
 /// What a walk finds goes here.
 struct Finder {
@@ -17,15 +21,28 @@ struct Finder {
   HeaderSink sink;
   void* ctx;
 
+  bool is_id_lookup(size_t index) const {
+    const Source& id = r.layout->id;
+    return id.from == From::kLookup && id.block == block && id.index == index;
+  }
+  /// Of two values some peers take the first and others the last. They must be the same, and an id, of which only one
+  /// place is written anew, must be there once; but protobuf says that of two numbers the last one counts, proxies append
+  /// ids because of that, and an id written anew leaves one.
   void keep(size_t index, std::string_view text, int64_t number) {
     LookedUp& v = r.looked_up[block][index];
+    if ((r.found[block] >> index & 1) && !plan.lookups[index].is_map) {
+      const bool same = v.size == text.size() && v.number == number &&
+                        std::string_view(reinterpret_cast<const char*>(v.text), v.size) == text;
+      const bool id = is_id_lookup(index);
+      if (plan.kind == Block::kProtobuf ? !same && !id : !same || id) r.contradicts = true;
+    }
     v.text = reinterpret_cast<const uint8_t*>(text.data());
     v.size = static_cast<uint32_t>(text.size());
     v.offset = static_cast<uint32_t>(v.text - r.p);
     v.number = number;
     r.found[block] |= 1u << index;
   }
-  /// Keeps the value where the name is wanted. The last of several wins, as in the peers that put pairs into a map.
+  /// Keeps the value where the name is wanted.
   void named(std::string_view name, std::string_view value, int64_t number, uint32_t section) {
     for (uint32_t left = plan.by_length[std::min(name.size(), kLengthsMax)]; left; left &= left - 1) {
       auto i = static_cast<size_t>(std::countr_zero(left));
@@ -37,8 +54,28 @@ struct Finder {
     if (!sink || name.empty() || is_id(plan, name, section)) return;
     sink(ctx, to_bytes(name), to_bytes(value));
   }
+  /// An element, leaf or not: what a reader of XML could take for a wanted one and another would not.
+  void element(const Pair& pair) {
+    const size_t colon = pair.name.find(':');
+    const bool prefixed = colon != std::string_view::npos;
+    const std::string_view name = prefixed ? pair.name.substr(colon + 1) : pair.name;
+    for (const Lookup& l : plan.lookups) {
+      if (l.name != name && l.name != pair.name) continue;
+      const std::string_view v = pair.value;
+      const bool plain = pair.leaf && v.find('&') == v.npos &&
+                         (v.empty() || !(is_xml_space(v.front()) || is_xml_space(v.back())));
+      if (!plain || l.name != pair.name) r.contradicts = true;
+    }
+    if (pair.leaf) this->pair(pair, kTextTerm, true, 0, true);
+  }
   void pair(const Pair& pair, const Term& key, bool value_is_text, uint32_t section, bool headers) {
     if (pair.null) return;
+    // The id's name in another case: to some readers the id.
+    if (key.text && plan.kind != Block::kXml && plan.id_lookup != kNowhere) {
+      const Lookup& id = plan.lookups[plan.id_lookup];
+      if (id.section == section && id.name != pair.name && equals_ignore_case(id.name, pair.name))
+        r.contradicts = true;
+    }
     const int64_t number = value_is_text ? 0 : pair.value_number;
     if (headers && (key.text || plan.kind != Block::kPairs)) tell(pair.name, pair.value, section);
     if (key.text) return named(pair.name, pair.value, number, section);
@@ -49,8 +86,6 @@ struct Finder {
   }
 };
 
-constexpr Term kTextTerm{.number = {}, .text = true};
-
 bool walk_protobuf(Finder& f, std::span<const uint8_t> bytes) {
   struct Level {
     size_t end;
@@ -58,6 +93,8 @@ bool walk_protobuf(Finder& f, std::span<const uint8_t> bytes) {
   };
   Level levels[kPathMax];
   size_t depth = 0;
+  uint32_t entered =
+      0;  // look-ups whose message was there: of two, some readers make one and others take one
   Cursor c(bytes);
   const auto& lookups = f.plan.lookups;
   levels[0] = {bytes.size(), lookups.size() >= 32 ? UINT32_MAX : (1u << lookups.size()) - 1};
@@ -73,6 +110,7 @@ bool walk_protobuf(Finder& f, std::span<const uint8_t> bytes) {
       const Lookup& l = lookups[i];
       if (l.path[depth] != field.number) continue;
       if (l.path_len > depth + 1) {
+        if (field.wire != 2) f.r.contradicts = true;
         if (field.wire == 2) inside |= 1u << i;
         continue;
       }
@@ -81,6 +119,8 @@ bool walk_protobuf(Finder& f, std::span<const uint8_t> bytes) {
       } else if (l.is_number ? field.wire == 0 : field.wire == 2) {
         std::string_view at(reinterpret_cast<const char*>(c.p) + field.value_at, field.value_size);
         f.keep(i, at, static_cast<int64_t>(field.varint));
+      } else if (!l.is_map) {
+        f.r.contradicts = true;  // of another type than everybody expects
       }
     }
     if (depth == 0 && f.plan.map_field == field.number && f.plan.map_field != 0) {
@@ -97,6 +137,8 @@ bool walk_protobuf(Finder& f, std::span<const uint8_t> bytes) {
       continue;
     }
     if (inside && depth + 1 < kPathMax) {
+      if (depth == 0 && (inside & entered)) f.r.contradicts = true;
+      if (depth == 0) entered |= inside;
       levels[++depth] = {field.value_at + field.value_size, inside};
       c.at = field.value_at;
       c.end = levels[depth].end;
@@ -126,9 +168,7 @@ bool walk(Finder& f, std::span<const uint8_t> bytes) {
     case Block::kTextPairs:
       return each_text_pair(bytes, plan.between, plan.after, pairs_max,
                             [&](const Pair& pair) { f.pair(pair, kTextTerm, true, 0, true); });
-    case Block::kXml:
-      return each_element(bytes, pairs_max,
-                          [&](const Pair& pair) { f.pair(pair, kTextTerm, true, 0, true); });
+    case Block::kXml: return each_element(bytes, pairs_max, [&](const Pair& pair) { f.element(pair); });
     case Block::kSplit:
       each_word(bytes, plan.between, plan.words, [&](unsigned place, std::string_view word) {
         for (size_t i = 0; i < plan.lookups.size(); ++i)
@@ -179,7 +219,7 @@ bool run(Reading& r, uint8_t block, HeaderSink sink, void* ctx) {
     // All of it must be there: a block is never read by halves.
     uint64_t end = uint64_t{r.offset_of(plan.item)} + r.size_of(plan.item);
     Finder finder{r, plan, block, sink, ctx};
-    right = end <= r.n && walk(finder, r.content(plan.item));
+    right = end <= r.n && walk(finder, r.content(plan.item)) && !r.contradicts;
   }
   if (!right) r.broken |= 1u << block;
   return right;

@@ -30,6 +30,7 @@ struct Pair {
   std::string_view value{};
   int64_t value_number = 0;
   bool null = false;
+  bool leaf = true;  // XML: no elements, comments or such in it
 };
 
 /// Bytes being walked.
@@ -174,7 +175,20 @@ void each_word(std::span<const uint8_t> bytes, std::string_view by, unsigned pla
 
 inline bool is_xml_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
-/// f(pair) for every element without elements in it. The text may begin or end inside elements. False when it is no
+/// Where the tag that `from` begins with ends: a `>` in the quotes of an attribute is none.
+inline size_t xml_tag_end(std::string_view from) {
+  char quote = 0;
+  for (size_t i = 1; i < from.size(); ++i) {
+    const char c = from[i];
+    if (quote ? c == quote : c == '"' || c == '\'')
+      quote = quote ? 0 : c;
+    else if (!quote && c == '>')
+      return i;
+  }
+  return std::string_view::npos;
+}
+
+/// f(pair) for every element; those with anything but text in them are told as no leaf, without value and whole. The text may begin or end inside elements. False when it is no
 /// XML, declares a document type, or nests deeper than kXmlDepthMax.
 template <class F>
 bool each_element(std::span<const uint8_t> bytes, uint32_t pairs_max, F&& f) {
@@ -201,7 +215,7 @@ bool each_element(std::span<const uint8_t> bytes, uint32_t pairs_max, F&& f) {
       continue;
     }
     if (from.starts_with("<!")) return false;
-    size_t close = from.find('>');
+    size_t close = xml_tag_end(from);
     if (close == std::string_view::npos) return false;
     if (from.starts_with("</")) {
       if (depth > 0) --depth;
@@ -234,6 +248,9 @@ bool each_element(std::span<const uint8_t> bytes, uint32_t pairs_max, F&& f) {
       at += whole;
       continue;
     }
+    pair.leaf = false;
+    if (n++ == pairs_max) return false;
+    f(pair);
     if (++depth > kXmlDepthMax) return false;
     at += close + 1;
   }

@@ -106,7 +106,7 @@ bool is_xml_name(std::string_view name) {
 bool write_elements(const Edits& edits, std::span<const uint8_t> bytes, uint32_t pairs_max, ByteWriter& out) {
   const uint8_t* from = bytes.data();
   bool right = each_element(bytes, pairs_max, [&](const Pair& pair) {
-    if (!edits.drops(pair.name)) return;
+    if (!pair.leaf || !edits.drops(pair.name)) return;
     out.bytes(from, static_cast<size_t>(pair.whole.data() - from));
     from = pair.whole.data() + pair.whole.size();
   });
@@ -253,7 +253,17 @@ bool write_with_id(Reading& r, uint8_t block, uint8_t index, std::string_view te
   size_t at = there ? v.offset - static_cast<size_t>(bytes.data() - r.p) : bytes.size();
   size_t behind = there ? at + v.size : at;
   if (plan.kind == Block::kProtobuf) {
-    out.bytes(bytes.first(at));
+    // Others in front of the last one go.
+    Cursor c(bytes.first(at));
+    ProtobufField field;
+    size_t kept = 0;
+    while (there && next_field(c, field)) {
+      const auto whole_at = static_cast<size_t>(field.whole.data() - bytes.data());
+      if (field.number != plan.lookups[index].path[0]) continue;
+      out.bytes(bytes.subspan(kept, whole_at - kept));
+      kept = whole_at + field.whole.size();
+    }
+    out.bytes(bytes.subspan(kept, at - kept));
     if (!there) write_varint(out, uint64_t{plan.lookups[index].path[0]} << 3);
     write_varint(out, number);
     out.bytes(bytes.subspan(behind));

@@ -38,7 +38,9 @@ constexpr Key kKeys[] = {
     {"descriptor", "make", "templates", "frames that are made here",
      "make: {reply: {layout: any, set: {reqid: \"${id}\"}}}", true},
 
-    {"limits", "frame", "64..4GiB, default 16MiB", "bytes of a frame; the listener's own limit holds as well",
+    {"limits", "frame", "64..4GiB, default 4GiB",
+     "bytes of a frame, where the protocol has a limit of its own; the listener's and the cluster's "
+     "rpc.frame_bytes_max hold in any case",
      "frame: 64MiB"},
     {"limits", "head", "64..128KiB, default 64KiB",
      "bytes before the body, which are kept until they are complete; of a frame without a body all of it",
@@ -122,6 +124,10 @@ constexpr Key kKeys[] = {
     {"id", "from", "a reference", "a number (rewritten in place or encoded anew) or a text", "from: meta.id",
      true},
     {"id", "also", "names of number items", "places that carry the same id", "also: [msg_seq]"},
+    {"id", "bits", "8..64, default 31 for varints and protobuf fields, else all there are",
+     "how many bits of a number every peer keeps: ids that the proxy makes take no more. Those of clients "
+     "pass as they are",
+     "bits: 53"},
 
     {"kind", "is", "request, oneway, response, heartbeat, heartbeat_reply or goaway", "what such a frame is",
      "is: oneway", true},

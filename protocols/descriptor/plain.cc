@@ -273,6 +273,10 @@ bool make_views(const Program& g, Layout& l) {
   want_names(plain.method, l, plain.view_names);
   for (const Plain::Texts& texts : plain.attributes) want_names(texts, l, plain.view_names);
   for (const Plain::Rule& rule : plain.rules) want_names(rule.when, l, plain.rule_names);
+  // What somebody wants must not be there twice, whoever asks.
+  if (l.headers_block != kNowhere)
+    for (size_t i = 0; i <= kLengthsMax; ++i)
+      plain.view_names[i] = plain.rule_names[i] = l.blocks[l.headers_block].by_length[i];
   if (no_headers) plain.headers = kNowhere;  // only now: look-ups named them
   return true;
 }
@@ -504,6 +508,7 @@ class Head {
   /// False when they are broken; no name is found then.
   bool walk_headers(const Plain::Names& names, uint32_t pairs_max, HeaderSink sink, void* ctx) {
     walked_ = true;
+    found_ = 0;
     const BlockPlan& plan = layout_->blocks[layout_->headers_block];
     std::span<const uint8_t> bytes(p_ + at_[plain().headers], size_[plain().headers]);
     auto each = [&](std::string_view name, std::string_view value) {
@@ -512,16 +517,18 @@ class Head {
       for (; wanted; wanted &= wanted - 1) {
         auto i = static_cast<size_t>(std::countr_zero(wanted));
         if (!same_text(plan.lookups[i].name, name)) continue;
+        if ((found_ >> i & 1) && !same_text(value_[i], value)) contradicts_ = true;
         found_ |= 1u << i;
-        value_[i] = value;  // the last of several wins
+        value_[i] = value;
       }
     };
     const bool nulls = plan.key.number.is_signed;
     bool right = plan.plain_width == 4 ? each_plain_pair<uint32_t>(bytes, nulls, pairs_max, each)
                                        : each_plain_pair<uint16_t>(bytes, nulls, pairs_max, each);
-    if (!right) found_ = 0;
-    return right;
+    if (!right || contradicts_) found_ = 0;
+    return right && !contradicts_;
   }
+  bool contradicts() const { return contradicts_; }
   void no_headers() {
     walked_ = true;
     found_ = 0;
@@ -577,6 +584,7 @@ class Head {
   const Layout* layout_;
   const uint8_t* p_;
   bool walked_ = false;
+  bool contradicts_ = false;  // a name that is wanted has two values
   uint32_t found_ = 0;  // bit set of value_
   uint32_t at_[kPartsMax];
   uint32_t size_[kPartsMax];
@@ -600,11 +608,15 @@ class Head {
   if (plain.headers != kNowhere && head.all_hold(plain.headers_when, plain.view_names, g.pairs_max)) {
     bool right = head.walk_headers(plain.view_names, g.pairs_max,
                                    want & DRAGOMAN_WANT_HEADERS ? out.header : nullptr, out.ctx);
-    if (!right && !l.headers_broken_opaque) {
+    if (!right && (!l.headers_broken_opaque || head.contradicts())) {
       result = -1;
       return true;
     }
     opaque = !right;
+  }
+  if (head.contradicts()) {
+    result = -1;
+    return true;
   }
   if (opaque) {
     out.flags |= opaque_flag(g);
@@ -634,7 +646,7 @@ class Head {
     outcome = rule.outcome;
     break;
   }
-  return true;
+  return !head.contradicts();
 }
 
 }  // namespace dragoman::descriptor

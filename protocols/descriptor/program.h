@@ -445,7 +445,7 @@ struct StatusRow {
 struct Program {
   std::string name{};
   std::string version = "1";
-  uint64_t frame_bytes_max = 16u << 20;
+  uint64_t frame_bytes_max = uint64_t{1} << 32;
   uint32_t head_bytes_max = 64u << 10;
   uint32_t pairs_max = 1024;
   Tests match{};
@@ -457,6 +457,7 @@ struct Program {
   std::vector<Opening> openings{};  // the first that fits tells layout and kind; none: ask the tests
   uint32_t opening_at = 0;
   uint32_t id_len = 0;
+  uint32_t id_bits = 0;  // that peers keep; 0 = all of id_len
 
   bool status_is_text = false;
   bool has_absent = false;

@@ -34,6 +34,7 @@ struct Reading {
   uint32_t head_len = 0;
   uint32_t walked = 0;  // bit set of blocks that were walked
   uint32_t broken = 0;  // bit set of those that are not what the descriptor says
+  bool contradicts = false;  // a block has a value in two ways
 
   uint64_t slot[kSlotsMax];
   uint32_t at[kItemsMax];    // items behind the fixed part

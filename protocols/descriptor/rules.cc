@@ -29,6 +29,8 @@ bool all(const Tests& tests, const Layout& l) {
   return std::all_of(tests.begin(), tests.end(), [&](const Test& t) { return F(t.source, l); });
 }
 
+constexpr uint32_t kVarintIdBits = 31;
+
 /// Bytes of the numbers an encoded id can be.
 uint32_t id_bytes(const Number& n) {
   unsigned digits = n.width;
@@ -88,8 +90,10 @@ void Compiler::read_id(const Node& node, const Place& place) {
   const Node* from = &node;
   Place from_at = place;
   const Node* also = nullptr;
+  const Node* width = nullptr;
   if (node.is_map()) {
     if (!check_keys(node, place, "id")) return;
+    width = node.find("bits");
     from = node.find("from");
     from_at = {.parent = &place, .key = "from", .pos = from->pos};
     also = node.find("also");
@@ -165,7 +169,16 @@ void Compiler::read_id(const Node& node, const Place& place) {
     g_.id_len = bytes;
     l.id = s;
     l.id_type = mine;
+    // On the wire there is room for 64 bits, in the peers often for 32 only, with a sign.
+    const Coding coding = s.from == From::kSlot ? l.items[s.index].number.coding : Coding::kVarint;
+    if (mine == DRAGOMAN_ID_CODED && (coding == Coding::kVarint || coding == Coding::kZigzag))
+      g_.id_bits = kVarintIdBits;
   }
+  if (!width) return;
+  const Place width_at{.parent = &place, .key = "bits", .pos = width->pos};
+  if (g_.id_len == 0) return fault(*width, width_at, "bits are those of a number, and this id is a text");
+  if (auto bits = read_integer(*width, width_at, 8, 8 * int64_t{g_.id_len}))
+    g_.id_bits = static_cast<uint32_t>(*bits);
 }
 
 void Compiler::read_status(const Node& node, const Place& place) {
@@ -720,6 +733,7 @@ void Compiler::finish() {
   t.head_bytes_max = g_.head_bytes_max;
   t.detect_bytes_max = std::max<uint32_t>({1, g_.match_bytes, g_.when_bytes});
   t.id_len = g_.id_len;
+  t.id_bits = g_.id_bits;
   t.context = &g_;
   for (const std::string& name : g_.attribute_names) g_.attribute_pointers.push_back(name.c_str());
   t.attributes = g_.attribute_pointers.empty() ? nullptr : g_.attribute_pointers.data();

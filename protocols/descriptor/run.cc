@@ -12,6 +12,8 @@ namespace {
 
 const Program& program_of(const void* context) { return *static_cast<const Program*>(context); }
 
+constexpr const char* kTwoWays = "a value that could be read in two ways";
+
 /// Integer ids, and where any id is. False when a frame that must have one has none.
 bool describe_id(Reading& r, dragoman_frame& f) {
   const Layout& l = *r.layout;
@@ -106,6 +108,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
     break;
   }
   const Kind* kind = kind_of(r);
+  if (r.contradicts) return refused(f, DRAGOMAN_MALFORMED, kTwoWays);
   if (r.broken) return refused(f, DRAGOMAN_MALFORMED, "a block is broken");
   if (!kind) return refused(f, DRAGOMAN_MALFORMED, "no kind fits");
   f.kind = kind->kind;
@@ -113,7 +116,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
   f.head_len = r.head_len;
   if (!describe_id(r, f)) {
     f.total_len = 0;
-    return refused(f, DRAGOMAN_MALFORMED, "no id");
+    return refused(f, DRAGOMAN_MALFORMED, r.contradicts ? kTwoWays : "no id");
   }
   if (is_request(f.kind)) {
     int64_t value = 0;
@@ -124,7 +127,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
   }
   if (r.broken) {
     f.total_len = 0;
-    return refused(f, DRAGOMAN_MALFORMED, "a block is broken");
+    return refused(f, DRAGOMAN_MALFORMED, r.contradicts ? kTwoWays : "a block is broken");
   }
   if (l.checksum_item != kNowhere && r.has(l.checksum_item)) {
     f.checksum = l.host_crc ? DRAGOMAN_CHECKSUM_CRC32 : DRAGOMAN_CHECKSUM_CUSTOM;
@@ -144,7 +147,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
   if (l.headers_block != kNowhere && r.has(l.headers_item) && all_hold(l.headers_when, r)) {
     bool wanted = want & DRAGOMAN_WANT_HEADERS;
     bool right = tell_headers(r, l.headers_block, wanted ? out->header : nullptr, out->ctx);
-    if (!right && !l.headers_broken_opaque) return -1;
+    if (!right && (!l.headers_broken_opaque || r.contradicts)) return -1;
     opaque = !right;
   }
   if (opaque) {
@@ -166,7 +169,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
       if (!value.empty()) out->attribute(out->ctx, static_cast<uint32_t>(i), bytes(value));
     }
   }
-  return 0;
+  return r.contradicts ? -1 : 0;
 }
 
 /// False when the head can't be read.
@@ -180,7 +183,7 @@ void describe_refused(Reading& r, dragoman_frame& f) {
     outcome = rule.outcome;
     break;
   }
-  return true;
+  return !r.contradicts;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "protocols/codec.hpp"
+#include "protocols/dubbo/names.h"
 #include "protocols/hessian/hessian.h"
 
 namespace dragoman {
@@ -57,6 +58,7 @@ struct Prefix {
   size_t end = 0;  // from the body's beginning; 0 when they could not be read
   bool truncated = false;
 
+  Prefix() = default;
   explicit Prefix(Reader& in) {
     int32_t extra = 0;
     bool good = in.string(dubbo_version) && in.string(path) && in.string(version) && in.string(method) &&
@@ -97,7 +99,10 @@ struct Pair {
   bool referable = false;   // later values may refer into it by number
 };
 
+constexpr size_t kChunkBytes = 0x8000;  // writers put shorter strings into one piece
+
 struct Attachments {
+  bool ambiguous = false;  // a name or value in a form that readers could take for another
   enum class Kind : uint8_t { kUnknown, kNull, kMap } kind = Kind::kUnknown;
   size_t begin = 0;  // the value, in the body
   size_t first = 0;  // its first pair
@@ -125,12 +130,15 @@ Attachments read_attachments(Reader& in, OnPair&& on_pair) {
     uint32_t references = in.references();
     Text key, value;
     if (in.string(key)) {
+      if (!key.plain()) out.ambiguous = true;
       if (key.whole) p.key = key.text;
     } else if (!in.ok() || !in.skip()) {
       return out;
     }
     int32_t number = 0;
+    const size_t value_at = in.position();
     if (in.string(value)) {
+      if (!value.plain() && (value.whole || in.position() - value_at < kChunkBytes)) out.ambiguous = true;
       p.is_text = key.whole && value.whole && !key.null && !value.null;
       p.value = value.text;
     } else if (in.integer(number)) {
@@ -154,7 +162,7 @@ std::span<const uint8_t> body_of(const Message& m) { return m.head.subspan(kFixe
 
 /// Leaves `in` before the attachments of a request or response. False when there are none to be found. `first`: of a
 /// request's arguments, if it is a string.
-bool find_attachments(uint8_t flags, Reader& in, Text* first = nullptr) {
+bool find_attachments(uint8_t flags, Reader& in, Text* first = nullptr, Prefix* call = nullptr) {
   if (!is_request(flags)) {
     int32_t kind = 0;
     if (!in.integer(kind)) return false;
@@ -162,6 +170,7 @@ bool find_attachments(uint8_t flags, Reader& in, Text* first = nullptr) {
     return kind == 5;
   }
   Prefix prefix(in);
+  if (call) *call = prefix;
   if (!prefix.end) return false;
   int arguments = prefix.descriptor.null ? 0 : prefix.descriptor.whole ? count_arguments(prefix.descriptor.text) : -1;
   if (arguments < 0) return false;
@@ -174,6 +183,17 @@ bool find_attachments(uint8_t flags, Reader& in, Text* first = nullptr) {
     if (!in.ok() || !in.skip()) return false;
   }
   return true;
+}
+
+/// No version, and 0.0.0, are one and the same to providers.
+std::string_view version_of(std::string_view text) { return text.empty() ? "0.0.0" : text; }
+
+/// Whether every provider finds the call that routes see. Providers put path and version first into the attachments and
+/// let those of the body, which come later, take their place.
+bool names_one_call(const Prefix& prefix, const Pair& p) {
+  if (!p.is_text) return true;
+  if (p.key == "path") return p.value == prefix.path.text;
+  return p.key != "version" || version_of(p.value) == version_of(prefix.version.text);
 }
 
 /// The deadline in an attachment: `_TO` (what is left of it) before `timeout`.
@@ -206,7 +226,10 @@ struct Dubbo {
   static constexpr uint32_t kHeadBytesMax = 128 * 1024;
   static constexpr uint32_t kDetectBytesMax = 2;
   static constexpr uint32_t kIdLen = 8;
+  static constexpr uint32_t kIdBits = 53;  // Node peers read it into a double
   static constexpr const char* kAttributes[] = {"version", "generic_method"};
+
+  char names_[dubbo::kNamesRoom];  // of the request being viewed, where they stand in another form
 
   int probe(std::span<const uint8_t> bytes, Frame& f) {
     if (bytes[0] != kMagic0) {
@@ -238,9 +261,11 @@ struct Dubbo {
       f.head_len = static_cast<uint32_t>(whole ? f.total_len : head);
       return codec::found(f);
     }
-    if ((flags & kSerialization) != kHessian2 || !f.want) return codec::found(f);
+    if (!f.want) return codec::found(f);
+    if ((flags & kSerialization) != kHessian2) return probe_names(bytes, flags & kSerialization, body_len, f);
+    // Routes by service want the attachments as well: see names_one_call().
     if (f.total_len <= kFixedBytes + kPrefixStep ||
-        (f.want & DRAGOMAN_WANT_HEADERS && f.total_len <= kHeadBytesMax)) {
+        (f.want & (DRAGOMAN_WANT_HEADERS | DRAGOMAN_WANT_SERVICE) && f.total_len <= kHeadBytesMax)) {
       f.head_len = static_cast<uint32_t>(f.total_len);
       if (f.want & DRAGOMAN_WANT_HEADERS && bytes.size() >= f.total_len)
         f.timeout_ms = deadline(bytes.subspan(kFixedBytes, body_len), flags);
@@ -262,34 +287,46 @@ struct Dubbo {
     const uint8_t flags = m.head[2];
     if (!is_hessian(m)) {
       v.opaque();
+      if (!is_request(flags)) return true;
+      const dubbo::Names names = dubbo::read_names(flags & kSerialization, body_of(m), names_);
+      if (names.end == 0) return true;
+      v.service(names.path);
+      v.method(names.method);
+      v.attribute(kVersionAttribute, version_of(names.version));
       return true;
     }
     if (is_request(flags)) {
       Reader in(body_of(m), Grammar::kFinal);
       const Prefix prefix(in);
       if (prefix.end) {
+        if (!prefix.path.plain() || !prefix.version.plain() || !prefix.method.plain()) return false;
         v.service(prefix.path.text);
         v.method(prefix.method.text);
-        // No version, and 0.0.0, are one and the same to providers.
-        v.attribute(kVersionAttribute, prefix.version.text.empty() ? "0.0.0" : prefix.version.text);
+        v.attribute(kVersionAttribute, version_of(prefix.version.text));
       }
     }
-    if (!(want & DRAGOMAN_WANT_HEADERS)) return true;
-    if (!is_whole(m)) {
-      v.opaque();
-      return true;
-    }
+    const bool headers = want & DRAGOMAN_WANT_HEADERS;
+    const bool names = is_request(flags) && want & DRAGOMAN_WANT_SERVICE;
+    if (!headers && !names) return true;
     Reader in(body_of(m), Grammar::kFinal);
     Text first;
-    if (!find_attachments(flags, in, &first)) {
-      v.opaque();
+    Prefix prefix;
+    if (!is_whole(m) || !find_attachments(flags, in, &first, &prefix)) {
+      if (headers) v.opaque();
       return true;
     }
+    bool one_call = true;
     auto found = read_attachments(in, [&](const Pair& p) {
-      if (p.is_text) v.header(p.key, p.value);
+      if (is_request(flags)) one_call = one_call && names_one_call(prefix, p);
+      if (headers && p.is_text) v.header(p.key, p.value);
     });
+    if (is_request(flags) && (!one_call || found.ambiguous)) return false;
+    if (!headers) return true;
     if (found.kind == Attachments::Kind::kUnknown) v.opaque();
-    if (is_request(flags) && !first.text.empty() && is_generic(m)) v.attribute(kGenericMethodAttribute, first.text);
+    if (is_request(flags) && !first.text.empty() && is_generic(prefix)) {
+      if (!first.plain()) return false;
+      v.attribute(kGenericMethodAttribute, first.text);
+    }
     return true;
   }
 
@@ -438,6 +475,17 @@ struct Dubbo {
   }
 
  private:
+  /// Another serialization: as far as its bytes tell.
+  int probe_names(std::span<const uint8_t> bytes, uint8_t serialization, uint32_t body_len, Frame& f) {
+    const auto here = std::min<size_t>({bytes.size() - kFixedBytes, body_len, kPrefixBytesMax});
+    const dubbo::Names names = dubbo::read_names(serialization, bytes.subspan(kFixedBytes, here), names_);
+    if (names.end)
+      f.head_len += static_cast<uint32_t>(names.end);
+    else if (names.truncated && here < body_len && here < kPrefixBytesMax)
+      return codec::need(f, std::min<uint64_t>({f.total_len, kFixedBytes + 2 * here + kPrefixStep,
+                                                kFixedBytes + kPrefixBytesMax}));
+    return codec::found(f);
+  }
   static int probe_event(std::span<const uint8_t> bytes, uint8_t flags, Frame& f) {
     f.kind = DRAGOMAN_HEARTBEAT_ACK;
     if (f.total_len > kFixedBytes + kEventBytesMax) return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "dubbo: unknown event");
@@ -463,9 +511,7 @@ struct Dubbo {
     return found.value();
   }
 
-  static bool is_generic(const Message& m) {
-    Reader in(body_of(m), Grammar::kFinal);
-    const Prefix prefix(in);
+  static bool is_generic(const Prefix& prefix) {
     return (prefix.method.text == "$invoke" || prefix.method.text == "$invokeAsync") &&
            count_arguments(prefix.descriptor.text) == 3;
   }

@@ -57,6 +57,20 @@ void write_unit(uint32_t unit, ByteWriter& out) {
 
 }  // namespace
 
+bool Text::plain() const {
+  if (!whole) return false;
+  for (size_t at = 0; at < text.size();) {
+    if (static_cast<uint8_t>(text[at]) < 0x80) {
+      ++at;
+      continue;
+    }
+    const Character c = decode(text.substr(at));
+    if (c.bytes == 0 || (c.bytes == 3 && c.code < 0x800) || (c.bytes == 4 && c.code < 0x10000)) return false;
+    at += c.bytes;
+  }
+  return true;
+}
+
 /// Skips the bytes of `count` UTF-16 units.
 bool Reader::units(uint32_t count) {
   while (count > 0) {

@@ -27,6 +27,9 @@ struct Text {
   std::string_view text;
   bool null = false;
   bool whole = true;
+  /// Whether all readers find the same text: one chunk, and no character in a longer form than it needs, which decoders
+  /// in Java take for the shorter one.
+  bool plain() const;
 };
 
 class Reader {

@@ -130,6 +130,61 @@ std::optional<Frame> edited(Run& run, const Frame& frame, const std::vector<Edit
   return result;
 }
 
+/// The frame after one edit, as whoever gets it reads it; nothing when it is refused, or the edit was.
+std::optional<Seen> seen_after(Run& run, const Frame& frame, uint32_t op, const std::string& name,
+                               const std::string& value) {
+  const dragoman_edit edit{op, 0, bytes_of(name), bytes_of(value)};
+  State state(run.t);
+  dragoman_frame f;
+  probe(run.t, state, frame.bytes, frame.f.from, f);
+  auto head = written([&](uint8_t* out, uint64_t cap) {
+    return run.t.edit(run.t.context, state.get(), bytes_at(frame.bytes), &f, &edit, 1, out, cap);
+  });
+  if (!head || head->size() > run.t.head_bytes_max) return std::nullopt;
+  State again(run.t);
+  auto read = first_frame(run.t, again, *head + frame.bytes.substr(frame.f.head_len), frame.f.from);
+  if (!read) return std::nullopt;
+  Seen seen = view(run.t, again, *read);
+  return seen.ok ? std::optional(seen) : std::nullopt;
+}
+
+/// Of two values of one header, some peers take the first and others the last.
+void twice(Run& run) {
+  if (!run.t.edit) return run.skip("twice", "the codec can't edit");
+  bool any = false;
+  for (const Frame& frame : run.frames) {
+    if (frame.f.kind != DRAGOMAN_REQUEST && frame.f.kind != DRAGOMAN_ONEWAY) continue;
+    State state(run.t);
+    const Seen before = view(run.t, state, frame);
+    if (before.opaque || !before.ok) continue;
+    for (const auto& [name, value] : before.headers) {
+      bool attribute = false;
+      for (uint32_t i = 0; i < run.t.attribute_count; ++i)
+        attribute = attribute || run.t.attributes[i] == name;
+      if (attribute || name.empty()) continue;
+      const std::string other = value + "2";
+      auto doubled = seen_after(run, frame, DRAGOMAN_EDIT_ADD, name, other);
+      any = true;
+      if (!doubled) continue;
+      size_t told = 0;
+      for (const auto& h : doubled->headers) told += h.first == name;
+      if (!doubled->opaque && told < 2)
+        run.fail(
+            "twice",
+            "of two headers \"" + name + "\" the host is told one: it can't refuse what readers differ about",
+            frame.bytes);
+      auto changed = seen_after(run, frame, DRAGOMAN_EDIT_SET, name, other);
+      if (changed && (changed->service != before.service || changed->method != before.method))
+        run.fail(
+            "twice",
+            "service or method come from header \"" + name + "\", which may be there twice with two values",
+            frame.bytes);
+    }
+    if (!run.settle(frame.bytes, "twice")) return;
+  }
+  if (!any) run.skip("twice", "no request has a header");
+}
+
 void edits(Run& run) {
   if (!run.t.edit)
     return run.skip("edit", "the codec can't"), run.skip("edit-set", "the codec can't"),
@@ -254,12 +309,26 @@ void control(Run& run) {
 
 void rewrite(Run& run) {
   const bool shared = run.t.abilities & DRAGOMAN_CAN_MULTIPLEX;
-  if (!shared) return run.skip("id-rewrite", "connections are not shared");
+  if (!shared)
+    return run.skip("id-rewrite", "connections are not shared"),
+           run.skip("id-bits", "connections are not shared");
   for (const Frame& frame : run.frames) {
     if (frame.f.kind != DRAGOMAN_REQUEST && frame.f.kind != DRAGOMAN_RESPONSE) continue;
     if (frame.f.variant & DRAGOMAN_VARIANT_EXCLUSIVE) continue;  // never shared either
     State state(run.t);
     Seen before = view(run.t, state, frame);
+    const uint32_t bits = run.t.id_bits ? run.t.id_bits : run.t.id_len * 8;
+    if (bits > 0 && frame.f.id_type != DRAGOMAN_ID_NONE) {
+      const uint64_t most = bits >= 64 ? UINT64_MAX : (uint64_t{1} << bits) - 1;
+      auto widest = with_id(run.t, frame, most, "");
+      if (!widest || widest->f.id != most)
+        run.fail("id-bits",
+                 "an id of " + std::to_string(bits) +
+                     " bits comes back as another one: id_len or id_bits say more "
+                     "than there is room for",
+                 widest ? widest->bytes : frame.bytes);
+      if (!run.settle(frame.bytes, "id-bits")) break;
+    }
     for (uint64_t id : {uint64_t{0}, uint64_t{0x01020304}, uint64_t{0x7fffffff}}) {
       const std::string text = "00000000" + std::string(hex_text(std::string(1, static_cast<char>(id)))) +
           "5a5a5a";
@@ -365,6 +434,7 @@ void checksums(Run& run) {
 void write_rules(Run& run) {
   replies(run);
   edits(run);
+  twice(run);
   control(run);
   rewrite(run);
   same_bytes(run);

@@ -249,7 +249,11 @@ struct ViewFence {
   }
   static void header(void* ctx, dragoman_bytes name, dragoman_bytes value) {
     auto& self = *static_cast<ViewFence*>(ctx);
-    dragoman_bytes n = self.moved(name, "name"), v = self.moved(value, "value");
+    dragoman_bytes n = self.moved(name, "name"), v = value;
+    if (value.len == 0 || self.inside(value))
+      v = self.moved(value, "value");
+    else if (!value.data || value.len > self.fence.codec.head_bytes_max)
+      v = self.moved(value, "value that can't be");
     if (self.to->header) self.to->header(self.to->ctx, n, v);
   }
   static void attribute(void* ctx, uint32_t index, dragoman_bytes value) {

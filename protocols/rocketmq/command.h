@@ -15,6 +15,15 @@ inline constexpr size_t kBinaryHeaderMin = 21;
 inline constexpr size_t kBinaryIdAt = 5;  // in the header
 inline constexpr uint32_t kPairsMax = 1024;
 
+/// The value of one of extFields.
+struct Value {
+  std::string_view text;  // as it stands
+  JsonValue::Kind kind = JsonValue::kString;
+  bool is_null() const { return kind == JsonValue::kScalar && text == "null"; }
+  bool is_escaped() const { return escapes && text.find('\\') != text.npos; }
+  bool escapes = false;
+};
+
 struct Command {
   bool ok = false;
   Encoding encoding;
@@ -31,8 +40,7 @@ struct Command {
 
   Command(std::string_view header, Encoding encoding);
 
-  /// Calls each(name, value, begin, end) for every pair of extFields; values of JSON that are objects or arrays
-  /// come as their text. False when they are broken.
+  /// Calls each(name, Value, begin, end) for every pair of extFields. False when they are broken.
   template <class Each>
   bool pairs(std::string_view header, Each&& each) const {
     uint32_t count = 0;
@@ -40,8 +48,8 @@ struct Command {
       if (!has_ext) return true;
       JsonReader in(header.substr(0, ext_end), ext_begin);
       return in.object([&](const JsonValue& key, const JsonValue& value) {
-        if (++count > kPairsMax || key.text.find('\\') != key.text.npos) return false;
-        each(key.text, value.text, key.begin, value.end);
+        if (++count > kPairsMax || !is_plain_name(key.text)) return false;
+        each(key.text, Value{value.text, value.kind, value.kind == JsonValue::kString}, key.begin, value.end);
         return true;
       });
     }
@@ -52,12 +60,15 @@ struct Command {
       std::string_view name = in.text(in.be<uint16_t>());
       std::string_view value = in.text(in.be<uint32_t>());
       if (!in.ok() || ++count > kPairsMax) return false;
-      each(name, value, begin, in.position());
+      each(name, Value{value}, begin, in.position());
     }
     return in.ok();
   }
 
  private:
+  /// Whether every reader takes a JSON name for the same: no escapes, UTF-8, and none of the marks ($ref, @type) of which
+  /// fastjson makes something else.
+  static bool is_plain_name(std::string_view name);
   bool read_json(std::string_view header);
   bool read_binary(std::string_view header);
 };

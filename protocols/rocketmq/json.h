@@ -62,6 +62,7 @@ class JsonReader {
   bool fail() { return ok_ = false; }
   bool value(JsonValue& out, int depth);
   bool string(JsonValue& out);
+  bool escape();
 
   std::string_view text_;
   size_t at_;
@@ -74,6 +75,8 @@ inline bool is_plain(std::string_view text) {
     if (c == '"' || c == '\\' || static_cast<uint8_t>(c) < 0x20) return false;
   return true;
 }
+/// What a string that JsonReader has read stands for, in UTF-8. `out` has room for as many bytes as `text`.
+size_t unescape_json(std::string_view text, char* out);
 /// A string with its quotes, escaped where it must be.
 void write_json_string(ByteWriter& out, std::string_view text);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <string>
 
 #include "protocols/codec.hpp"
 #include "protocols/rocketmq/command.h"
@@ -11,13 +12,16 @@ namespace {
 
 using codec::Frame;
 using codec::Message;
+using codec::Once;
 using codec::text_of;
 using codec::View;
 using rocketmq::Command;
 using rocketmq::Encoding;
+using rocketmq::JsonValue;
+using rocketmq::Value;
 
 constexpr size_t kPrefixBytes = 8;             // length, encoding, header length
-constexpr uint32_t kFrameBytesMax = 16 << 20;  // RocketMQ's own default
+constexpr uint32_t kLengthMax = INT32_MAX;     // signed in the peers
 constexpr uint32_t kHeaderBytesMax = 96 << 10;
 constexpr uint32_t kHeaderSlack = 64;  // an id may take more digits in the longest header
 constexpr size_t kDetectBytes = 11;
@@ -58,7 +62,27 @@ enum Attribute : uint32_t { kCodeAttribute, kGroupAttribute, kBrokerAttribute };
 std::string_view header_of(const Message& m) { return text_of(m.head.subspan(kPrefixBytes)); }
 Command command_of(const Message& m) { return {header_of(m), static_cast<Encoding>(m.head[4])}; }
 
+/// What a value stands for; its text until the next one is asked for. Only long values with escapes need the heap.
+class Decoded {
+ public:
+  std::string_view operator()(const Value& value) {
+    if (!value.is_escaped()) return value.text;
+    char* to = small_;
+    if (value.text.size() > sizeof small_) {
+      large_.resize(value.text.size());
+      to = large_.data();
+    }
+    return {to, rocketmq::unescape_json(value.text, to)};
+  }
+
+ private:
+  char small_[2048];
+  std::string large_;
+};
+
 struct RocketMq {
+  char topic_[512];  // of the head being viewed, where it was written with escapes
+
   static constexpr const char* kName = "rocketmq";
   static constexpr const char* kVersion = "1";
   static constexpr uint32_t kHeadBytesMax = kPrefixBytes + kHeaderBytesMax + kHeaderSlack;
@@ -72,7 +96,7 @@ struct RocketMq {
     uint8_t encoding = bytes[4];
     if (encoding > rocketmq::kBinary) return codec::not_mine();
     uint64_t length = load_be<uint32_t>(bytes.data());
-    if (4 + length > kFrameBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "rocketmq: frame over 16 MiB");
+    if (length > kLengthMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: negative length");
     if (bytes.size() < kPrefixBytes) return codec::need(f, kPrefixBytes);
     uint32_t header = load_be<uint32_t>(bytes.data() + 4) & 0xffffff;
     if (uint64_t{4} + header > length)
@@ -112,23 +136,43 @@ struct RocketMq {
     Command c = command_of(m);
     bool short_names =
         m.frame.kind != DRAGOMAN_RESPONSE && (c.code == kSendMessageV2 || c.code == kSendBatch);
-    std::string_view topic, group, broker;
-    bool headers = want & DRAGOMAN_WANT_HEADERS;
-    c.pairs(header_of(m), [&](std::string_view name, std::string_view value, size_t, size_t) {
-      if (headers) v.header(name, value);
-      if (name == (short_names ? "b" : "topic")) topic = value;
+    const bool request = m.frame.kind != DRAGOMAN_RESPONSE;
+    Once topic, group, broker;
+    bool headers = want & DRAGOMAN_WANT_HEADERS, once = true;
+    Decoded decoded;
+    c.pairs(header_of(m), [&](std::string_view name, const Value& value, size_t, size_t) {
+      if (headers && !value.is_null()) v.header(name, decoded(value));
+      // Names that routes match: text, and the same wherever it stands.
+      auto take = [&](Once& to) {
+        once = once && value.kind == JsonValue::kString && codec::is_utf8(value.text) && to.take(value.text);
+      };
+      if (!request || value.is_null()) return;
+      if (name == (short_names ? "b" : "topic")) take(topic);
       if (short_names ? name == "a" : name == "producerGroup" || name == "consumerGroup" || name == "group")
-        group = value;
-      if (name == (short_names ? "n" : "bname")) broker = value;
+        take(group);
+      if (name == (short_names ? "n" : "bname")) take(broker);
     });
-    if (m.frame.kind != DRAGOMAN_RESPONSE) v.service(topic);
-    if (!headers || m.frame.kind == DRAGOMAN_RESPONSE) return true;
+    if (!once) return false;
+    if (!request) return true;
+    bool escaped = c.encoding == rocketmq::kJson && topic.value().find('\\') != std::string_view::npos;
+    if (escaped) {
+      if (topic.value().size() > sizeof topic_) return false;
+      v.service({topic_, rocketmq::unescape_json(topic.value(), topic_)});
+    } else {
+      v.service(topic.value());
+    }
+    if (!headers) return true;
     char digits[12];
     auto end = std::to_chars(digits, digits + sizeof digits, c.code).ptr;
     v.attribute(kCodeAttribute, {digits, static_cast<size_t>(end - digits)});
-    if (!group.empty()) v.attribute(kGroupAttribute, group);
-    if (!broker.empty()) v.attribute(kBrokerAttribute, broker);
-    return true;
+    const bool json = c.encoding == rocketmq::kJson;
+    auto give = [&](Attribute attribute, std::string_view text) {
+      text = decoded({text, JsonValue::kString, json});
+      if (text.size() > DRAGOMAN_ATTRIBUTE_BYTES_MAX) return false;
+      if (!text.empty()) v.attribute(attribute, text);
+      return true;
+    };
+    return give(kGroupAttribute, group.value()) && give(kBrokerAttribute, broker.value());
   }
 
   uint32_t outcome(const Message& m) {
@@ -197,7 +241,7 @@ struct RocketMq {
     bool done = codec::apply_edits(
         edits, out,
         [&](auto&& keep) {
-          return c.pairs(header, [&](std::string_view name, std::string_view, size_t from, size_t to) {
+          return c.pairs(header, [&](std::string_view name, const Value&, size_t from, size_t to) {
             if (json) keep(name, ",");
             keep(name, header.substr(from, to - from));
           });
@@ -242,7 +286,7 @@ struct RocketMq {
   /// `out` is a head whose encoding byte is right.
   static bool finish_lengths(ByteWriter& out, uint64_t length) {
     size_t header = out.size() - kPrefixBytes;
-    if (length + 4 > kFrameBytesMax || header > kHeaderBytesMax + kHeaderSlack) return false;
+    if (length > kLengthMax || header > kHeaderBytesMax + kHeaderSlack) return false;
     out.patch_be<uint32_t>(0, static_cast<uint32_t>(length));
     out.patch_be<uint8_t>(5, static_cast<uint8_t>(header >> 16));
     out.patch_be<uint16_t>(6, static_cast<uint16_t>(header));

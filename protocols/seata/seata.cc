@@ -13,7 +13,6 @@ using codec::Message;
 using codec::View;
 
 constexpr size_t kFixedBytes = 16;
-constexpr uint32_t kFrameBytesMax = 8 << 20;  // Seata's own
 constexpr size_t kPeekBytes = 256;            // of the body, for its code, result and xid
 constexpr uint8_t kSeataCodec = 1;
 
@@ -94,7 +93,8 @@ bool walk_map(std::span<const uint8_t> head, OnPair&& on_pair) {
       if (len == 0xffff)
         null = true;
       else
-        t = in.text(len);
+        t = in.text(
+            len <= INT16_MAX ? len : SIZE_MAX);  // signed in the peers, which take any negative one for null
     }
     if (!in.ok()) return false;
     on_pair(text[0], text[1], map.subspan(from, in.position() - from), null);
@@ -126,7 +126,7 @@ struct Seata {
     uint32_t head = load_be<uint16_t>(&b[7]);
     if (total < kFixedBytes || head < kFixedBytes || head > total)
       return codec::refuse(f, DRAGOMAN_MALFORMED, "seata: lengths that can't be");
-    if (total > kFrameBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "seata: frame over 8 MiB");
+    if (total > INT32_MAX) return codec::refuse(f, DRAGOMAN_MALFORMED, "seata: negative length");
     f.total_len = total;
     f.head_len = static_cast<uint32_t>(std::min<size_t>(total, head + (f.want ? kPeekBytes : 3)));
     f.id_type = DRAGOMAN_ID_BE;

@@ -8,7 +8,10 @@ bool Reader::next(Field& field) {
   uint8_t head = in_.u8();
   field.type = head & 15;
   field.tag = head >> 4;
-  if (field.tag == 15) field.tag = in_.u8();
+  if (field.tag == 15) {
+    field.tag = in_.u8();
+    if (in_.ok() && field.tag < 15) return fail();  // the long form of a short tag
+  }
   if (field.type > kBytes) return fail();
   return in_.ok();
 }

@@ -17,7 +17,6 @@ using jce::Reader;
 
 constexpr size_t kLengthBytes = 4;            // counts itself
 constexpr size_t kFrameBytesMin = 8;          // length, version, and anything at all
-constexpr uint32_t kFrameBytesMax = 10 << 20;  // as in TarsGo
 constexpr size_t kWholeBytesMax = 8192;       // what follows the id is wanted whole up to here
 constexpr size_t kNamesBytesMax = 16384;      // all before the buffer
 constexpr size_t kStep = 128;
@@ -51,6 +50,8 @@ constexpr std::string_view kPing = "tars_ping";
 constexpr std::string_view kReconnect = "_reconnect_";
 constexpr std::string_view kResultCode = "STATUS_RESULT_CODE";
 constexpr std::string_view kResultDesc = "STATUS_RESULT_DESC";
+constexpr std::string_view kDyeKey = "STATUS_DYED_KEY";
+constexpr std::string_view kSetKey = "STATUS_SETNAME_VALUE";
 
 enum Attribute : uint32_t { kDyeAttribute, kSetAttribute };
 
@@ -67,8 +68,8 @@ struct Packet {
   uint32_t context_pairs = 0;
   size_t context_first = 0;             // its first pair
   bool has_context = false, has_status = false;
-  size_t status_first = 0;
   uint32_t status_pairs = 0;
+  codec::Once dye, set;
   bool is_request = false;              // its layout: answers of TUP have it too
   bool truncated = false, broken = false;
 
@@ -87,13 +88,24 @@ struct Packet {
     bool know = false;  // which of the two packets it is
     int64_t three = 0, four = 0;
     size_t three_begin = 0, three_end = 0, four_begin = 0, four_end = 0;
+    int last = -1;
+    // What reads a number must not take one that a peer's field is too small for.
+    auto number = [&in](const Field& field, int64_t& value) {
+      return field.type != jce::kInt64 && in.integer(field, value);
+    };
     while (in.next(f)) {
+      // Every encoder writes fields in order. Of others, and of two with one tag, peers read what they come to first.
+      if (f.tag <= last) {
+        broken = true;
+        return;
+      }
+      last = f.tag;
       bool took = false;
       if (f.tag < kTagServant) {
         int64_t value = 0;
         if (f.tag == 0) {
           took = in.skip(f);
-        } else if ((took = in.integer(f, value))) {
+        } else if ((took = number(f, value))) {
           if (f.tag == 1) version = value;
           if (f.tag == 2) type = value;
           if (f.tag == 3) three = value, three_begin = f.begin, three_end = in.position();
@@ -111,20 +123,17 @@ struct Packet {
         id_end = is_request ? four_end : three_end;
         if (is_request) {
           took = in.string(f, servant);
-        } else if ((took = in.integer(f, ret))) {
+        } else if ((took = number(f, ret))) {
           names_end = in.position();
           if (!whole) return;
         }
-      } else if (f.tag <= kTagServant) {
-        broken = true;  // one that was there before
-        return;
       } else if (is_request && f.tag == kTagFunc) {
         if ((took = in.string(f, func))) {
           names_end = in.position();
           if (!whole) return;
         }
       } else if (is_request && f.tag == kTagTimeout) {
-        took = in.integer(f, timeout);
+        took = number(f, timeout);
       } else if (!is_request && f.tag == kTagDesc) {
         took = in.string(f, desc);
       } else if (f.tag == kTagContext) {
@@ -154,10 +163,15 @@ struct Packet {
     has_status = true;
     if (is_request && !has_context) context_at = f.begin;
     bool took = in.map(f, status_pairs);
-    status_first = in.position();
-    return took && pairs(in, status_pairs, [this](std::string_view key, std::string_view value, size_t, size_t) {
-             if (key == kResultCode) result_code = value;
+    bool read_once = true;
+    codec::Once code;
+    took = took && pairs(in, status_pairs, [&](std::string_view key, std::string_view value, size_t, size_t) {
+             if (key == kResultCode) read_once &= code.take(value);
+             if (key == kDyeKey) read_once &= dye.take(value);
+             if (key == kSetKey) read_once &= set.take(value);
            });
+    result_code = code.value();
+    return took && read_once;
   }
 
  public:
@@ -168,7 +182,8 @@ struct Packet {
     for (; n > 0; --n) {
       Field key, value;
       std::string_view k, v;
-      if (!in.next(key) || !in.string(key, k) || !in.next(value) || !in.string(value, v)) return false;
+      if (!in.next(key) || key.tag != 0 || !in.string(key, k)) return false;
+      if (!in.next(value) || value.tag != 1 || !in.string(value, v)) return false;
       pair(k, v, key.begin, in.position());
     }
     return true;
@@ -215,8 +230,8 @@ struct Tars {
     uint8_t head = bytes[kLengthBytes];
     if (head >> 4 != 1 || (head & 15) > jce::kInt32) return codec::not_mine();
     uint32_t length = load_be<uint32_t>(bytes.data());
-    if (length < kFrameBytesMin) return codec::refuse(f, DRAGOMAN_MALFORMED, "tars: length below that of any packet");
-    if (length > kFrameBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "tars: length over 10 MiB");
+    if (length < kFrameBytesMin)
+      return codec::refuse(f, DRAGOMAN_MALFORMED, "tars: length below that of any packet");
     size_t version_end = kLengthBytes + 1 + (size_t{1} << (head & 15));
     if (bytes.size() < std::max<size_t>(version_end, 7)) return codec::need(f, std::max<size_t>(version_end, 7));
     uint8_t version = bytes[version_end - 1];
@@ -268,11 +283,8 @@ struct Tars {
       return true;
     }
     packet.context_of(m.head, [&](std::string_view key, std::string_view value, size_t, size_t) { v.header(key, value); });
-    Reader in(m.head, packet.status_first);
-    Packet::pairs(in, packet.status_pairs, [&](std::string_view key, std::string_view value, size_t, size_t) {
-      if (key == "STATUS_DYED_KEY") v.attribute(kDyeAttribute, value);
-      if (key == "STATUS_SETNAME_VALUE") v.attribute(kSetAttribute, value);
-    });
+    if (packet.dye.there()) v.attribute(kDyeAttribute, packet.dye.value());
+    if (packet.set.there()) v.attribute(kSetAttribute, packet.set.value());
     return true;
   }
 

@@ -37,6 +37,7 @@ struct DubboThrift {
   static constexpr uint32_t kHeadBytesMax = 4 + UINT16_MAX + thrift::kMessageHeadMax;
   static constexpr uint32_t kDetectBytesMax = 6;
   static constexpr uint32_t kIdLen = 8;
+  static constexpr uint32_t kIdBits = 53;  // Node peers read it into a double
 
   int probe(std::span<const uint8_t> b, Frame& f) {
     if (b.size() < 6) return codec::need(f, 6);
@@ -54,6 +55,10 @@ struct DubboThrift {
       return codec::refuse(f, DRAGOMAN_MALFORMED, "dubbo_thrift: bad header");
     size_t message_at = size_t{4} + header;
     if (b.size() < message_at) return codec::need(f, message_at);
+    // Between service and id stands nothing, or 2.7's path. 2.6 reads the id right behind the service.
+    const size_t path_at = kFixedBytes + service, id_at = message_at - kIdBytes;
+    if (id_at != path_at && (id_at - path_at < 4 || load_be<uint32_t>(&b[path_at]) != id_at - path_at - 4))
+      return codec::refuse(f, DRAGOMAN_MALFORMED, "dubbo_thrift: header with more than service, path and id");
     thrift::Message message;
     if (len == header) return codec::refuse(f, DRAGOMAN_MALFORMED, "dubbo_thrift: no message");
     switch (thrift::parse_message(b.subspan(message_at), Encoding::kBinary, len - header, message)) {

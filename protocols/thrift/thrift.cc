@@ -15,7 +15,7 @@ using codec::View;
 using thrift::Encoding;
 using thrift::Parsed;
 
-constexpr uint32_t kFrameBytesMax = 256 << 20;  // and so no TLS record looks like a frame
+constexpr uint32_t kLengthMax = 0x3fffffff;
 constexpr size_t kExceptionHeadMax = 4096;  // answers of this kind up to here are read for their type
 constexpr size_t kZlibHeadMax = 8192;       // compressed bytes in which a message's beginning is looked for
 
@@ -99,8 +99,7 @@ Parsed find_form(std::span<const uint8_t> b, Form& form, uint64_t& total, size_t
     if (b[5] != 0xff) return Parsed::kNotMine;
     form.transport = Transport::kHeader;
   }
-  if (len > INT32_MAX) return Parsed::kMalformed;
-  if (len > kFrameBytesMax) return Parsed::kTooBig;
+  if (len > kLengthMax) return Parsed::kMalformed;
   if (form.transport == Transport::kHeader) return find_in_header(b, total, form, need);
   form.encoding = b[4] == 0x80 ? Encoding::kBinary : b[4] == 0x82 ? Encoding::kCompact : Encoding::kOldBinary;
   Parsed parsed = find_message(b, total, form, need);
@@ -142,8 +141,7 @@ struct Thrift {
         return codec::not_mine();
       case Parsed::kMalformed:
         return codec::refuse(f, DRAGOMAN_MALFORMED, "thrift: not a message");
-      case Parsed::kTooBig:
-        return codec::refuse(f, DRAGOMAN_TOO_BIG, "thrift: name or frame too long");
+      case Parsed::kTooBig: return codec::refuse(f, DRAGOMAN_TOO_BIG, "thrift: name too long");
       case Parsed::kDone:
         break;
     }

@@ -9,11 +9,12 @@ namespace dragoman {
 namespace {
 
 using codec::Frame;
+using codec::Once;
 using codec::View;
 using thrift::Encoding;
 using thrift::Parsed;
 
-constexpr uint32_t kFrameBytesMax = 16 << 20;
+constexpr uint32_t kLengthMax = 0x3fffffff;
 constexpr size_t kInfoAt = 14;      // encoding, transforms, sections
 constexpr size_t kSectionsAt = 16;  // without transforms
 constexpr size_t kIdAt = 8;
@@ -73,10 +74,13 @@ bool walk(std::string_view sections, Pair&& pair, Whole&& section) {
   return in.ok();
 }
 
-/// What the sections say; of a key that is there twice the last counts.
+/// What the sections say. Kitex takes the last of several values of a key and other peers may not: what is read here must
+/// be the same every time.
 struct Info {
   bool ok;
-  std::string_view service, service_name, method, from, cluster, env, log_id, message_type, frame_type;
+  bool once = true;
+  Once service, service_name, method, from, cluster, env, log_id, message_type, frame_type, timeout,
+      resets_now, status;
   int64_t timeout_ms = 0;
   int32_t biz_status = 0;
   bool resets = false, has_checksum = false;
@@ -91,28 +95,37 @@ struct Info {
             text_pair(name, value);
         },
         [](uint8_t, size_t, size_t) {});
+    auto number = [](const Once& text, auto& out) {
+      std::string_view t = text.value();
+      std::from_chars(t.data(), t.data() + t.size(), out);
+    };
+    number(timeout, timeout_ms);
+    number(status, biz_status);
+    resets = resets_now.value() == "1";
+    ok = ok && once;
   }
 
  private:
+  void take(Once& to, std::string_view value) { once = to.take(value) && once; }
   void number_pair(uint16_t key, std::string_view value) {
     switch (key) {
-      case kLogId: log_id = value; break;
-      case kFrom: from = value; break;
-      case kToService: service = value; break;
-      case kToCluster: cluster = value; break;
-      case kToMethod: method = value; break;
-      case kEnv: env = value; break;
-      case kTimeout: std::from_chars(value.data(), value.data() + value.size(), timeout_ms); break;
-      case kMessageType: message_type = value; break;
-      case kFrameType: frame_type = value; break;
+      case kLogId: take(log_id, value); break;
+      case kFrom: take(from, value); break;
+      case kToService: take(service, value); break;
+      case kToCluster: take(cluster, value); break;
+      case kToMethod: take(method, value); break;
+      case kEnv: take(env, value); break;
+      case kTimeout: take(timeout, value); break;
+      case kMessageType: take(message_type, value); break;
+      case kFrameType: take(frame_type, value); break;
       default: break;
     }
   }
   void text_pair(std::string_view name, std::string_view value) {
-    if (name == kServiceName) service_name = value;
-    if (name == kReset) resets = value == "1";
+    if (name == kServiceName) take(service_name, value);
+    if (name == kReset) take(resets_now, value);
     if (name == kChecksum) has_checksum = true;
-    if (name == kBizStatus) std::from_chars(value.data(), value.data() + value.size(), biz_status);
+    if (name == kBizStatus) take(status, value);
   }
 };
 
@@ -166,7 +179,7 @@ struct TtHeader {
     if (b.size() < 6) return codec::need(f, 6);
     if (load_be<uint16_t>(&b[4]) != kMagic) return codec::not_mine();
     uint64_t total = uint64_t{4} + load_be<uint32_t>(b.data());
-    if (total > kFrameBytesMax) return codec::refuse(f, DRAGOMAN_TOO_BIG, "ttheader: frame over 16 MiB");
+    if (total - 4 > kLengthMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "ttheader: length over 2^30-1");
     if (total < kSectionsAt) return codec::refuse(f, DRAGOMAN_MALFORMED, "ttheader: frame too short");
     if (b.size() < kSectionsAt) return codec::need(f, kSectionsAt);
     size_t end = info_end(b);
@@ -177,13 +190,16 @@ struct TtHeader {
     if (b[15] != 0) return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "ttheader: transforms");
     if (b.size() < end) return codec::need(f, end);
     Info info(sections_of(b));
-    if (!info.ok) return codec::refuse(f, DRAGOMAN_MALFORMED, "ttheader: sections past the header");
+    if (!info.ok)
+      return codec::refuse(
+          f, DRAGOMAN_MALFORMED,
+          info.once ? "ttheader: sections past the header" : "ttheader: two values of one key");
     f.id_type = DRAGOMAN_ID_CODED;
     f.id_offset = kIdAt;
     f.id_len = 4;
     f.id = load_be<uint32_t>(&b[kIdAt]);
     if (is_stream(b)) {
-      bool opens = info.frame_type == kStreamHeader && f.from != DRAGOMAN_FROM_SERVER;
+      bool opens = info.frame_type.value() == kStreamHeader && f.from != DRAGOMAN_FROM_SERVER;
       f.kind = opens ? DRAGOMAN_REQUEST : DRAGOMAN_ONEWAY;
       f.total_len = total;
       f.head_len = static_cast<uint32_t>(end);
@@ -205,7 +221,10 @@ struct TtHeader {
     // Clients compare the message's number with theirs, but an exception's may be anything.
     if (message.type != thrift::kException) f.id = message.sequence;
     if (message.type == thrift::kCall || message.type == thrift::kOneWay) {
-      bool one_way = message.type == thrift::kOneWay || info.message_type == "4";
+      bool one_way = message.type == thrift::kOneWay || info.message_type.value() == "4";
+      // Kitex calls the method that the message names; what reads the header only must find the same.
+      if (info.method.there() && !info.method.value().empty() && info.method.value() != message.name)
+        return codec::refuse(f, DRAGOMAN_MALFORMED, "ttheader: header and message name different methods");
       f.kind = one_way ? DRAGOMAN_ONEWAY : DRAGOMAN_REQUEST;
       f.timeout_ms = info.timeout_ms;
       return codec::found(f);
@@ -226,9 +245,9 @@ struct TtHeader {
 
   bool view(const codec::Message& m, uint32_t want, View& v) {
     const Info info(sections_of(m.head));
-    v.service(info.service.empty() ? info.service_name : info.service);
-    v.method(info.method);
-    if (info.method.empty()) v.method(Inner(m.head, m.frame.total_len).message.name);
+    v.service(info.service.value().empty() ? info.service_name.value() : info.service.value());
+    v.method(info.method.value());
+    if (info.method.value().empty()) v.method(Inner(m.head, m.frame.total_len).message.name);
     if (!(want & DRAGOMAN_WANT_HEADERS)) return true;
     walk(
         sections_of(m.head),
@@ -236,8 +255,8 @@ struct TtHeader {
           if (section == kTextPairs) v.header(name, value);
         },
         [](uint8_t, size_t, size_t) {});
-    auto give = [&](Attribute attribute, std::string_view value) {
-      if (!value.empty()) v.attribute(attribute, value);
+    auto give = [&](Attribute attribute, const Once& text) {
+      if (!text.value().empty()) v.attribute(attribute, text.value());
     };
     give(kFromAttribute, info.from);
     give(kClusterAttribute, info.cluster);
@@ -261,7 +280,7 @@ struct TtHeader {
     out.be<uint32_t>(0);
     out.be<uint16_t>(kMagic);
     if (is_stream(m.head)) {
-      std::string_view method = Info(sections_of(m.head)).method;
+      std::string_view method = Info(sections_of(m.head)).method.value();
       out.be<uint16_t>(kStreaming);
       out.be<uint32_t>(id);
       out.be<uint16_t>(0);
@@ -410,7 +429,7 @@ struct TtHeader {
   }
   static bool finish_length(ByteWriter& out, uint64_t total) {
     out.patch_be<uint32_t>(0, static_cast<uint32_t>(total - 4));
-    return total <= kFrameBytesMax;
+    return total - 4 <= kLengthMax;
   }
 };
 

@@ -35,6 +35,7 @@ CodecOptions codec_options(const config::Listener& l, Want want) {
   o.http2.stall_timeout_ms = l.http2.stall_timeout_ms;
   o.http2.body_timeout_ms = l.http.body_idle_timeout_ms;
   o.framed.frame_bytes_max = l.rpc.frame_bytes_max;
+  o.framed.headers_max = l.rpc.headers_max;
   o.framed.streams_max = l.rpc.streams_max;
   o.framed.heartbeats_per_second_max = l.rpc.heartbeats_per_second_max;
   o.framed.goaway = l.rpc.goaway;

@@ -108,6 +108,7 @@ void UpstreamConnection::start_codec() {
   codec.http2.stall_timeout_ms = settings.http2.stall_timeout_ms;
   codec.http2.settings_timeout_ms = settings.http2.settings_timeout_ms;
   codec.framed.frame_bytes_max = settings.rpc.frame_bytes_max;
+  codec.framed.headers_max = settings.rpc.headers_max;
   codec.framed.mode = mode_;
   codec.framed.variant = variant_;
   const Protocol& protocol = *cluster_->protocol();

@@ -135,6 +135,7 @@ const Broken kBroken[] = {
     {"forgets the deadline", "decode", PROBE(f.timeout_ms = 0)},
     {"ids in the wrong byte order", "id-place", PROBE(if (v == 0) f.id = __builtin_bswap32(static_cast<uint32_t>(f.id)))},
     {"an id at the wrong place", "id-place", PROBE(if (v == 0) f.id_offset += 2)},
+    {"keeps 24 bits of an id of 32", "id-bits", PROBE(if (v == 0) f.id &= 0xffffff)},
     {"an id outside the head", "frame", PROBE(if (v == 0) f.id_offset = f.head_len - 1)},
     {"takes anything for its own", "conflict",
      [](Table& t) {
@@ -198,6 +199,51 @@ const Broken kBroken[] = {
        };
      }},
     {"lacks a method that is there", "lacks", [](Table& t) { t.lacks = DRAGOMAN_WANT_METHOD; }},
+    {"tells one of two headers", "twice",
+     [](Table& t) {
+       t.view = [](const void* c, void* conn, Bytes head, FrameIn f, uint32_t want, dragoman_view* v) {
+         struct Filter {
+           dragoman_view* to;
+           std::vector<std::string> told;
+         } filter{v, {}};
+         dragoman_view mine = *v;
+         mine.ctx = &filter;
+         if (v->header)
+           mine.header = [](void* ctx, dragoman_bytes name, dragoman_bytes value) {
+             auto& to = *static_cast<Filter*>(ctx);
+             std::string text(reinterpret_cast<const char*>(name.data), static_cast<size_t>(name.len));
+             if (std::find(to.told.begin(), to.told.end(), text) != to.told.end()) return;
+             to.told.push_back(text);
+             to.to->header(to.to->ctx, name, value);
+           };
+         int result = good().view(c, conn, head, f, want, &mine);
+         v->flags = mine.flags;
+         v->service = mine.service;
+         v->method = mine.method;
+         return result;
+       };
+     }},
+    {"takes the service from a header that may be there twice", "twice",
+     [](Table& t) {
+       t.view = [](const void* c, void* conn, Bytes head, FrameIn f, uint32_t want, dragoman_view* v) {
+         struct Taker {
+           dragoman_view* to;
+           dragoman_bytes zone{};
+         } taker{v};
+         dragoman_view mine = *v;
+         mine.ctx = &taker;
+         mine.header = [](void* ctx, dragoman_bytes name, dragoman_bytes value) {
+           auto& to = *static_cast<Taker*>(ctx);
+           if (name.len == 4 && std::memcmp(name.data, "zone", 4) == 0) to.zone = value;
+           if (to.to->header) to.to->header(to.to->ctx, name, value);
+         };
+         int result = good().view(c, conn, head, f, want, &mine);
+         v->flags = mine.flags;
+         v->service = taker.zone.len ? taker.zone : mine.service;
+         v->method = mine.method;
+         return result;
+       };
+     }},
     {"promises a method that never is", "lacks",
      [](Table& t) {
        t.view = [](const void* c, void* conn, Bytes head, FrameIn f, uint32_t want, dragoman_view* v) {

@@ -209,7 +209,9 @@ TEST(Dubbo, AttachmentsThatCannotBeReadAreUnknown) {
     down.at(0).head->set_header("a", "b");
     FakeMessageSink again;
     again.exchange = up.codec->open(again);
-    EXPECT_EQ(again.exchange->send_head(*down.at(0).head, true), Reason::kEditFailed);
+    EXPECT_EQ(again.exchange->send_head(*down.at(0).head, true), Reason::kNone);
+    EXPECT_EQ(up.events.count(CodecEvent::kEditSkipped), 1u);
+    EXPECT_EQ(up.sink.take().size(), 16 + body.size());
     again.release();
   }
 }
@@ -226,7 +228,8 @@ TEST(Dubbo, AttachmentsBehindReferencesAndObjects) {
   EXPECT_EQ(h.header("k"), "v");
 }
 
-std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit, Reason want = Reason::kNone) {
+std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
+                   Edit want = Edit::kMade) {
   return edited_request(dubbo_codec(), bytes, edit, want);
 }
 
@@ -242,10 +245,14 @@ TEST(Dubbo, EditsAttachments) {
             request(9, call_body("m", "H\x01k\x02\xed\xa0\xbd\xed\xb8\x80Z")));
   // Taking a container away would move the references behind it; the version is a field of its own.
   std::string held = call_body("m", "H\x01m" "H\x01x\x01yZ\x01r" "Q\x91Z");
-  EXPECT_EQ(edited(request(9, held), [](Head& h) { h.remove_header("m"); }, Reason::kEditFailed), "");
+  EXPECT_EQ(edited(
+                request(9, held), [](Head& h) { h.remove_header("m"); }, Edit::kSkipped),
+            "");
   EXPECT_NE(edited(request(9, held), set), "");
-  EXPECT_EQ(edited(request(9), [](Head& h) { h.set_header("version", "2"); }, Reason::kEditFailed), "");
-  EXPECT_EQ(edited(frame(0xc3, 0, 1, "java"), set, Reason::kEditFailed), "");
+  EXPECT_EQ(edited(
+                request(9), [](Head& h) { h.set_header("version", "2"); }, Edit::kSkipped),
+            "");
+  EXPECT_EQ(edited(frame(0xc3, 0, 1, "java"), set, Edit::kSkipped), "");
 }
 
 TEST(Dubbo, TheMutatedVectorIsWhatEditMakes) {
@@ -257,7 +264,7 @@ TEST(Dubbo, TheMutatedVectorIsWhatEditMakes) {
 }
 
 TEST(Dubbo, AnswersWithoutAttachmentsStayWithout) {
-  auto answer = [](const std::string& bytes, Reason want) {
+  auto answer = [](const std::string& bytes, Edit want) {
     FramedConnection down(dubbo_codec(), Role::kServer), up(dubbo_codec(), Role::kClient);
     down.feed(request(1));
     FakeMessageSink sink;
@@ -266,14 +273,16 @@ TEST(Dubbo, AnswersWithoutAttachmentsStayWithout) {
     Asker asker(dubbo_codec());
     up.feed(asker.with_id(bytes, asker.frame(up.sink.take()).id));
     sink.head->set_header("k", "v");
-    EXPECT_EQ(down.at(0).exchange->send_head(*sink.head, true), want);
+    EXPECT_EQ(down.at(0).exchange->send_head(*sink.head, sink.ended), Reason::kNone);
+    if (!sink.ended) down.at(0).exchange->send_body({}, true);
+    EXPECT_EQ(down.events.count(CodecEvent::kEditSkipped), want == Edit::kSkipped ? 1u : 0u);
     sink.release();
     return down.sink.take();
   };
-  EXPECT_EQ(answer(response(1, "\x94\x02okHZ"), Reason::kNone), response(1, "\x94\x02okH\x01k\x01vZ"));
-  EXPECT_EQ(answer(response(1, "\x95HZ"), Reason::kNone), response(1, "\x95H\x01k\x01vZ"));
+  EXPECT_EQ(answer(response(1, "\x94\x02okHZ"), Edit::kMade), response(1, "\x94\x02okH\x01k\x01vZ"));
+  EXPECT_EQ(answer(response(1, "\x95HZ"), Edit::kMade), response(1, "\x95H\x01k\x01vZ"));
   for (std::string body : {"\x91\x02ok", "\x92", "\x90\x02ok"})
-    EXPECT_EQ(answer(response(1, body), Reason::kEditFailed), "");
+    EXPECT_EQ(answer(response(1, body), Edit::kSkipped), response(1, body));
 }
 
 TEST(Dubbo, Outcomes) {

@@ -590,7 +590,7 @@ TEST_F(Framed, EditsReachTheWireInBothDirections) {
   answer.release();
 }
 
-TEST_F(Framed, EditsThatFailLeaveTheConnectionAlone) {
+TEST_F(Framed, EditsThatHaveNoPlaceAreLeftOutAndCounted) {
   BoltFrame opaque = BoltFrame::request(1);
   opaque.class_name = "some.Thing";
   down.feed(opaque.bytes() + BoltFrame::request(2).bytes());
@@ -599,30 +599,91 @@ TEST_F(Framed, EditsThatFailLeaveTheConnectionAlone) {
   down.at(1).head->set_header("a", std::string(33000, 'b'));
   for (size_t i : {0, 1}) {
     FakeMessageSink answer;
-    EXPECT_EQ(forward(down.at(i), up, answer), Reason::kEditFailed);
+    EXPECT_EQ(forward(down.at(i), up, answer), Reason::kNone);
+    EXPECT_EQ(up.events.count(CodecEvent::kEditSkipped), i + 1);
+    const std::string sent = up.sink.take(), came = (i ? BoltFrame::request(2) : opaque).bytes();
+    EXPECT_EQ(sent.substr(9), came.substr(9)) << "it passes as it came, but for the id";
     answer.release();
   }
-  EXPECT_EQ(up.sink.take(), "");
   EXPECT_EQ(up.events.broken, 0);
-  EXPECT_EQ(up.codec->capacity(), 10000u);
   static dragoman_codec without = *bolt_codec();
   without.edit = nullptr;
   without.abilities &= ~uint64_t{DRAGOMAN_CAN_EDIT};
   ASSERT_TRUE(check_codec(without).has_value());
   FramedConnection c(&without, Role::kClient);
   FakeMessageSink answer;
-  EXPECT_EQ(forward(down.at(1), c, answer), Reason::kEditFailed);
+  EXPECT_EQ(forward(down.at(1), c, answer), Reason::kNone);
+  EXPECT_EQ(c.events.count(CodecEvent::kEditSkipped), 1u);
   answer.release();
 }
 
-TEST_F(Framed, AnEditOverTheFrameLimitFails) {
+/// Peers keep headers in maps: of two with one name some take the first and others the last.
+TEST_F(Framed, HeadersThatContradictEachOtherAreRefusedAndTheConnectionGoesOn) {
+  struct Row {
+    std::string header;
+    bool refused;
+  } rows[] = {{kv("a", "1") + kv("a", "1"), false},
+              {kv("a", "1") + kv("a", "2"), true},
+              {kv("a", "1") + kv("A", "2"), true},
+              {kv("a", "1") + kv("b", "2"), false},
+              {kv("a", "") + kv("a", "2"), true}};
+  uint64_t refused = 0;
+  size_t accepted = 0;
+  for (const Row& row : rows) {
+    BoltFrame f = BoltFrame::request(7);
+    f.header += row.header;
+    down.feed(f.bytes());
+    refused += row.refused;
+    accepted += !row.refused;
+    EXPECT_EQ(down.events.count(CodecEvent::kHeadersContradict), refused);
+    EXPECT_EQ(down.accepted(), accepted);
+    EXPECT_EQ(down.sink.take().empty(), !row.refused) << "the client hears of it";
+  }
+  EXPECT_EQ(down.events.broken, 0);
+}
+
+TEST_F(Framed, TooManyHeadersAreRefusedAndTheConnectionGoesOn) {
+  CodecOptions few = framed_options();
+  few.framed.headers_max = 6;
+  FramedConnection c(bolt_codec(), Role::kServer, few), client(bolt_codec(), Role::kClient, few);
+  BoltFrame f = BoltFrame::request(1);
+  f.header = kv("service", "S:1.0");
+  for (char name : {'a', 'b', 'c', 'd', 'e'}) f.header += kv(std::string(1, name), "1");
+  c.feed(f.bytes());
+  EXPECT_EQ(c.accepted(), 1u);
+  BoltFrame over = f;
+  over.id = 2;
+  over.header += kv("f", "1");
+  c.feed(over.bytes());
+  EXPECT_EQ(c.accepted(), 1u);
+  EXPECT_EQ(c.events.count(CodecEvent::kHeadersOverflow), 1u);
+  EXPECT_NE(c.sink.take(), "");
+  EXPECT_EQ(c.events.broken, 0);
+  // An answer with too many fails its call only.
+  FakeMessageSink first, second;
+  for (FakeMessageSink* sink : {&first, &second}) EXPECT_EQ(forward(c.at(0), client, *sink), Reason::kNone);
+  const std::string sent = client.sink.take();
+  BoltFrame answer = BoltFrame::response(1);
+  answer.header = over.header;
+  answer.id = static_cast<uint32_t>(load_be<uint32_t>(reinterpret_cast<const uint8_t*>(sent.data()) + 5));
+  client.feed(answer.bytes());
+  EXPECT_TRUE(first.was_reset);
+  EXPECT_FALSE(second.was_reset);
+  EXPECT_EQ(client.events.count(CodecEvent::kHeadersOverflow), 1u);
+  EXPECT_EQ(client.events.broken, 0);
+  first.release();
+  second.release();
+}
+
+TEST_F(Framed, AnEditOverTheFrameLimitIsLeftOut) {
   CodecOptions small = framed_options();
   small.framed.frame_bytes_max = 300;
   FramedConnection c(bolt_codec(), Role::kClient, small);
   down.feed(BoltFrame::request(1).bytes());
   down.at(0).head->set_header("a", std::string(300, 'b'));
   FakeMessageSink answer;
-  EXPECT_EQ(forward(down.at(0), c, answer), Reason::kEditFailed);
+  EXPECT_EQ(forward(down.at(0), c, answer), Reason::kNone);
+  EXPECT_EQ(c.events.count(CodecEvent::kEditSkipped), 1u);
   answer.release();
 }
 

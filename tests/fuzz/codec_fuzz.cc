@@ -6,6 +6,7 @@
 #include "protocols/codec_fuzz.hpp"
 #include "proxy/base/cursor.h"
 #include "tests/fuzz/framed_fuzz_support.h"
+#include "tests/fuzz/second_reader.h"
 
 namespace dragoman {
 const dragoman_codec* DRAGOMAN_FUZZED_CODEC();
@@ -96,6 +97,8 @@ void joined(const CodecOptions& options, std::string_view stream, size_t step) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   codec::fuzz_once(table(), data, size);
+  for (uint32_t from : {DRAGOMAN_FROM_CLIENT, DRAGOMAN_FROM_SERVER})
+    REQUIRE(two_readings(table(), {reinterpret_cast<const char*>(data), size}, from).empty());
   const size_t chunks = live_chunks();
   const std::string_view stream(reinterpret_cast<const char*>(data), std::min(size, kBytesMax));
   const CodecOptions options = options_from(size);

@@ -150,6 +150,33 @@ TEST(RocketMq, JsonThatIsNone) {
                           "\"opaque\":1,\"x\":\"\\",
                           "\"opaque\":1}x"})
     EXPECT_EQ(broken_by(json(bad)), Reason::kMalformed) << bad;
+  // What brokers take for one of the members, by the rules of fastjson: case, marks between words, an `is` in front.
+  for (std::string alias :
+       {"Opaque", "OPAQUE", "o_paque", "opa-que", " opaque", "isOpaque", "IS_opaque", "Code", "FLAG",
+        "ExtFields", "ext_fields", "ext-Fields", "opaque", "code", "flag", "extFields"})
+    for (std::string value : {"2", "{}", "null"}) {
+      EXPECT_EQ(
+          broken_by(json("\"opaque\":1,\"code\":1,\"flag\":0,\"extFields\":null,\"" + alias + "\":" + value)),
+          Reason::kMalformed)
+          << alias;
+      EXPECT_EQ(broken_by(json("\"" + alias + "\":" + value +
+                               ",\"opaque\":1,\"code\":1,\"flag\":0,\"extFields\":{}")),
+                Reason::kMalformed)
+          << alias;
+    }
+  for (std::string other : {"opaques", "paque", "codes", "language", "serializeTypeCurrentRPC", "Version"})
+    EXPECT_EQ(broken_by(with(",\"" + other + "\":2")), Reason::kNone) << other;
+  for (std::string mark : {"$ref", "@type", "\xc1\x8fpaque", "a\xff"}) {
+    EXPECT_EQ(broken_by(with(",\"" + mark + "\":\"x\"")), Reason::kMalformed) << mark;
+    EXPECT_EQ(broken_by(with(",\"extFields\":{\"" + mark + "\":\"x\"}")), Reason::kMalformed) << mark;
+  }
+  for (std::string value : {"01", "-", "+1", ".5", "1.", "1e", "tru", "nul", "NaN", "0x1", "'x'", "\"\\x41\"",
+                            "\"\\u12g4\"", "\"\\u12\""})
+    EXPECT_EQ(broken_by(with(",\"x\":" + value)), Reason::kMalformed) << value;
+  for (std::string value : {"0", "-0", "-1.5E-3", "true", "false", "null", "\"\\u00e9\\/\\b\""})
+    EXPECT_EQ(broken_by(with(",\"x\":" + value)), Reason::kNone) << value;
+  for (std::string number : {"01", "-0", "1e0"})
+    EXPECT_EQ(broken_by(json("\"opaque\":" + number)), Reason::kMalformed);
   EXPECT_EQ(broken_by(frame(0, "{\"opaque\":1")), Reason::kMalformed);
   EXPECT_EQ(broken_by(frame(0, "{}")), Reason::kMalformed);
   EXPECT_EQ(broken_by(frame(0, "[1]")), Reason::kMalformed);
@@ -157,9 +184,60 @@ TEST(RocketMq, JsonThatIsNone) {
   EXPECT_EQ(broken_by(with(",\"x\":" + std::string(17, '[') + std::string(17, ']'))), Reason::kMalformed);
   EXPECT_EQ(broken_by(with(",\"x\":" + std::string(50'000, '['))), Reason::kMalformed);
   std::string many;
-  for (int i = 0; i < 1024; ++i) many += "\"k\":1,";
+  for (int i = 0; i < 256; ++i) many += "\"k\":1,";
   EXPECT_EQ(broken_by(with(",\"extFields\":{" + many.substr(0, many.size() - 1) + "}")), Reason::kNone);
-  EXPECT_EQ(broken_by(with(",\"extFields\":{" + many + "\"k\":1}")), Reason::kMalformed);
+  many += many + many + many;
+  EXPECT_EQ(broken_by(with(",\"extFields\":{" + many + "\"k\":1}")), Reason::kMalformed) << "over 1024";
+}
+
+TEST(RocketMq, EscapesAreWhatTheyStandFor) {
+  FramedConnection c(rocketmq_codec(), Role::kServer);
+  c.feed(json(
+      R"("code":310,"opaque":1,"extFields":{"b":"\u0073ecret","a":"g\u002f\/1","n":"\ud83d\ude00","i":"a\u0001b\n\"\\"})"));
+  ASSERT_EQ(c.accepted(), 1u) << c.events.broken_detail;
+  const Head& h = *c.at(0).head;
+  EXPECT_EQ(h.service, "secret");
+  EXPECT_EQ(h.header("group"), "g//1");
+  EXPECT_EQ(h.header("broker"), "\xf0\x9f\x98\x80");
+  EXPECT_EQ(h.header("i"),
+            "a\x01"
+            "b\n\"\\");
+  EXPECT_EQ(h.header("b"), "secret");
+  const std::string many(5000, 'x');
+  FramedConnection big(rocketmq_codec(), Role::kServer);
+  big.feed(
+      json("\"opaque\":1,\"extFields\":{\"topic\":\"t\",\"p\":\"" + many + "\\u0001\",\"n\":null,\"c\":7}"));
+  ASSERT_EQ(big.accepted(), 1u) << big.events.broken_detail;
+  EXPECT_EQ(big.at(0).head->header("p"), many + "\x01");
+  EXPECT_EQ(big.at(0).head->header("c"), "7");
+  bool found = true;
+  big.at(0).head->header("n", &found);
+  EXPECT_FALSE(found) << "null is nothing";
+}
+
+TEST(RocketMq, NamesThatRouteAreThereOnce) {
+  auto accepted = [](const std::string& bytes, uint32_t want) {
+    CodecOptions options = framed_options();
+    options.framed.want = want;
+    FramedConnection c(rocketmq_codec(), Role::kServer, options);
+    c.feed(bytes);
+    return c.accepted() == 1;
+  };
+  auto ext = [](const std::string& pairs) {
+    return json("\"code\":11,\"opaque\":1,\"extFields\":{" + pairs + "}");
+  };
+  for (uint32_t want : {1u, 7u}) {
+    for (std::string name : {"topic", "consumerGroup", "producerGroup", "group", "bname"}) {
+      EXPECT_TRUE(accepted(ext("\"" + name + "\":\"x\",\"" + name + "\":\"x\""), want)) << name;
+      EXPECT_FALSE(accepted(ext("\"" + name + "\":\"x\",\"" + name + "\":\"y\""), want)) << name;
+      EXPECT_FALSE(accepted(ext("\"" + name + "\":7"), want)) << name;
+      EXPECT_FALSE(accepted(ext("\"" + name + "\":\"\xc1\xb3\""), want)) << name;
+      EXPECT_FALSE(accepted(binary(11, 1, 0, {{name, "x"}, {name, "y"}}), want)) << name;
+    }
+    EXPECT_FALSE(accepted(ext("\"consumerGroup\":\"x\",\"producerGroup\":\"y\""), want));
+    EXPECT_EQ(accepted(ext("\"k\":\"x\",\"k\":\"y\""), want), want == 1) << "who reads headers";
+    EXPECT_EQ(accepted(ext("\"k\":\"x\",\"K\":\"y\""), want), want == 1);
+  }
 }
 
 TEST(RocketMq, BinaryThatIsNone) {
@@ -177,9 +255,10 @@ TEST(RocketMq, BinaryThatIsNone) {
   EXPECT_EQ(broken_by(header(0, 7, be(UINT16_MAX, 2) + "k" + be(0, 4))), Reason::kMalformed);
   EXPECT_EQ(broken_by(header(0, 1, "x")), Reason::kMalformed) << "half a pair";
   EXPECT_EQ(broken_by(frame(1, std::string(20, '\0'))), Reason::kMalformed) << "too short";
-  Pairs many(1024, {"k", "v"});
+  EXPECT_EQ(broken_by(header(0, 0, "x")), Reason::kMalformed) << "bytes that belong to the body";
+  Pairs many(256, {"k", "v"});
   EXPECT_EQ(broken_by(binary(10, 1, 0, many)), Reason::kNone);
-  many.push_back({"k", "v"});
+  many.resize(1025, {"k", "v"});
   EXPECT_EQ(broken_by(binary(10, 1, 0, many)), Reason::kMalformed);
 }
 
@@ -187,12 +266,15 @@ TEST(RocketMq, Limits) {
   EXPECT_EQ(broken_by(json("\"opaque\":1,\"x\":\"" + std::string((96 << 10) - 19, 'a') + "\"")),
             Reason::kNone);
   EXPECT_EQ(broken_by(be(1 << 20, 4) + be(0, 1) + be((96 << 10) + 65, 3) + "{"), Reason::kFrameTooLarge);
-  EXPECT_EQ(broken_by(be((16 << 20) - 3, 4) + be(0, 1)), Reason::kFrameTooLarge);
-  EXPECT_EQ(broken_by(be(UINT32_MAX, 4) + be(1, 1)), Reason::kFrameTooLarge);
+  EXPECT_EQ(broken_by(be((16 << 20) - 3, 4) + request(1).substr(4)), Reason::kFrameTooLarge)
+      << "the listener's limit";
+  EXPECT_EQ(broken_by(be(UINT32_MAX, 4) + be(1, 1)), Reason::kMalformed);
   dragoman_frame f;
   std::string bytes = be((16 << 20) - 4, 4) + request(1).substr(4);
   EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_FRAME);
   EXPECT_EQ(f.total_len, 16u << 20);
+  bytes = be(INT32_MAX, 4) + request(1).substr(4);
+  EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_FRAME) << "no limit of its own";
 }
 
 TEST(RocketMq, TheFirstBytesTell) {
@@ -207,7 +289,7 @@ TEST(RocketMq, TheFirstBytesTell) {
 }
 
 std::string edited(const std::string& bytes, const std::function<void(Head&)>& edit,
-                   Reason want = Reason::kNone) {
+                   Edit want = Edit::kMade) {
   return edited_request(rocketmq_codec(), bytes, edit, want);
 }
 
@@ -222,9 +304,9 @@ TEST(RocketMq, EditsBinaryFields) {
             call({{"a", "1"}, {"Color", "blue"}, {"a", wide}}));
   EXPECT_EQ(edited(call({}), [](Head& h) { h.set_header("k", ""); }), call({{"k", ""}}));
   edited(
-      bytes, [](Head& h) { h.set_header("code", "11"); }, Reason::kEditFailed);
+      bytes, [](Head& h) { h.set_header("code", "11"); }, Edit::kSkipped);
   edited(
-      call({{"Signature", "s"}}), [](Head& h) { h.set_header("k", "v"); }, Reason::kEditFailed);
+      call({{"Signature", "s"}}), [](Head& h) { h.set_header("k", "v"); }, Edit::kSkipped);
 }
 
 TEST(RocketMq, EditsJsonFields) {
@@ -243,9 +325,9 @@ TEST(RocketMq, EditsJsonFields) {
             json("\"code\":10,\"opaque\":9,\"extFields\":{ \"k\":\"v\"}", "body"));
   for (const char* name : {"a\"b", "a\\b", "a\nb"})
     edited(
-        bare, [&](Head& h) { h.add_header(name, "v"); }, Reason::kEditFailed);
+        bare, [&](Head& h) { h.add_header(name, "v"); }, Edit::kSkipped);
   edited(
-      call("{\"Signature\":\"s\"}"), [](Head& h) { h.set_header("k", "v"); }, Reason::kEditFailed);
+      call("{\"Signature\":\"s\"}"), [](Head& h) { h.set_header("k", "v"); }, Edit::kSkipped);
 }
 
 TEST(RocketMq, Outcomes) {

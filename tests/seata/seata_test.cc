@@ -141,14 +141,21 @@ TEST(Seata, Outcomes) {
 
 TEST(Seata, EditsTheHeadMap) {
   auto edited = [](const std::string& bytes, const std::function<void(Head&)>& edit,
-                   Reason want = Reason::kNone) { return edited_request(seata_codec(), bytes, edit, want); };
+                   Edit want = Edit::kMade) { return edited_request(seata_codec(), bytes, edit, want); };
   std::string body = be(1, 2) + be(60000, 4) + text16("name");
   EXPECT_EQ(edited(frame(2, 1, body), [](Head& h) { h.set_header("k", "v"); }),
             frame(2, 1, body, text16("k") + text16("v")));
   EXPECT_EQ(edited(frame(2, 1, body, text16("K") + text16("v")), [](Head& h) { h.remove_header("k"); }), frame(2, 1, body));
-  EXPECT_EQ(edited(frame(2, 1, body), [](Head& h) { h.set_header("xid", "v"); }, Reason::kEditFailed), "");
-  EXPECT_EQ(edited(frame(2, 1, body, "bad"), [](Head& h) { h.set_header("k", "v"); }, Reason::kEditFailed), "");
-  EXPECT_EQ(edited(frame(2, 1, body), [](Head& h) { h.set_header("k", std::string(32768, 'v')); }, Reason::kEditFailed), "");
+  EXPECT_EQ(edited(
+                frame(2, 1, body), [](Head& h) { h.set_header("xid", "v"); }, Edit::kSkipped),
+            "");
+  EXPECT_EQ(edited(
+                frame(2, 1, body, "bad"), [](Head& h) { h.set_header("k", "v"); }, Edit::kSkipped),
+            "");
+  EXPECT_EQ(
+      edited(
+          frame(2, 1, body), [](Head& h) { h.set_header("k", std::string(32768, 'v')); }, Edit::kSkipped),
+      "");
 }
 
 TEST(Seata, TheFirstBytesTell) {

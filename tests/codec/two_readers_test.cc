@@ -1,0 +1,103 @@
+// Frames with parts copied, moved and cut, read by the codec and by other readers (tests/fuzz/second_reader.h): what one accepts
+// and another reads in a second way is how a client chooses the id of another client's call, or walks past a route.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "protocols/exchange.h"
+#include "tests/fuzz/second_reader.h"
+#include "tests/support/codec_vectors.h"
+
+namespace dragoman::testing {
+namespace {
+
+struct Subject {
+  const char* name;
+  size_t from;                                     // where the part begins that is changed
+  void (*mend)(std::string& bytes, size_t grown);  // the lengths
+};
+
+void put(std::string& bytes, size_t at, size_t n, uint64_t v) {
+  for (size_t i = 0; i < n; ++i) bytes[at + n - 1 - i] = static_cast<char>(v >> 8 * i);
+}
+uint64_t get(const std::string& bytes, size_t at, size_t n) {
+  uint64_t v = 0;
+  for (size_t i = 0; i < n; ++i) v = v << 8 | static_cast<uint8_t>(bytes[at + i]);
+  return v;
+}
+
+const Subject kSubjects[] = {
+    {"tars", 4, [](std::string& b, size_t) { put(b, 0, 4, b.size()); }},
+    {"rocketmq", 8,
+     [](std::string& b, size_t grown) {
+       put(b, 0, 4, b.size() - 4);
+       put(b, 5, 3, get(b, 5, 3) + grown);
+     }},
+    {"brpc", 12,
+     [](std::string& b, size_t grown) {
+       put(b, 4, 4, b.size() - 12);
+       put(b, 8, 4, get(b, 8, 4) + grown);
+     }},
+    {"ttheader", 16,
+     [](std::string& b, size_t grown) {
+       put(b, 0, 4, b.size() - 4);
+       put(b, 12, 2, get(b, 12, 2) + grown / 4);
+     }},
+    {"bolt", 22,
+     [](std::string& b, size_t grown) {
+       if (b[0] == 1) put(b, 16, 2, get(b, 16, 2) + grown);
+     }},
+};
+
+class TwoReaders : public ::testing::TestWithParam<Subject> {};
+
+TEST_P(TwoReaders, FindTheSame) {
+  const Subject& s = GetParam();
+  const dragoman_codec* table = nullptr;
+  for (const Protocol& p : protocols())
+    if (p.name == s.name) table = p.table;
+  if (!table) GTEST_SKIP() << "not linked in";
+  std::vector<std::string> frames;
+  for (const Vector& v : vectors(s.name))
+    if (v.is_request() || v.kind() == "response") frames.push_back(v.bytes);
+  ASSERT_FALSE(frames.empty());
+  std::mt19937_64 random(20261130);
+  size_t read = 0;
+  auto check = [&](const std::string& bytes) {
+    for (uint32_t from : {DRAGOMAN_FROM_CLIENT, DRAGOMAN_FROM_SERVER}) {
+      const std::string differs = fuzz::two_readings(*table, bytes, from);
+      ASSERT_EQ(differs, "") << ::testing::PrintToString(bytes);
+    }
+    dragoman_frame f;
+    read += Asker(table).probe(bytes, f) == DRAGOMAN_FRAME;
+  };
+  for (const std::string& frame : frames) {
+    for (bool request : {true, false})
+      for (const fuzz::Reading& r : fuzz::second_readings(s.name, frame, request))
+        EXPECT_TRUE(r.id || !request);
+    check(frame);
+  }
+  const size_t before = read;
+  for (int round = 0; round < 30'000 && !HasFatalFailure(); ++round) {
+    std::string bytes = frames[random() % frames.size()];
+    const std::string& other = frames[random() % 4 ? random() % frames.size() : 0];
+    if (bytes.size() <= s.from + 1 || other.size() <= s.from + 1) continue;
+    // A piece of this frame, or of another, once more somewhere.
+    const std::string& source = random() % 4 ? bytes : other;
+    const size_t window = std::min<size_t>(source.size() - s.from, 96);
+    size_t at = s.from + random() % window, length = 1 + random() % std::min<size_t>(source.size() - at, 64);
+    std::string piece = source.substr(at, length);
+    if (s.name == std::string_view("ttheader")) piece.resize((piece.size() + 3) / 4 * 4);
+    if (random() % 3 == 0) piece[random() % piece.size()] ^= static_cast<char>(1 << random() % 8);
+    bytes.insert(s.from + random() % std::min<size_t>(bytes.size() - s.from, 96), piece);
+    s.mend(bytes, piece.size());
+    check(bytes);
+  }
+  EXPECT_GT(read, before) << "some of what was made must be frames";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TwoReaders, ::testing::ValuesIn(kSubjects),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace dragoman::testing
