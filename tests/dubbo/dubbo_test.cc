@@ -255,6 +255,102 @@ TEST(Dubbo, EditsAttachments) {
   EXPECT_EQ(edited(frame(0xc3, 0, 1, "java"), set, Edit::kSkipped), "");
 }
 
+/// Providers let attachments take the place of path and version in front of the arguments, put pieces of text together, and
+/// decode characters that are longer than they need be.
+TEST(Dubbo, NothingCanBeReadInTwoWays) {
+  auto accepted = [](const std::string& body, uint32_t want) {
+    CodecOptions options = framed_options();
+    options.framed.want = want;
+    FramedConnection c(dubbo_codec(), Role::kServer, options);
+    c.feed(request(1, body));
+    return c.accepted() == 1;
+  };
+  auto with = [](const std::string& attachments) { return call_body("m", "H" + attachments + "Z"); };
+  for (uint32_t want : {3u, 7u}) {
+    EXPECT_TRUE(accepted(with(text("path") + text("com.S") + text("version") + text("1.0")), want));
+    EXPECT_FALSE(accepted(with(text("path") + text("com.Secret")), want));
+    EXPECT_FALSE(accepted(with(text("path") + text("com.S") + text("path") + text("com.Secret")), want));
+    EXPECT_FALSE(accepted(with(text("version") + text("2.0")), want));
+    EXPECT_TRUE(accepted(with(text("interface") + text("com.Other")), want)) << "nobody looks that up";
+    // In two pieces, and as overlong UTF-8.
+    const std::string pieces = "R" + be(2, 2) + "pa" + text("th");
+    EXPECT_FALSE(accepted(with(pieces + text("com.Secret")), want));
+    EXPECT_FALSE(accepted(with(text("path") + "R" + be(2, 2) + "co" + text("m.S")), want));
+    EXPECT_FALSE(accepted(with("\x04\xc1\xb0" "ath" + text("com.Secret")), want));
+    const std::string rest = text("1.0") + text("m") + text("") + "HZ";
+    EXPECT_TRUE(accepted(text("2.0.2") + text("com.S") + rest, want));
+    EXPECT_FALSE(accepted(text("2.0.2") + "R" + be(3, 2) + "com" + text(".S") + rest, want));
+    EXPECT_FALSE(accepted(text("2.0.2") + "\x05\xc1\xa3" "om.S" + rest, want));
+    EXPECT_FALSE(accepted(text("2.0.2") + text("com.S") + text("1.0") + "\x01\xc1\xad" + text("") + "HZ", want));
+  }
+  EXPECT_FALSE(accepted(with(text("k") + text("v") + text("k") + text("w")), 7));
+  EXPECT_FALSE(accepted(with(text("k") + text("v") + text("K") + text("w")), 7));
+  EXPECT_TRUE(accepted(with(text("k") + text("v") + text("k") + text("v")), 7));
+  EXPECT_TRUE(accepted(with(text("k") + text("\xe4\xb8\xad").replace(0, 1, "\x01")), 7)) << "plain UTF-8";
+  EXPECT_TRUE(accepted(with(text("k") + "R" + be(0x8000, 2) + std::string(0x8000, 'x') + text("y")), 7)) << "a text that needs pieces";
+  EXPECT_TRUE(accepted(with(text("path") + text("com.Secret")), 0)) << "nobody routes";
+}
+
+TEST(Dubbo, AttachmentsWithoutEndAreBounded) {
+  CodecOptions options = framed_options();
+  FramedConnection c(dubbo_codec(), Role::kServer, options);
+  std::string many;
+  for (int i = 0; i < 9'000; ++i) many += text("k" + std::to_string(i)) + text("");
+  c.feed(request(1, call_body("m", "H" + many + "Z")) + request(2));
+  EXPECT_EQ(c.events.broken, 0) << c.events.broken_detail;
+  EXPECT_EQ(c.events.count(CodecEvent::kHeadersOverflow), 1u);
+  EXPECT_EQ(c.accepted(), 1u) << "the next one";
+}
+
+TEST(Dubbo, OtherSerializationsRouteAsFarAsTheirBytesTell) {
+  auto jsonb = [](std::string_view s) { return std::string(1, static_cast<char>(0x49 + s.size())) + std::string(s); };
+  auto counted = [&](std::string_view s) { return be(s.size() + 1, 4) + jsonb(s); };
+  auto kryo = [](std::string s) {
+    if (s.size() < 2) return std::string(1, static_cast<char>(0x80 | (s.size() + 1))) + s;
+    s.back() = static_cast<char>(s.back() | 0x80);
+    return s;
+  };
+  auto protobuf = [](std::string_view s) {
+    return std::string(1, static_cast<char>(s.size() + 2)) + "\x0a" + std::string(1, static_cast<char>(s.size())) + std::string(s);
+  };
+  auto java = [](std::string_view s) { return be(s.size(), 4) + be(s.size(), 2) + std::string(s); };
+  auto msgpack = [](std::string_view s) { return std::string(1, static_cast<char>(0xa0 | s.size())) + std::string(s); };
+  auto line = [](std::string_view s) { return "\"" + std::string(s) + "\"\r\n"; };
+  auto body = [](auto&& write) { return write("2.0.2") + write("demo.Echo") + write("1.0") + write("echo") + write("V"); };
+  const std::string in_java = body(java);
+  struct Row {
+    uint8_t serialization;
+    std::string bytes;
+    bool named = true;
+  } rows[] = {{23, body(jsonb)}, {23, body(counted)}, {8, body(kryo)}, {22, body(protobuf)}, {27, body(msgpack)},
+              {3, std::string("\xac\xed\0\5\x77", 5) + be(in_java.size(), 1) + in_java}, {6, body(line)}, {21, body(line)},
+              {8, body(jsonb)}, {22, body(jsonb)}, {9, "\x01\x02\x03", false}, {23, "\x05", false}, {8, std::string(300, 'x'), false}};
+  for (const Row& row : rows) {
+    const std::string bytes = frame(0xc0 | row.serialization, 0, 7, row.bytes);
+    for (size_t step : {size_t{1}, bytes.size()}) {
+      FramedConnection down(dubbo_codec(), Role::kServer), up(dubbo_codec(), Role::kClient);
+      Hop hop(down, up);
+      down.feed_in_steps(bytes, step);
+      ASSERT_EQ(down.accepted(), 1u) << +row.serialization << down.events.broken_detail;
+      EXPECT_EQ(down.at(0).head->service, row.named ? "demo.Echo" : "") << +row.serialization;
+      EXPECT_EQ(down.at(0).head->method, row.named ? "echo" : "") << +row.serialization;
+      EXPECT_EQ(down.at(0).head->header("version"), row.named ? "1.0" : "");
+      EXPECT_EQ(up.sink.take().substr(12), bytes.substr(12));
+    }
+    EXPECT_EQ(edited(bytes, [](Head& h) { h.set_header("x", "y"); }, Edit::kSkipped), "");
+  }
+}
+
+TEST(Dubbo, BodiesOverTheHeadLimitPassUnedited) {
+  const std::string argument = "R" + be(0xffff, 2) + std::string(0xffff, 'x') + "R" + be(0xffff, 2) + std::string(0xffff, 'x') + text("y");
+  const std::string bytes = request(9, call_body("m", "HZ", "Ljava/lang/String;", argument));
+  EXPECT_EQ(edited(bytes, [](Head& h) { h.set_header("x", "y"); }, Edit::kSkipped), "");
+  FramedConnection c(dubbo_codec(), Role::kServer);
+  c.feed(bytes);
+  ASSERT_EQ(c.accepted(), 1u);
+  EXPECT_EQ(c.at(0).head->service, "com.S");
+}
+
 TEST(Dubbo, TheMutatedVectorIsWhatEditMakes) {
   auto all = vectors("dubbo");
   std::string before = vector_named(all, "dubbo-apachejs-request-hello").bytes;

@@ -3,9 +3,11 @@
 // the host writes anew, and what routes match.
 #pragma once
 
+#include <cctype>
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -170,7 +172,8 @@ struct Json {
           if (!isxdigit(static_cast<unsigned char>(d))) throw Refused();
           v = v << 4 | static_cast<unsigned>(d <= '9' ? d - '0' : (d | 0x20) - 'a' + 10);
         }
-        out += v < 0x80 ? static_cast<char>(v) : '?';
+        if (v >= 0x80) throw Refused();  // not worth a second decoder
+        out += static_cast<char>(v);
       } else {
         constexpr std::string_view kFrom = "bfnrt", kTo = "\b\f\n\r\t";
         size_t i = kFrom.find(c);
