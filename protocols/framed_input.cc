@@ -467,8 +467,8 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
     if (table_.status_text) {
       h.status = 0;
       if (table_.status_text(table_.context, conn(), copy, &f, &text) == 0) {
-        ViewCollector collector{h, table_};
-        if (!collector.inside(text)) return honest = false, "codec: a status outside of the head";
+        ViewCollector collector{h, table_, 0};
+        if (!collector.inside(text)) return {.fault = "codec: a status outside of the head", .honest = false};
         h.status_text = text_of(text);
       }
     }

@@ -382,7 +382,12 @@ void same_bytes(Run& run) {
         (f.id_type == DRAGOMAN_ID_BYTES || (f.id_type == DRAGOMAN_ID_CODED && f.id_len > 0))) {
       auto same = with_id(run.t, frame, f.id, frame.bytes.substr(f.id_offset, f.id_len));
       if (!run.settle(frame.bytes)) continue;
-      if (same && same->bytes != frame.bytes)
+      // What stood there in more bytes than it needs, or more than once, may go; then nothing more does.
+      if (same && same->bytes.size() < frame.bytes.size()) {
+        auto again = with_id(run.t, *same, f.id, same->bytes.substr(same->f.id_offset, same->f.id_len));
+        if (!again || again->bytes != same->bytes)
+          run.fail("same-bytes", "with its own id the frame gets shorter each time", frame.bytes);
+      } else if (same && same->bytes != frame.bytes)
         run.fail("same-bytes",
                  "with its own id the frame is another: " + first_difference(same->bytes, frame.bytes),
                  frame.bytes);
