@@ -288,7 +288,7 @@ struct Dubbo {
     if (!is_hessian(m)) {
       v.opaque();
       if (!is_request(flags)) return true;
-      const dubbo::Names names = dubbo::read_names(flags & kSerialization, body_of(m), names_);
+      const dubbo::Names names = dubbo::read_names(flags & kSerialization, body_of(m), names_, true);
       if (names.end == 0) return true;
       v.service(names.path);
       v.method(names.method);
@@ -478,7 +478,8 @@ struct Dubbo {
   /// Another serialization: as far as its bytes tell.
   int probe_names(std::span<const uint8_t> bytes, uint8_t serialization, uint32_t body_len, Frame& f) {
     const auto here = std::min<size_t>({bytes.size() - kFixedBytes, body_len, kPrefixBytesMax});
-    const dubbo::Names names = dubbo::read_names(serialization, bytes.subspan(kFixedBytes, here), names_);
+    const dubbo::Names names = dubbo::read_names(serialization, bytes.subspan(kFixedBytes, here), names_,
+                          here == body_len || here == kPrefixBytesMax);
     if (names.end)
       f.head_len += static_cast<uint32_t>(names.end);
     else if (names.truncated && here < body_len && here < kPrefixBytesMax)

@@ -186,10 +186,10 @@ Names read_with(Texts& in, Read&& read) {
 
 }  // namespace
 
-Names read_names(uint8_t serialization, std::span<const uint8_t> body, std::span<char, kNamesRoom> room) {
+Names read_names(uint8_t serialization, std::span<const uint8_t> body, std::span<char, kNamesRoom> room, bool all) {
   Texts own(body, room);
   Names names = read_with(own, [&](std::string_view& out) { return own.read(serialization, out); });
-  if (names.end || names.truncated) return names;
+  if (names.end || (names.truncated && !all)) return names;
   // Peers that say one thing and write another: JSONB is what newer ones agree on.
   Texts other(body, room);
   return read_with(other, [&](std::string_view& out) { return other.jsonb(out); });

@@ -16,7 +16,8 @@ struct Names {
 
 inline constexpr size_t kNamesRoom = 512;
 
-/// Reads the beginning of a request's body. `room`: for texts that stand in the body in another form.
-Names read_names(uint8_t serialization, std::span<const uint8_t> body, std::span<char, kNamesRoom> room);
+/// Reads the beginning of a request's body. `room`: for texts that stand in the body in another form. `all`: more bytes than
+/// these will not be looked at.
+Names read_names(uint8_t serialization, std::span<const uint8_t> body, std::span<char, kNamesRoom> room, bool all);
 
 }  // namespace dragoman::dubbo
