@@ -4,6 +4,8 @@
 
 #include <re2/re2.h>
 
+#include <algorithm>
+
 #include "config/protocols.h"
 
 namespace dragoman::config {
@@ -26,8 +28,11 @@ std::string check_regex(std::string_view text) {
   return regex.ok() ? "" : "the regular expression is not valid: " + regex.error();
 }
 
+/// Without the part that RE2 quotes.
 std::string check_hidden_regex(std::string_view text) {
-  return check_regex(text).empty() ? "" : "the regular expression is not valid";
+  const std::string problem = check_regex(text);
+  constexpr std::string_view kBefore = "the regular expression is not valid: ";
+  return problem.substr(0, problem.find(": ", std::min(problem.size(), kBefore.size())));
 }
 
 /// Fields that belong to one connection, or that frame the message: the codec writes them.

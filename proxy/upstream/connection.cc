@@ -156,6 +156,7 @@ uint32_t UpstreamConnection::capacity() const { return state_ == State::kReady ?
 void UpstreamConnection::drain() {
   if (state_ == State::kConnecting) return close(Reason::kDraining);
   if (state_ != State::kReady) return;
+  drained_ = true;
   state_ = State::kGoing;
   leave(Reason::kDraining);
   if (idle()) finish(true, Reason::kDraining);
@@ -178,6 +179,10 @@ void UpstreamConnection::close(Reason reason, bool flush) {
 void UpstreamConnection::leave(Reason reason) {
   if (left_) return;
   left_ = true;
+  // It says goodbye, or hangs up, before it took anything: that is no orderly end.
+  if (reason == Reason::kDraining && (peer_ended_ || state_ == State::kGoing) && !had_room_ && !proven_ &&
+      !drained_)
+    reason = Reason::kUpstreamReset;
   // A server that takes connections and ends them at once is as good as one that refuses them.
   const bool by_us =
       reason == Reason::kDraining || reason == Reason::kIdleTimeout || reason == Reason::kDownstreamReset;
@@ -211,6 +216,7 @@ void UpstreamConnection::on_data(uint8_t* data, size_t n) {
 }
 
 void UpstreamConnection::on_eof() {
+  peer_ended_ = true;
   codec_->on_eof();
   if (state_ == State::kClosed) return;
   // The backend will answer nothing more. Exchanges that the codec let live (half-closed tunnels) finish by themselves.

@@ -94,6 +94,8 @@ class UpstreamConnection final : public Retired,
   bool had_room_ = false;  // for its pool: has ever offered an exchange
   bool extra_ = false;     // for its pool: opened because the others were full
   bool unit_ = true;       // of Limit::kConnections
+  bool peer_ended_ = false;
+  bool drained_ = false;   // by us
   bool proven_ = false;    // the endpoint has spoken, and took or takes requests
   uint32_t timeouts_ = 0;  // in a row, without a byte
   uint64_t started_ms_ = 0;

@@ -320,8 +320,8 @@ TEST_F(ClusterTest, WhatWasWrongWithAnEndpointIsKnownWhenItComesBack) {
 
 TEST_F(ClusterTest, EjectionsAreForgottenWithGoodAnswers) {
   config::Cluster settings;
-  settings.outlier =
-      config::Outlier{.consecutive_failures = 2, .ejection_time_ms = 1'000, .max_ejection_percent = 100};
+  settings.outlier = config::Outlier{
+      .pos = {}, .consecutive_failures = 2, .ejection_time_ms = 1'000, .max_ejection_percent = 100};
   make(settings, {1, 1});
   uint64_t now = 10'000;
   const auto eject = [&] {
