@@ -50,8 +50,8 @@ class Client:
                     self.ended = True
                 elif isinstance(event, h2.events.StreamReset) and event.error_code == 0 and self.ended:
                     pass  # answered, and no more is wanted: RFC 9113 section 8.1
-                elif isinstance(event, h2.events.StreamReset) and self.closing and event.error_code == 10:
-                    self.ended = True  # how Envoy tells that the connection behind it has ended
+                elif isinstance(event, h2.events.StreamReset) and self.closing and event.error_code in (2, 10):
+                    self.ended = True  # how Envoy tells that the connection behind it has ended (CONNECT_ERROR), and what is made of it
                 elif isinstance(event, (h2.events.StreamReset, h2.events.ConnectionTerminated)):
                     sys.exit(f"{event}")
             self.flush()
