@@ -7,6 +7,7 @@
 #include <random>
 
 #include "protocols/bolt/bolt.h"
+#include "proxy/base/cursor.h"
 #include "tests/support/bolt_frames.h"
 #include "tests/support/framed_proxy.h"
 
@@ -665,7 +666,7 @@ TEST_F(Framed, TooManyHeadersAreRefusedAndTheConnectionGoesOn) {
   const std::string sent = client.sink.take();
   BoltFrame answer = BoltFrame::response(1);
   answer.header = over.header;
-  answer.id = static_cast<uint32_t>(load_be<uint32_t>(reinterpret_cast<const uint8_t*>(sent.data()) + 5));
+  answer.id = load_be<uint32_t>(reinterpret_cast<const uint8_t*>(sent.data()) + 5);
   client.feed(answer.bytes());
   EXPECT_TRUE(first.was_reset);
   EXPECT_FALSE(second.was_reset);
