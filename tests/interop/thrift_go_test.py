@@ -33,9 +33,11 @@ class ThriftGo(InteropTest):
         for sidecar in (client_side, server_side):
             wait_for("the end of all calls", lambda s=sidecar: s.metric("dragoman_requests_active") == 0)
             self.assertEqual(sidecar.metric("dragoman_listener_protocol_errors_total"), 0)
-        # Go's client sends a one-way call as one that wants an answer, which never comes: what follows does not wait for it.
-        self.call(caller, "note", "a note")
-        wait_for("the note", lambda: self.call(caller, "noted").get("value") == ["a note"])
+        if (transport, protocol) in (FORMS[0], FORMS[-1]):
+            # Go's client sends a one-way call as one that wants an answer, which never comes: what follows does not wait for it, only
+            # the drain does.
+            self.call(caller, "note", "a note")
+            wait_for("the note", lambda: self.call(caller, "noted").get("value") == ["a note"])
 
     def every_form(self, server_language, client_language):
         for transport, protocol in FORMS:
