@@ -97,12 +97,12 @@ class Exchange {
 /// Things worth counting that no exchange reports.
 enum class CodecEvent : uint8_t {
   kHeartbeatAnswered,
-  kHeartbeatAck,        // an answer to one of ours
-  kHeartbeatUnexpected, // an answer nobody asked for
-  kUnknownId,           // an answer for no exchange, dropped
-  kLateAnswer,          // an answer for an exchange that ended (timeout), dropped
-  kOneWayAnswered,      // an answer to a one-way request, dropped
-  kDuplicateId,         // a client re-used an id in flight
+  kHeartbeatAck,         // an answer to one of ours
+  kHeartbeatUnexpected,  // an answer nobody asked for
+  kUnknownId,            // an answer for no exchange, dropped
+  kLateAnswer,           // an answer for an exchange that ended (timeout), dropped
+  kOneWayAnswered,       // an answer to a one-way request, dropped
+  kDuplicateId,          // a client re-used an id in flight
   kGoAway,
   kStreamsOverflow,     // a request over the connection's limit, answered by the codec
   kUnsupported,         // a request of an unknown version or command, answered by the codec
@@ -120,8 +120,12 @@ enum class CodecEvent : uint8_t {
   kEditSkipped,         // headers should have been changed, and the message has no place for them: it passes as it came
   kHeadersOverflow,     // a framed message with more headers than its limit: refused
   kHeadersContradict,   // a framed request that has a header twice, with different values: refused
+  kIdsSpent,            // too many ids wait for late answers: another connection takes over
+  kAnswersHeld,         // answers that wait for their turn are many: reading pauses
+  kAnswerRefused,       // the peer doesn't read and enough is kept for it: an error instead of an answer
+  kRequestWithdrawn,    // given up before a byte of it left: taken out of what is to be sent
 };
-inline constexpr int kCodecEventCount = 24;
+inline constexpr int kCodecEventCount = 28;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {
@@ -140,6 +144,8 @@ class ConnectionEvents {
   virtual void on_output_end() {}
   /// An exchange ended and capacity() may have grown.
   virtual void on_capacity() = 0;
+  /// Client role: no more exchanges here, without any fault of the peer's; open ones go on. Comes once.
+  virtual void on_spent() {}
   /// Bidirectional pause of the transport's reading, by reason bit (kPauseCodec is the codec's own).
   virtual void pause_reading() = 0;
   virtual void resume_reading() = 0;
@@ -224,6 +230,10 @@ struct FramedOptions {
   PoolMode mode = PoolMode::kMultiplex;       // client role; kBound: ids pass through, order kept, both directions
   uint32_t variant = 0;                       // client role: the variant all requests on this connection have
   Want want = 0;                              // what view() must give; client role: see Exchange::want_answer()
+  uint64_t id_seed = 0;                       // client role: where ids begin; 0 = at the beginning
+  uint64_t held_bytes_max =
+      256 * 1024;                      // server role: answers that wait for their turn, before reading pauses
+  uint64_t kept_bytes_max = 16 << 20;  // server role: answers for a peer that doesn't read
 };
 
 struct Http2Options {

@@ -4,6 +4,13 @@
 
 namespace dragoman {
 namespace framed {
+namespace {
+
+uint64_t memory_of(const ByteChain& chain) {
+  return (chain.size() + Chunk::kBytes - 1) / Chunk::kBytes * Chunk::kBytes;
+}
+
+}  // namespace
 
 Reason FramedExchange::send_head(Head& h, bool end) {
   return codec ? codec->send_head(*this, h, end) : Reason::kNone;
@@ -52,18 +59,19 @@ FramedCodec::FramedCodec(const Protocol& protocol, Role role, ByteSink& out, Con
   ids_.configure(table_.id_bits  ? table_.id_bits
                  : table_.id_len ? table_.id_len * 8
                                  : 64,
-                 static_cast<uint32_t>(std::min<uint64_t>(uint64_t{2} * options_.streams_max, UINT32_MAX)));
+                 static_cast<uint32_t>(std::min<uint64_t>(uint64_t{2} * options_.streams_max, UINT32_MAX)),
+                 options_.id_seed);
 }
 
 FramedCodec::~FramedCodec() {
   live_.splice(visiting_);
   live_.splice(closed_);
+  drop_answers();
   while (FramedExchange* x = live_.pop_front()) {
     x->codec = nullptr;  // the holder's release() frees it
     x->closed = true;
-    static_cast<ListLink<AnswerOrder>*>(x)->unlink();
+    static_cast<ListLink<Unsent>*>(x)->unlink();
   }
-  while (FramedExchange* x = answers_.pop_front()) Exchanges::destroy(x);
 }
 
 Reason FramedCodec::by_role(Reason reason) const {
@@ -100,26 +108,56 @@ void FramedCodec::destroy(FramedExchange& x) {
 /// Ends all dealings with an exchange but its memory. No callbacks to its sink.
 void FramedCodec::close(FramedExchange& x) {
   x.closed = true;
+  // What comes without an id may be its answer from now on; shared connections know by the quarantine.
+  if (x.ours && x.loose && x.written && x.in == Part::kNone && !is_shared()) loose_sent_ = true;
   if (reading_ == &x) reading_ = nullptr;  // the rest of its frame is skipped
   set_paused(x, false);
+  withdraw(x);
+  unreserve(x);
   give_id_back(x);
   x.staged = {};
-  static_cast<ListLink<AnswerOrder>&>(x).unlink();
-  x.buffer.clear();
+  if (!x.waits_for_turn()) {
+    static_cast<ListLink<AnswerOrder>&>(x).unlink();
+    x.buffer.clear();
+  }
   closed_.push_back(x);
+}
+
+/// Takes the frame of a request that is given up out of the transport's output, if no byte of it left.
+void FramedCodec::withdraw(FramedExchange& x) {
+  auto& link = static_cast<ListLink<Unsent>&>(x);
+  if (!link.linked()) return;
+  const uint64_t left_at = given_out_ - out_.out.size();
+  if (broken_ || x.in != Part::kNone || x.sent_at < left_at) return link.unlink();
+  for (FramedExchange* later = unsent_.next(x); later; later = unsent_.next(*later))
+    later->sent_at -= x.sent_bytes;
+  link.unlink();
+  out_.out.cut(x.sent_at - left_at, x.sent_bytes);
+  given_out_ -= x.sent_bytes;
+  x.written = false;
+  events_.on_event(CodecEvent::kRequestWithdrawn);
 }
 
 void FramedCodec::give_id_back(FramedExchange& x) {
   if (!x.holds_id) return;
   x.holds_id = false;
-  if (x.written && x.in == Part::kNone)
-    ids_.quarantine(x.id, events_.now_ms());
-  else
-    ids_.release(x.id);
+  if (!x.written || x.in != Part::kNone) return ids_.release(x.id);
+  ids_.quarantine(x.id, events_.now_ms());
+  if (is_shared() && ids_.spent() && !broken_ && !spent_) {
+    events_.on_event(CodecEvent::kIdsSpent);
+    spend();
+  }
+}
+
+/// No more exchanges here: another connection takes over.
+void FramedCodec::spend() {
+  if (spent_ || broken_) return;
+  spent_ = true;
+  events_.on_spent();
 }
 
 void FramedCodec::set_paused(FramedExchange& x, bool paused) {
-  if (x.paused == paused || (paused && (x.closed || !passes_ids()))) return;
+  if (x.paused == paused || (paused && (x.closed || is_shared()))) return;
   x.paused = paused;
   if (paused) {
     if (paused_++ == 0) events_.pause_reading();
@@ -132,8 +170,7 @@ void FramedCodec::set_paused(FramedExchange& x, bool paused) {
 const char* FramedCodec::why_reset_breaks(FramedExchange& x) const {
   if (streaming_ == &x) return "request cut";
   if (static_cast<ListLink<AnswerOrder>&>(x).linked() && x.out != Part::kDone) return "answer skipped";
-  if (x.ours && x.written && x.in != Part::kDone && passes_ids() &&
-      (options_.mode == PoolMode::kPingPong || !has_ids()))
+  if (x.ours && x.written && x.in != Part::kDone && (is_ping_pong() || (!is_shared() && !has_ids())))
     return "answer abandoned";
   return nullptr;
 }
@@ -147,26 +184,106 @@ void FramedCodec::reset(FramedExchange& x, Reason reason) {
 
 void FramedCodec::release(FramedExchange& x) {
   bool ours = x.ours;
-  if (!x.closed && !x.finished()) reset(x, by_role(Reason::kDownstreamReset));
+  if (!x.closed && !x.messages_ended()) reset(x, by_role(Reason::kDownstreamReset));
   set_paused(x, false);
   give_id_back(x);
-  if (static_cast<ListLink<AnswerOrder>&>(x).linked()) {  // answered, waiting for its turn
-    x.released = true;
-    x.sink = nullptr;
-    static_cast<ListLink<>&>(x).unlink();
-    --open_;
-  } else {
+  if (x.waits_for_turn())
+    keep_answer(x);
+  else
     destroy(x);
-  }
   if (broken_) return;
-  if (ours) events_.on_capacity();
+  if (ours) {
+    // What else this read brought must not meet the next request of a connection without ids.
+    if (is_ping_pong() && in_read_)
+      capacity_due_ = true;
+    else
+      events_.on_capacity();
+  }
   maybe_finished();
 }
+
+// --- answers in order ---
+
+/// A place behind the earlier answers for one that has no exchange.
+FramedExchange* FramedCodec::take_turn() {
+  FramedExchange* last = answers_.back();
+  if (last && last->released) {
+    unhold(*last);
+    return last;
+  }
+  FramedExchange* turn = Exchanges::create(*this, false);
+  turn->out = Part::kDone;
+  turn->released = true;
+  answers_.push_back(*turn);
+  return turn;
+}
+
+/// Its holder is gone; the answer stays until its turn. Neighbours that wait like it become one.
+void FramedCodec::keep_answer(FramedExchange& x) {
+  x.released = true;
+  x.sink = nullptr;
+  static_cast<ListLink<>&>(x).unlink();
+  --open_;
+  FramedExchange* kept = &x;
+  FramedExchange* before = answers_.previous(x);
+  if (before && before->released) {
+    absorb(*before, x);
+    kept = before;
+  }
+  FramedExchange* after = answers_.next(*kept);
+  if (after && after->released) absorb(*kept, *after);
+}
+
+void FramedCodec::absorb(FramedExchange& into, FramedExchange& x) {
+  unhold(into);
+  unhold(x);
+  into.buffer.splice(x.buffer);
+  Exchanges::destroy(&x);
+  hold(into);
+}
+
+/// None of them will be sent. What is still held by somebody lives on.
+void FramedCodec::drop_answers() {
+  while (FramedExchange* x = answers_.pop_front()) {
+    unhold(*x);
+    if (x->released)
+      Exchanges::destroy(x);
+    else
+      x->buffer.clear();
+  }
+}
+
+/// An answer begins to wait for its turn.
+void FramedCodec::hold(FramedExchange& x) {
+  x.held = true;
+  held_bytes_ += memory_of(x.buffer);
+  look_at_held();
+}
+
+void FramedCodec::unhold(FramedExchange& x) {
+  if (!x.held) return;
+  x.held = false;
+  held_bytes_ -= memory_of(x.buffer);
+}
+
+void FramedCodec::look_at_held() {
+  if (role_ != Role::kServer || broken_) return;
+  if (!holding_ && held_bytes_ > options_.held_bytes_max) {
+    holding_ = true;
+    events_.on_event(CodecEvent::kAnswersHeld);
+    if (paused_++ == 0) events_.pause_reading();
+  } else if (holding_ && held_bytes_ <= options_.held_bytes_max / 2) {
+    holding_ = false;
+    if (--paused_ == 0) events_.resume_reading();
+  }
+}
+
+// --- the end ---
 
 /// Breaks the connection on the bytes of a frame, after answering it if it is a request that can be answered.
 void FramedCodec::refuse(Reason reason, const char* detail, const uint8_t* p, size_t n,
                          const dragoman_frame& f) {
-  if (f.kind == DRAGOMAN_REQUEST && f.head_len > 0 && f.head_len <= n) answer(p, f, reason);
+  if (f.kind == DRAGOMAN_REQUEST && f.head_len > 0 && f.head_len <= n) last_words(p, f, reason, nullptr);
   bool answers = f.kind == DRAGOMAN_RESPONSE && f.head_len > 0 && f.head_len <= n && !frame_fault(f);
   break_connection(by_role(reason), detail ? detail : "", answers ? find_answered(p, f, false) : nullptr);
 }
@@ -178,6 +295,7 @@ bool FramedCodec::give_up(Reason reason) {
   broken_reason_ = reason;
   stash_.clear();
   deferred_.clear();
+  drop_answers();
   body_left_ = 0;
   streaming_ = nullptr;
   return true;
@@ -198,18 +316,23 @@ void FramedCodec::break_connection(Reason reason, std::string_view detail, Frame
 void FramedCodec::reset_all(Reason reason) {
   live_.splice(visiting_);
   while (FramedExchange* x = live_.front()) {
-    bool tell = !x->finished() && x->sink;
     close(*x);
-    if (tell) x->sink->on_reset(reason);
+    if (x->sink) x->sink->on_reset(reason);  // without one: on_request() tells the sink that it gets
   }
-  while (FramedExchange* x = answers_.pop_front()) Exchanges::destroy(x);  // released ones
+}
+
+/// Answers a request on which the connection breaks, unless earlier ones are owed: out of turn it would be taken
+/// for theirs. `x`, if any, is the request's exchange.
+bool FramedCodec::last_words(const uint8_t* head, const dragoman_frame& f, Reason reason, FramedExchange* x) {
+  if (is_ordered(f) && !answers_.empty() && answers_.front() != x) return false;
+  return answer(head, f, reason) == Answer::kMade;
 }
 
 void FramedCodec::fail(Reason reason) {
   if (broken_) return;
   FramedExchange* x = reading_;
   if (x && !x->ours && x->out == Part::kNone)
-    answer(x->head.wire.data(), x->head.frame, reason);
+    last_words(x->head.wire.data(), x->head.frame, reason, x);
   else if (!stash_.empty())
     answer_partial(reason);
   bool of_the_frame =
@@ -228,7 +351,7 @@ void FramedCodec::answer_partial(Reason reason) {
   int verdict = table_.probe(table_.context, conn(), head.data(), head.size(), &f);
   if (verdict != DRAGOMAN_FRAME || f.kind != DRAGOMAN_REQUEST) return;
   f.head_len = static_cast<uint32_t>(std::min<size_t>(f.head_len, head.size()));
-  answer(head.data(), f, reason);
+  last_words(head.data(), f, reason, nullptr);
 }
 
 void FramedCodec::maybe_finished() {

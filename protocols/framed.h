@@ -14,12 +14,25 @@
 // four bytes, whatever the length of the body. A head's edits need DRAGOMAN_CAN_EDIT and a message that has a place for
 // them; one that has none is sent as it came (kEditSkipped).
 //
-// Ids. Multiplex: own ids from an IdTable; the answer to a request that was given up is dropped
-// (kLateAnswer), as are answers to one-way requests (kOneWayAnswered) and answers nobody waits for
-// (kUnknownId). Ping-pong and bound: ids pass through and answers find the oldest unanswered request with
-// their id; giving up a request in ping-pong mode, or without ids, breaks the connection because its answer
-// could not be told from the next. Answers to the peer's requests carry the id the peer gave, also when it
-// used one twice (kDuplicateId). Protocols without ids, and requests marked ORDERED, get their answers in request order.
+// Ends. Whoever holds an exchange hears how it ends: the sink of each that is not released and was not reset by
+// its holder gets on_reset() when the connection ends, whatever the wire says about its messages.
+//
+// Ids. Multiplex and ping-pong: own ids from an IdTable, beginning where `id_seed` says; the answer to a request
+// that was given up is dropped (kLateAnswer), as are answers to one-way requests (kOneWayAnswered) and answers
+// nobody waits for (kUnknownId); the last end a ping-pong connection. When half of the ids wait for late answers,
+// the connection is spent (kIdsSpent, on_spent()). Bound: ids pass through and answers find the oldest unanswered
+// request with their id. An answer without its id (marked LOOSE) is for the only request under way, unless
+// something else sent may still be answered. Giving up a request in ping-pong mode, or without ids, breaks the
+// connection because its answer could not be told from the next. A ping-pong connection offers no exchange while
+// a read is under way or a frame is half here, and none after a one-way request whose answer could not be told
+// from another's. Answers to the peer's requests carry the id the peer gave, also when it used one twice
+// (kDuplicateId). Protocols without ids, and requests marked ORDERED, get their answers in request order, those
+// made here too; what can't keep the order because the connection breaks is not said.
+//
+// Bounds. Answers that wait for their turn become one buffer with their neighbours; with more than
+// `held_bytes_max` of them the connection is not read (kAnswersHeld). With `kept_bytes_max` kept for a client that
+// doesn't read, answers become errors (kAnswerRefused). A shared connection whose output is over its watermark
+// takes no exchanges; a request given up before a byte of it left is taken out of the output (kRequestWithdrawn).
 //
 // Frames of unknown length: the table says as the body comes where it ends (extent); they are limited,
 // collected and skipped like others.

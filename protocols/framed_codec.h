@@ -23,11 +23,15 @@ inline constexpr size_t kHexIdBytes = 16;            // length of our ids in pro
 
 class FramedCodec;
 struct AnswerOrder;
+struct Unsent;
 
 /// One direction of an exchange.
 enum class Part : uint8_t { kNone, kOpen, kDone };
 
-struct FramedExchange final : public Exchange, public ListLink<>, public ListLink<AnswerOrder> {
+struct FramedExchange final : public Exchange,
+                              public ListLink<>,
+                              public ListLink<AnswerOrder>,
+                              public ListLink<Unsent> {
   FramedExchange(FramedCodec& owner, bool is_ours) : codec(&owner), ours(is_ours) {}
 
   Reason send_head(Head& h, bool end) override;
@@ -41,7 +45,13 @@ struct FramedExchange final : public Exchange, public ListLink<>, public ListLin
   void want_answer(Want want) override;
   size_t buffered_bytes() const override { return buffer.size(); }
 
-  bool finished() const { return in == Part::kDone && out == Part::kDone; }
+  /// Both messages ended on the wire. Says nothing about its holder, who may still wait: every sink of an
+  /// exchange that is not released hears of the connection's end.
+  bool messages_ended() const { return in == Part::kDone && out == Part::kDone; }
+  /// Answered, behind answers that are not.
+  bool waits_for_turn() const {
+    return out == Part::kDone && static_cast<const ListLink<AnswerOrder>*>(this)->linked();
+  }
 
   FramedCodec* codec;  // null once the connection's codec is gone
   MessageSink* sink = nullptr;
@@ -59,6 +69,9 @@ struct FramedExchange final : public Exchange, public ListLink<>, public ListLin
   bool unsized = false;   // the length of our frame shows at its end
   bool released = false;  // only waits for its turn in the answer order
   bool patches = false;   // the frame's checksum is to be changed by `mask`
+  bool held = false;      // its answer counts among those that wait for their turn
+  bool own_id = false;    // ours: `id` is from the id table
+  bool loose = false;     // ours: the answer may come without its id
   uint8_t mask[4] = {};
 
   uint64_t id = 0;                    // ours: integer id on the wire
@@ -67,6 +80,9 @@ struct FramedExchange final : public Exchange, public ListLink<>, public ListLin
   ByteChain buffer;                   // our frame while it is incomplete, or until its turn comes
   const Head* foreign = nullptr;      // read by another version: `buffer` collects its frame as it came
   uint64_t out_left = 0;              // body bytes of our frame still to come
+  uint64_t sent_at = 0;               // ours: where our frame begins in all that was given to the transport
+  uint64_t sent_bytes = 0;            // ours: its length there
+  uint64_t reserved = 0;              // theirs: bytes of our answer that count as kept while it comes in
 };
 
 using Exchanges = ObjectPool<FramedExchange>;
@@ -140,9 +156,14 @@ class FramedCodec final : public ConnectionCodec {
     }
   };
 
-  // Ids pass through unchanged, and answers are matched by the ids of the exchanges themselves.
-  bool passes_ids() const { return role_ == Role::kServer || options_.mode != PoolMode::kMultiplex; }
-  bool streams_requests() const { return role_ == Role::kClient && options_.mode != PoolMode::kMultiplex; }
+  // Many exchanges of different owners share the connection.
+  bool is_shared() const { return role_ == Role::kClient && options_.mode == PoolMode::kMultiplex; }
+  bool is_ping_pong() const { return role_ == Role::kClient && options_.mode == PoolMode::kPingPong; }
+  // Our requests get ids of our own; elsewhere ids pass through, and answers are matched by the ids of requests.
+  bool gives_ids() const {
+    return is_shared() || (is_ping_pong() && (table_.abilities & DRAGOMAN_CAN_MULTIPLEX));
+  }
+  bool streams_requests() const { return role_ == Role::kClient && !is_shared(); }
   bool has_ids() const { return table_.id_len > 0 || table_.set_id; }
   void* conn() { return conn_.get(); }
   uint32_t from() const {
@@ -170,6 +191,10 @@ class FramedCodec final : public ConnectionCodec {
   Understood fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f);
   void deliver(FramedExchange& x, const uint8_t* p, size_t here, const dragoman_frame& f);
   FramedExchange* find_answered(const uint8_t* p, const dragoman_frame& f, bool count);
+  FramedExchange* find_passed(const uint8_t* p, const dragoman_frame& f);
+  FramedExchange* find_only_one();
+  void refuse_answer(const uint8_t* p, const dragoman_frame& f);
+  void read_all(uint8_t* data, size_t n);
   bool table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& id) const;
 
   bool is_attribute(std::string_view name) const;
@@ -182,10 +207,27 @@ class FramedCodec final : public ConnectionCodec {
   bool same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                   bool same_id);
   Reason assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
+  Reason assign_own_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
   void put(const FramedExchange* x, const uint8_t* p, size_t n);
+  void put_all(ByteChain& bytes);
+  void give_out(const uint8_t* p, size_t n);
+  void give_out(ByteChain& bytes);
   void put_body(FramedExchange& x, std::span<const uint8_t> chunk, bool buffered);
   void end_output(FramedExchange& x);
   void flush_answers();
+  bool is_ordered(const dragoman_frame& f) const { return !has_ids() || (f.flags & DRAGOMAN_FRAME_ORDERED); }
+  FramedExchange* take_turn();
+  void keep_answer(FramedExchange& x);
+  void absorb(FramedExchange& into, FramedExchange& x);
+  void drop_answers();
+  void hold(FramedExchange& x);
+  void unhold(FramedExchange& x);
+  void look_at_held();
+  bool is_over(uint64_t more) const;
+  void unreserve(FramedExchange& x);
+  void withdraw(FramedExchange& x);
+  void spend();
+  bool last_words(const uint8_t* head, const dragoman_frame& f, Reason reason, FramedExchange* x);
   template <class Make>
   Answer make(FramedExchange* into, Make&& f);
   Answer answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text = {},
@@ -227,7 +269,9 @@ class FramedCodec final : public ConnectionCodec {
   FramedExchange* streaming_ = nullptr;  // its frame is partly written
   ByteChain deferred_;                   // frames that wait for the end of the streaming one
   IntrusiveList<FramedExchange, AnswerOrder>
-      answers_;  // protocols without ids: exchanges in the order of answers
+      answers_;  // protocols without ids: exchanges in the order of answers, released ones too until they are sent
+
+  IntrusiveList<FramedExchange, Unsent> unsent_;  // ours, shared: their frames are not known to have left
 
   IntrusiveList<FramedExchange> live_;
   IntrusiveList<FramedExchange> visiting_;  // part of live_ during a walk with callbacks
@@ -238,6 +282,9 @@ class FramedCodec final : public ConnectionCodec {
   uint32_t paused_ = 0;  // exchanges with paused set
   uint64_t newest_id_ = 0;  // of the peer's requests, in the order in which ids grow
   bool has_newest_id_ = false;
+  uint64_t given_out_ = 0;   // bytes, in all
+  uint64_t held_bytes_ = 0;  // memory of answers that wait for their turn
+  uint64_t reserved_ = 0;    // answers that are coming in
 
   uint32_t variant_;
   uint32_t heartbeats_missed_ = 0;
@@ -249,6 +296,13 @@ class FramedCodec final : public ConnectionCodec {
   bool eof_ = false;
   bool draining_ = false;
   bool goaway_ = false;
+  bool blocked_ = false;        // the transport's output is over its watermark
+  bool spent_ = false;          // no more exchanges, though the connection is whole
+  bool expected_miss_ = false;  // of find_answered(): the answer is for nobody, and known to be
+  bool in_read_ = false;
+  bool capacity_due_ = false;  // ping-pong: an exchange ended inside a read
+  bool loose_sent_ = false;    // a one-way request went out whose answer could come without an id
+  bool holding_ = false;       // too much waits for its turn: reading is paused
 };
 
 /// Lets the table write something. kFailed: it can't, or lies. `into`: it becomes part of that exchange's

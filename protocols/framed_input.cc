@@ -89,6 +89,16 @@ struct ViewCollector {
 
 void FramedCodec::on_data(uint8_t* data, size_t n) {
   if (broken_) return;
+  in_read_ = true;
+  read_all(data, n);
+  in_read_ = false;
+  if (broken_) return;
+  const bool due = capacity_due_;
+  capacity_due_ = is_ping_pong() && phase() != ReadPhase::kIdle;  // when that frame is complete
+  if (due) events_.on_capacity();
+}
+
+void FramedCodec::read_all(uint8_t* data, size_t n) {
   if (!stash_.empty()) {
     if (stash_.size() + n < need_) {
       stash_.append(data, n);
@@ -229,7 +239,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
       right = here < f.total_len || crc_.sum == crc_.field;
     }
     if (!right) {  // the whole frame is here and nobody has seen it
-      if (f.kind == DRAGOMAN_REQUEST) answer(p, f, Reason::kChecksum);
+      if (f.kind == DRAGOMAN_REQUEST) last_words(p, f, Reason::kChecksum, nullptr);
       break_connection(Reason::kChecksum, "checksum mismatch",
                        f.kind == DRAGOMAN_RESPONSE ? find_answered(p, f, false) : nullptr);
       return 0;
@@ -240,6 +250,7 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
 
   if (!supported && !is_request(f)) {
     events_.on_event(CodecEvent::kUnsupported);
+    if (f.kind == DRAGOMAN_RESPONSE && role_ == Role::kClient) refuse_answer(p, f);
     return here;
   }
   switch (f.kind) {
@@ -301,7 +312,7 @@ size_t FramedCodec::read_body(const uint8_t* p, size_t n) {
   if (body_left_ == DRAGOMAN_LENGTH_UNKNOWN) {
     if (Reason why = measure(unsized_, p, n, k); why != Reason::kNone) {
       if (broken_) return 0;
-      if (x && !x->ours && x->out == Part::kNone) answer(x->head.wire.data(), x->head.frame, why);
+      if (x && !x->ours && x->out == Part::kNone) last_words(x->head.wire.data(), x->head.frame, why, x);
       break_connection(by_role(why), "bad body", x);
       return 0;
     }
@@ -314,7 +325,7 @@ size_t FramedCodec::read_body(const uint8_t* p, size_t n) {
     crc_.update(p, k);
     if (last && crc_.sum != crc_.field) {
       if (x && !x->ours && x->out == Part::kNone)
-        answer(x->head.wire.data(), x->head.frame, Reason::kChecksum);
+        last_words(x->head.wire.data(), x->head.frame, Reason::kChecksum, x);
       break_connection(Reason::kChecksum, "checksum mismatch", x);
       return 0;
     }
@@ -355,7 +366,7 @@ void FramedCodec::on_request(const uint8_t* p, size_t here, const dragoman_frame
   }
   if (is_duplicate(x)) events_.on_event(CodecEvent::kDuplicateId);
   if (role_ == Role::kServer) variant_ = f.variant;
-  x.ordered = !x.one_way && (!has_ids() || (f.flags & DRAGOMAN_FRAME_ORDERED));
+  x.ordered = !x.one_way && is_ordered(f);
   if (x.ordered) answers_.push_back(x);
   MessageSink* sink = events_.on_exchange(x);
   if (!sink) {
@@ -394,16 +405,11 @@ bool FramedCodec::is_duplicate(const FramedExchange& x) {
 
 /// Answers a request that gets no exchange; the connection goes on.
 void FramedCodec::turn_away(const uint8_t* p, const dragoman_frame& f, Reason reason) {
+  if (role_ == Role::kClient) events_.on_event(CodecEvent::kGlitch);
   if (f.kind != DRAGOMAN_REQUEST) return;
-  FramedExchange* turn = nullptr;
-  bool ordered = !has_ids() || (f.flags & DRAGOMAN_FRAME_ORDERED);
-  if (ordered && !answers_.empty()) {  // behind the earlier answers
-    turn = Exchanges::create(*this, false);
-    turn->out = Part::kDone;
-    turn->released = true;
-    answers_.push_back(*turn);
-  }
+  FramedExchange* turn = is_ordered(f) && !answers_.empty() ? take_turn() : nullptr;
   Answer made = answer(p, f, reason, {}, turn);
+  if (turn) hold(*turn);
   if (made == Answer::kFailed) lie("codec: reply failed");
   if (made == Answer::kNone) break_connection(by_role(reason), "no answer in this protocol");
 }
@@ -416,7 +422,12 @@ void FramedCodec::on_response(const uint8_t* p, size_t here, const dragoman_fram
     message.kind = DRAGOMAN_ONEWAY;
     return on_request(p, here, message, true);
   }
-  if (!x) return;
+  if (!x) {
+    // The next request of this connection must not get it.
+    if (is_ping_pong() && !broken_ && !expected_miss_)
+      break_connection(Reason::kUpstreamProtocolError, "answer that nobody waits for");
+    return;
+  }
   const Understood head = fill_head(*x, p, f);
   if (head.fault)
     return break_connection(head.honest ? by_role(Reason::kMalformed) : Reason::kInternal, head.fault, x);
@@ -517,19 +528,51 @@ bool FramedCodec::table_id(const uint8_t* p, const dragoman_frame& f, uint64_t& 
   return true;
 }
 
+/// The oldest request under way whose id, not ours, the answer has.
+FramedExchange* FramedCodec::find_passed(const uint8_t* p, const dragoman_frame& f) {
+  for (FramedExchange* x = live_.front(); x; x = live_.next(*x)) {
+    if (!x->ours || !x->written || x->in != Part::kNone || x->own_id) continue;
+    if (f.id_type == DRAGOMAN_ID_NONE) return x;
+    if (f.id_type == DRAGOMAN_ID_BYTES
+            ? std::ranges::equal(x->id_bytes, std::span<const uint8_t>(p + f.id_offset, f.id_len))
+            : x->id == f.id)
+      return x;
+  }
+  return nullptr;
+}
+
+/// The only request under way, if nothing else sent here can still be answered.
+FramedExchange* FramedCodec::find_only_one() {
+  if (is_shared() && ids_.quarantined() > 0) return nullptr;
+  if (loose_sent_) return nullptr;
+  FramedExchange* only = nullptr;
+  for (FramedExchange* x = live_.front(); x; x = live_.next(*x)) {
+    if (!x->ours || !x->written || x->in != Part::kNone) continue;
+    if (only) return nullptr;
+    only = x;
+  }
+  return only && only->loose ? only : nullptr;
+}
+
+/// An answer in a form that can't be passed on: whom it is for hears so.
+void FramedCodec::refuse_answer(const uint8_t* p, const dragoman_frame& f) {
+  FramedExchange* x = find_answered(p, f, true);
+  if (is_ping_pong()) return break_connection(Reason::kUpstreamProtocolError, "answer not supported", x);
+  if (!x) return;
+  x->in = Part::kDone;
+  close(*x);
+  x->sink->on_reset(Reason::kUpstreamProtocolError);
+}
+
 /// The exchange that an answer is for; null when there is none, which is counted if `count`.
 FramedExchange* FramedCodec::find_answered(const uint8_t* p, const dragoman_frame& f, bool count) {
   CodecEvent miss = CodecEvent::kUnknownId;
-  if (passes_ids()) {
-    for (FramedExchange* x = live_.front(); x; x = live_.next(*x)) {
-      if (!x->ours || !x->written || x->in != Part::kNone) continue;
-      if (f.id_type == DRAGOMAN_ID_NONE) return x;
-      if (f.id_type == DRAGOMAN_ID_BYTES
-              ? std::ranges::equal(x->id_bytes, std::span<const uint8_t>(p + f.id_offset, f.id_len))
-              : x->id == f.id)
-        return x;
-    }
-  } else {
+  expected_miss_ = false;
+  if (!is_shared())
+    if (FramedExchange* x = find_passed(p, f)) return x;
+  if (f.kind == DRAGOMAN_RESPONSE && (f.flags & DRAGOMAN_FRAME_LOOSE))
+    if (FramedExchange* x = find_only_one()) return x;
+  if (gives_ids()) {
     uint64_t id = 0;
     if (table_id(p, f, id)) {
       auto found = ids_.find(id);
@@ -541,13 +584,19 @@ FramedExchange* FramedCodec::find_answered(const uint8_t* p, const dragoman_fram
           miss = CodecEvent::kLateAnswer;  // a second answer
           break;
         case Match::kLate:
-          if (count) ids_.answered_late(id);
           miss = CodecEvent::kLateAnswer;
+          if (count && ids_.quarantined() > 0) {
+            const bool full = capacity() == 0;
+            ids_.answered_late(id);
+            if (full && capacity() > 0) events_.on_capacity();
+          }
           break;
         case Match::kOneWay:
           miss = CodecEvent::kOneWayAnswered;
+          expected_miss_ = true;
           break;
         case Match::kHeartbeat:
+          expected_miss_ = true;
           if (count) on_heartbeat_ack(p, f);
           return nullptr;
         case Match::kUnknown:
@@ -567,10 +616,12 @@ void FramedCodec::on_heartbeat(const uint8_t* p, const dragoman_frame& f) {
   }
   if (++heartbeats_in_second_ > options_.heartbeats_per_second_max) return fail(Reason::kHeartbeatFlood);
   if (!table_.heartbeat_reply) return;
-  if (make(nullptr, [&](uint8_t* out, uint64_t cap) {
-        return table_.heartbeat_reply(table_.context, conn(), p, &f, out, cap);
-      }) == Answer::kFailed)
-    return lie("codec: heartbeat reply failed");
+  FramedExchange* turn = !has_ids() && !answers_.empty() ? take_turn() : nullptr;
+  Answer made = make(turn, [&](uint8_t* out, uint64_t cap) {
+    return table_.heartbeat_reply(table_.context, conn(), p, &f, out, cap);
+  });
+  if (turn) hold(*turn);
+  if (made == Answer::kFailed) return lie("codec: heartbeat reply failed");
   events_.on_event(CodecEvent::kHeartbeatAnswered);
 }
 
@@ -614,11 +665,13 @@ void FramedCodec::on_transport_closed(Reason reason) {
 }
 
 void FramedCodec::on_write_blocked(bool blocked) {
+  blocked_ = blocked;
   visiting_.splice(live_);
   while (FramedExchange* x = visiting_.pop_front()) {
     live_.push_back(*x);
     if (x->sink) x->sink->on_write_blocked(blocked);
   }
+  if (!blocked_ && !broken_ && is_shared()) events_.on_capacity();
 }
 
 ReadPhase FramedCodec::phase() const {

@@ -18,10 +18,11 @@ Exchange* FramedCodec::open(MessageSink& answers) {
 }
 
 uint32_t FramedCodec::capacity() const {
-  if (broken_ || goaway_ || draining_ || eof_) return 0;
-  if (role_ == Role::kClient && options_.mode == PoolMode::kPingPong) return ours_open_ == 0 ? 1 : 0;
+  if (broken_ || goaway_ || draining_ || eof_ || spent_) return 0;
+  if (is_ping_pong()) return ours_open_ == 0 && !in_read_ && phase() == ReadPhase::kIdle ? 1 : 0;
+  if (is_shared() && blocked_) return 0;  // requests wait where they are counted and can be given up
   uint32_t room = open_ < options_.streams_max ? options_.streams_max - open_ : 0;
-  return passes_ids() || room == 0 ? room : std::min(room, ids_.room(events_.now_ms()));
+  return !is_shared() || room == 0 ? room : std::min(room, ids_.room(events_.now_ms()));
 }
 
 Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
@@ -52,6 +53,13 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     std::memcpy(bytes.data(), head.wire.data(), bytes.size());
   }
   const dragoman_frame edited = f;
+  if (!x.ours && (f.flags & DRAGOMAN_FRAME_FORM) &&
+      ((f.variant ^ x.head.frame.variant) & ~DRAGOMAN_VARIANT_EXCLUSIVE) != 0)
+    return Reason::kUpstreamProtocolError;
+  if (!x.ours && is_over(f.total_len)) {
+    events_.on_event(CodecEvent::kAnswerRefused);
+    return Reason::kWriteStall;
+  }
   if (Reason why = assign_id(x, f, bytes); why != Reason::kNone) return why;
 
   if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM) {
@@ -76,6 +84,12 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     x.in = Part::kDone;
   }
   x.out = Part::kOpen;
+  if (x.ours) {
+    x.loose = f.flags & DRAGOMAN_FRAME_LOOSE;
+  } else if (!is_unsized(f)) {
+    x.reserved = f.total_len;
+    reserved_ += x.reserved;
+  }
   x.unsized = is_unsized(f);
   x.out_left = x.unsized ? DRAGOMAN_LENGTH_UNKNOWN : f.total_len - f.head_len;
   x.staged = bytes;
@@ -229,42 +243,58 @@ bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_fram
 
 /// Puts the id for this connection into a head about to be sent.
 Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes) {
-  if (x.ours && passes_ids()) {
+  if (x.ours) {
+    if (gives_ids() && f.id_type != DRAGOMAN_ID_NONE) {
+      const dragoman_frame f_was = f;
+      const std::span<uint8_t> bytes_was = bytes;
+      Reason why = assign_own_id(x, f, bytes);
+      // A connection for one call at a time may do with the client's id where it can't be changed.
+      if (why != Reason::kEditFailed || !is_ping_pong()) return why;
+      f = f_was;
+      bytes = bytes_was;
+    }
+    if (is_shared()) return Reason::kUnsupported;  // without ids it can't share a connection
     x.id = f.id;
     if (f.id_type == DRAGOMAN_ID_BYTES) x.id_bytes = bytes.subspan(f.id_offset, f.id_len);
     return Reason::kNone;
   }
   const dragoman_frame& asked = x.head.frame;
-  if (!x.ours) {  // the id the peer gave its request
-    if (asked.id_type != f.id_type && !(has_number(asked) && has_number(f))) return Reason::kInternal;
-    if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kNone;
-    if (f.id_type == DRAGOMAN_ID_BYTES)
-      return rewrite_id(x, f, bytes, x.head.wire.subspan(asked.id_offset, asked.id_len));
-    x.id = asked.id;
-    if (f.id_type == DRAGOMAN_ID_CODED) return rewrite_number(x, f, bytes);
+  // An answer gets the id the peer gave its request.
+  if (asked.id_type != f.id_type && !(has_number(asked) && has_number(f))) return Reason::kInternal;
+  if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kNone;
+  if (f.id_type == DRAGOMAN_ID_BYTES)
+    return rewrite_id(x, f, bytes, x.head.wire.subspan(asked.id_offset, asked.id_len));
+  x.id = asked.id;
+  if (f.id_type == DRAGOMAN_ID_CODED) return rewrite_number(x, f, bytes);
+  store_id(bytes.data() + f.id_offset, f.id_len, f.id_type == DRAGOMAN_ID_BE, x.id);
+  f.id = x.id;
+  return Reason::kNone;
+}
+
+Reason FramedCodec::assign_own_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes) {
+  if (f.kind == DRAGOMAN_ONEWAY) {
+    x.id = ids_.next_one_way();
   } else {
-    if (f.id_type == DRAGOMAN_ID_NONE) return Reason::kUnsupported;  // can't share a connection
-    if (f.kind == DRAGOMAN_ONEWAY) {
-      x.id = ids_.next_one_way();
-    } else {
-      if (!ids_.acquire(&x, events_.now_ms(), x.id)) return Reason::kUpstreamRefused;
-      x.holds_id = true;
-    }
-    if (f.id_type == DRAGOMAN_ID_BYTES) {
-      size_t len = std::max<size_t>(f.id_len, kHexIdBytes);
-      auto* text = x.head.arena.allocate_array<uint8_t>(len);
-      for (size_t i = 0; i < kHexIdBytes; ++i) text[i] = "0123456789abcdef"[x.id >> (60 - 4 * i) & 15];
-      std::fill(text + kHexIdBytes, text + len, uint8_t{'0'});
-      Reason why = rewrite_id(x, f, bytes, {text, len});
-      if (why != Reason::kNone) give_id_back(x);
-      return why;
-    }
-    if (f.id_type == DRAGOMAN_ID_CODED) {
-      Reason why = rewrite_number(x, f, bytes);
-      if (why != Reason::kNone) give_id_back(x);
-      return why;
-    }
+    if (!ids_.acquire(&x, events_.now_ms(), x.id)) return Reason::kUpstreamRefused;
+    x.holds_id = true;
   }
+  x.own_id = true;
+  Reason why = Reason::kNone;
+  if (f.id_type == DRAGOMAN_ID_BYTES) {
+    size_t len = std::max<size_t>(f.id_len, kHexIdBytes);
+    auto* text = x.head.arena.allocate_array<uint8_t>(len);
+    for (size_t i = 0; i < kHexIdBytes; ++i) text[i] = "0123456789abcdef"[x.id >> (60 - 4 * i) & 15];
+    std::fill(text + kHexIdBytes, text + len, uint8_t{'0'});
+    why = rewrite_id(x, f, bytes, {text, len});
+  } else if (f.id_type == DRAGOMAN_ID_CODED) {
+    why = rewrite_number(x, f, bytes);
+  }
+  if (why != Reason::kNone) {
+    give_id_back(x);
+    x.own_id = false;
+    return why;
+  }
+  if (!is_integer_id(f)) return why;
   store_id(bytes.data() + f.id_offset, f.id_len, f.id_type == DRAGOMAN_ID_BE, x.id);
   f.id = x.id;
   return Reason::kNone;
@@ -289,7 +319,7 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
     MessageSink* sink = x.sink;
     const char* why = why_reset_breaks(x);
     close(x);
-    sink->on_reset(Reason::kInternal);
+    if (sink) sink->on_reset(Reason::kInternal);
     if (why) break_connection(Reason::kInternal, why);
     return;
   }
@@ -297,6 +327,25 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
     put_body(x, chunk, false);
     if (end) end_output(x);
     return;
+  }
+  if (x.unsized && !x.ours) {
+    x.reserved += chunk.size();
+    reserved_ += chunk.size();
+    if (is_over(0) && x.sink) {
+      // No other place for it: the call ends as if the client had gone, with an error in its place.
+      events_.on_event(CodecEvent::kAnswerRefused);
+      unreserve(x);
+      x.staged = {};
+      x.buffer.clear();
+      if (answer(x.head.wire.data(), x.head.frame, Reason::kWriteStall, {}, x.ordered ? &x : nullptr) !=
+          Answer::kMade)
+        return break_connection(Reason::kWriteStall, "no answer in this protocol");
+      return end_output(x);
+    }
+  }
+  if (is_shared() && end) {
+    x.sent_at = given_out_;
+    unsent_.push_back(x);
   }
   if (end && x.buffer.empty() && !x.ordered) {  // the common case: the whole frame is here
     x.written = true;
@@ -313,15 +362,40 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
   put_body(x, chunk, true);
   if (!end) return;
   x.written = true;
-  if (!x.ordered) {
-    if (streaming_) {
-      deferred_.splice(x.buffer);
-    } else {
-      out_.out.splice(x.buffer);
-      out_.wrote();
-    }
-  }
+  if (!x.ordered) put_all(x.buffer);
   end_output(x);
+}
+
+/// Every byte for the transport goes through these two.
+void FramedCodec::give_out(const uint8_t* p, size_t n) {
+  given_out_ += n;
+  out_.write(p, n);
+}
+
+void FramedCodec::give_out(ByteChain& bytes) {
+  if (bytes.empty()) return;
+  given_out_ += bytes.size();
+  out_.out.splice(bytes);
+  out_.wrote();
+}
+
+void FramedCodec::put_all(ByteChain& bytes) {
+  if (streaming_)
+    deferred_.splice(bytes);
+  else
+    give_out(bytes);
+}
+
+/// Whether a peer that doesn't read has enough. While it reads, nothing is refused.
+bool FramedCodec::is_over(uint64_t more) const {
+  if (role_ != Role::kServer || !blocked_ || options_.kept_bytes_max == 0) return false;
+  uint64_t kept = out_.out.size() + deferred_.size() + held_bytes_ + reserved_;
+  return kept + (more == DRAGOMAN_LENGTH_UNKNOWN ? 0 : more) > options_.kept_bytes_max;
+}
+
+void FramedCodec::unreserve(FramedExchange& x) {
+  reserved_ -= x.reserved;
+  x.reserved = 0;
 }
 
 /// Writes to the connection, or behind the frame that is streaming.
@@ -330,7 +404,7 @@ void FramedCodec::put(const FramedExchange* x, const uint8_t* p, size_t n) {
   if (streaming_ && streaming_ != x)
     deferred_.append(p, n);
   else
-    out_.write(p, n);
+    give_out(p, n);
 }
 
 /// Writes body bytes, or collects them, with the checksum at the frame's end changed by the mask.
@@ -351,31 +425,34 @@ void FramedCodec::put_body(FramedExchange& x, std::span<const uint8_t> chunk, bo
 
 void FramedCodec::end_output(FramedExchange& x) {
   x.out = Part::kDone;
+  unreserve(x);
   if (streaming_ == &x) {
     streaming_ = nullptr;
-    if (!deferred_.empty()) {
-      out_.out.splice(deferred_);
-      out_.wrote();
+    give_out(deferred_);
+  }
+  if (x.ordered) {
+    if (answers_.front() != &x) hold(x);
+    flush_answers();
+  } else if (x.ours) {
+    x.sent_bytes = given_out_ - x.sent_at;
+    if (x.one_way && (is_shared() || is_ping_pong()) && (x.loose || !x.own_id)) {
+      // Its answer, if one comes, could not be told from that of a later call.
+      loose_sent_ = true;
+      if (is_ping_pong()) spend();
     }
   }
-  if (x.ordered) flush_answers();
 }
 
 /// Writes the ordered answers whose turn has come.
 void FramedCodec::flush_answers() {
   while (FramedExchange* x = answers_.front()) {
-    if (x->out != Part::kDone) return;
+    if (x->out != Part::kDone) break;
     answers_.pop_front();
-    if (!x->buffer.empty()) {
-      if (streaming_) {
-        deferred_.splice(x->buffer);
-      } else {
-        out_.out.splice(x->buffer);
-        out_.wrote();
-      }
-    }
+    unhold(*x);
+    put_all(x->buffer);
     if (x->released) Exchanges::destroy(x);
   }
+  look_at_held();
 }
 
 /// Answers a request in the protocol's own words.

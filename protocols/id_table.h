@@ -8,7 +8,8 @@
 namespace dragoman {
 
 /// Maps wire ids to values of type T*. An id is a slot number with a generation above it, so that an answer
-/// to an earlier user of the slot is recognised: `generation << slot_bits | slot`. Slots are re-used in
+/// to an earlier user of the slot is recognised: `generation << slot_bits | slot`. Where generations and the
+/// order of slots begin depends on a seed: who guesses ids of others must guess these. Slots are re-used in
 /// first-out order. The slot of a request given up without an answer stays in quarantine until the late
 /// answer came or kQuarantineMs passed, so that a generation that wrapped around can't meet it. Two slot
 /// numbers are set apart: ids of one-way requests and of heartbeats only count up.
@@ -29,8 +30,9 @@ class IdTable {
     T* value;  // kLive
   };
 
-  /// Sets the width of ids and how many may be live or in quarantine at once. Before any other call.
-  void configure(unsigned id_bits, uint32_t limit) {
+  /// Sets the width of ids and how many may be live or in quarantine at once. Before any other call. `seed` 0:
+  /// ids begin at the beginning.
+  void configure(unsigned id_bits, uint32_t limit, uint64_t seed = 0) {
     if (id_bits >= 64) {
       slot_bits_ = 32, generation_bits_ = 32;
     } else {
@@ -41,6 +43,9 @@ class IdTable {
     heartbeat_slot_ = reserved_from;
     one_way_slot_ = reserved_from + 1;
     limit_ = std::min(limit, reserved_from);
+    seed_ = seed;
+    one_way_ = first_generation(one_way_slot_) - 1;
+    heartbeat_ = first_generation(heartbeat_slot_) - 1;
   }
 
   /// Ids that can be given out now.
@@ -49,6 +54,9 @@ class IdTable {
     return limit_ - live_ - quarantined_;
   }
 
+  /// Whether so many ids are in quarantine that another connection should take over.
+  bool spent() const { return quarantined_ > 0 && quarantined_ >= limit_ / 2; }
+
   /// False when no id is free.
   bool acquire(T* value, uint64_t now_ms, uint64_t& id) {
     if (free_.head == kNil) {
@@ -56,7 +64,7 @@ class IdTable {
     }
     uint32_t index = pop(free_);
     Slot& slot = slots_[index];
-    slot.generation = next_generation(slot.generation);
+    slot.generation = slot.generation == 0 ? first_generation(index) : next_generation(slot.generation);
     slot.value = value;
     slot.state = State::kLive;
     ++live_;
@@ -79,7 +87,8 @@ class IdTable {
     uint64_t generation = id >> slot_bits_;
     if (index == one_way_slot_) return {Match::kOneWay, nullptr};
     if (index == heartbeat_slot_) return {Match::kHeartbeat, nullptr};
-    if (index >= slots_.size() || slots_[index].generation == 0) return {Match::kUnknown, nullptr};
+    if (generation == 0 || index >= slots_.size() || slots_[index].generation == 0)
+      return {Match::kUnknown, nullptr};
     const Slot& slot = slots_[index];
     if (slot.generation == generation && slot.state == State::kLive) return {Match::kLive, slot.value};
     return {Match::kLate, nullptr};
@@ -143,6 +152,17 @@ class IdTable {
   uint32_t next_generation(uint32_t generation) const {
     return generation == generation_mask() ? 1 : generation + 1;  // 0 means never used
   }
+  /// The first of a slot: small ones, so that ids stay positive numbers for long.
+  uint32_t first_generation(uint32_t slot) const {
+    if (seed_ == 0) return 1;
+    return 1 + static_cast<uint32_t>(mix(seed_ + slot) % std::max<uint32_t>(generation_mask() / 2, 1));
+  }
+  static uint64_t mix(uint64_t z) {  // splitmix64
+    z += 0x9e3779b97f4a7c15ull;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+  }
   uint32_t generation_mask() const {
     return generation_bits_ >= 32 ? UINT32_MAX : (uint32_t{1} << generation_bits_) - 1;
   }
@@ -182,7 +202,14 @@ class IdTable {
     size_t size = std::min<size_t>(old ? old * 2 : kFirstSlots, limit_);
     if (size <= old) return false;
     slots_.resize(size);
-    for (size_t i = old; i < size; ++i) push(free_, static_cast<uint32_t>(i));
+    if (seed_ == 0) {
+      for (size_t i = old; i < size; ++i) push(free_, static_cast<uint32_t>(i));
+      return true;
+    }
+    std::vector<uint32_t> order;
+    for (size_t i = old; i < size; ++i) order.push_back(static_cast<uint32_t>(i));
+    for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[mix(seed_ ^ (old + i)) % i]);
+    for (uint32_t index : order) push(free_, index);
     return true;
   }
 
@@ -192,6 +219,7 @@ class IdTable {
   unsigned slot_bits_ = 20;
   unsigned generation_bits_ = 12;
   uint32_t limit_ = 0;
+  uint64_t seed_ = 0;
   uint32_t live_ = 0;
   uint32_t quarantined_ = 0;
   uint32_t one_way_slot_ = 0;

@@ -77,8 +77,13 @@ enum {
 
 /* Bits of frame.flags */
 enum {
-  DRAGOMAN_FRAME_ORDERED = 1 /* a request whose sender expects the answers to such requests in order, since
-                                their ids don't tell them apart */
+  DRAGOMAN_FRAME_ORDERED = 1, /* a request whose sender expects the answers to such requests in order, since
+                                 their ids don't tell them apart */
+  DRAGOMAN_FRAME_FORM =
+      4, /* a response that only a request of the same variant takes, DRAGOMAN_VARIANT_EXCLUSIVE
+                                 aside: to another it is an error of the upstream */
+  DRAGOMAN_FRAME_LOOSE = 2 /* a request or one-way request that some servers answer without its id; a response
+                                 without an id, which is for the only request that is under way, or for nobody */
 };
 
 /* Bit of frame.variant: connections carry one request of this variant at a time, whatever the cluster's pool

@@ -96,6 +96,37 @@ void ByteChain::consume(size_t n) {
   if (n) head_->begin += static_cast<uint32_t>(n);
 }
 
+void ByteChain::cut(size_t at, size_t n) {
+  size_ -= n;
+  Chunk* before = nullptr;
+  Chunk* c = head_;
+  for (; c && at >= c->size(); c = c->next) {
+    at -= c->size();
+    before = c;
+  }
+  while (n) {
+    size_t k = std::min(n, c->size() - at);
+    uint8_t* p = c->data() + c->begin + at;
+    if (at == 0) {
+      c->begin += static_cast<uint32_t>(k);
+    } else {
+      std::memmove(p, p + k, c->size() - at - k);
+      c->end -= static_cast<uint32_t>(k);
+    }
+    n -= k;
+    Chunk* next = c->next;
+    if (c->size() == 0) {
+      (before ? before->next : head_) = next;
+      if (tail_ == c) tail_ = before;
+      release_chunk(c);
+    } else {
+      before = c;
+    }
+    c = next;
+    at = 0;
+  }
+}
+
 void ByteChain::splice(ByteChain& other) {
   if (!other.head_) return;
   if (other.size_ <= 4096) {  // small: one contiguous piece is cheaper than another iovec

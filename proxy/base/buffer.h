@@ -68,6 +68,8 @@ class ByteChain {
   }
   /// Drops `n` <= size() bytes from the front.
   void consume(size_t n);
+  /// Takes `n` bytes out, the first of them at offset `at`; at + n <= size().
+  void cut(size_t at, size_t n);
   /// Moves all bytes of `other` to the end of this chain without copying.
   void splice(ByteChain& other);
   /// Fills up to `max` iovecs from the front; returns how many were used.

@@ -11,7 +11,7 @@ constexpr auto kEventNames = std::to_array<std::string_view>(
      "one_way_answered", "duplicate_id", "goaway", "streams_overflow", "unsupported", "glitch",
      "peer_reset", "own_reset", "reset_flood", "own_reset_flood", "control_flood", "ack_flood", "head_flood",
      "glitch_flood", "stream_stalled", "body_unread", "edit_skipped", "headers_overflow",
-     "headers_contradict"});
+     "headers_contradict", "ids_spent", "answers_held", "answer_refused", "request_withdrawn"});
 constexpr auto kLimitNames =
     std::to_array<std::string_view>({"connections", "streams", "head_bytes", "headers", "uri_bytes",
                                      "body_bytes", "frame_bytes", "heartbeats", "write_buffer"});

@@ -118,10 +118,10 @@ TEST(FramedPingPong, OneAtATime) {
     Hop hop(down, up);
     down.feed(BoltFrame::request(6, "x").bytes());
     EXPECT_EQ(up.codec->capacity(), 0u);
-    EXPECT_EQ(up.sink.take(), BoltFrame::request(6, "x").bytes());
-    up.feed(BoltFrame::response(5).bytes());
-    EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
-    up.feed(BoltFrame::response(6, "y").bytes());
+    std::string sent = up.sink.take();
+    EXPECT_EQ(sent, BoltFrame::request(bolt_id(sent), "x").bytes());
+    EXPECT_NE(bolt_id(sent), 6u) << "an id of our own";
+    up.feed(BoltFrame::response(bolt_id(sent), "y").bytes());
     EXPECT_EQ(down.sink.take(), BoltFrame::response(6, "y").bytes());
     EXPECT_EQ(up.codec->capacity(), 1u);
     EXPECT_EQ(up.events.capacity_calls, 1);
@@ -142,7 +142,7 @@ TEST(FramedPingPong, AnAnswerMayComeBeforeTheRequestEnds) {
   answer.exchange = up.codec->open(answer);
   ASSERT_EQ(answer.exchange->send_head(*down.at(0).head, false), Reason::kNone);
   answer.exchange->send_body(bytes_of(down.at(0).body), false);
-  up.feed(BoltFrame::response(1, "early").bytes());
+  up.feed(BoltFrame::response(bolt_id(up.sink.peek()), "early").bytes());
   EXPECT_EQ(answer.body, "early");
   EXPECT_TRUE(answer.ended);
   EXPECT_EQ(up.codec->open_exchanges(), 1u);
@@ -154,6 +154,150 @@ TEST(FramedPingPong, AnAnswerMayComeBeforeTheRequestEnds) {
   EXPECT_EQ(down.events.broken, 0);
   down.feed(big.substr(20000) + BoltFrame::request(2).bytes());
   EXPECT_EQ(down.accepted(), 2u) << "the rest of the given-up request is skipped";
+}
+
+/// A client, its ping-pong connection, and calls that wait until that has room.
+struct OneByOne {
+  explicit OneByOne(const dragoman_codec* table)
+      : down(table, Role::kServer), up(table, Role::kClient, framed_options(PoolMode::kPingPong)) {
+    up.events.then_capacity = [this] { next(); };
+  }
+  ~OneByOne() {
+    for (auto& a : answers) a->release();
+  }
+  /// The requests of the client go when there is room for them.
+  void ask(const std::string& frames) {
+    down.feed(frames);
+    next();
+  }
+  void next() {
+    while (sent < down.accepted() && up.codec->capacity() > 0) {
+      FakeMessageSink& from = down.at(sent++);
+      answers.push_back(std::make_unique<FakeMessageSink>());
+      FakeMessageSink& answer = *answers.back();
+      answer.then_body = [&answer](std::string_view, bool end) {
+        if (end) answer.release();
+      };
+      answer.then_reset = [&answer](Reason) { answer.release(); };
+      answer.exchange = up.codec->open(answer);
+      const bool one_way = from.head->one_way;
+      ASSERT_EQ(answer.exchange->send_head(*from.head, from.body.empty()), Reason::kNone);
+      if (!from.body.empty()) answer.exchange->send_body(bytes_of(from.body), true);
+      if (one_way) answer.release();
+    }
+  }
+  FramedConnection down, up;
+  std::vector<std::unique_ptr<FakeMessageSink>> answers;
+  size_t sent = 0;
+};
+
+TEST(FramedPingPong, ASecondAnswerIsNotTheNextCalls) {
+  OneByOne world(codec_table<NoId>());
+  world.ask(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b"));
+  world.up.feed(NoId::frame(DRAGOMAN_RESPONSE, "A") + NoId::frame(DRAGOMAN_RESPONSE, "A again"));
+  EXPECT_EQ(world.answers.size(), 1u) << "nothing was sent while answers were read";
+  EXPECT_EQ(world.answers[0]->body, "A");
+  EXPECT_EQ(world.up.events.broken_reason, Reason::kUpstreamProtocolError);
+}
+
+TEST(FramedPingPong, HalfAnAnswerKeepsTheConnectionBusy) {
+  OneByOne world(codec_table<NoId>());
+  world.ask(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b"));
+  std::string twice = NoId::frame(DRAGOMAN_RESPONSE, "A") + NoId::frame(DRAGOMAN_RESPONSE, "A again");
+  world.up.feed(twice.substr(0, 7));
+  EXPECT_EQ(world.up.codec->capacity(), 0u);
+  EXPECT_EQ(world.answers.size(), 1u);
+  world.up.feed(twice.substr(7));
+  EXPECT_EQ(world.answers.size(), 1u);
+  EXPECT_EQ(world.up.events.broken, 1);
+}
+
+TEST(FramedPingPong, AnAnswerToNobodyEndsTheConnection) {
+  for (bool in_flight : {false, true}) {
+    FramedConnection up(bolt_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+    FramedConnection down(bolt_codec(), Role::kServer);
+    down.feed(BoltFrame::request(6).bytes());
+    FakeMessageSink answer;
+    if (in_flight) {
+      answer.exchange = up.codec->open(answer);
+      ASSERT_EQ(answer.exchange->send_head(*down.at(0).head, false), Reason::kNone);
+      answer.exchange->send_body(bytes_of("body"), true);
+    }
+    up.feed(BoltFrame::response(6).bytes());
+    EXPECT_EQ(up.events.broken, 1) << in_flight;
+    EXPECT_EQ(answer.was_reset, in_flight);
+    EXPECT_EQ(answer.heads, 0);
+    EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
+    answer.release();
+  }
+}
+
+TEST(FramedPingPong, AfterAOneWayRequestThatMayBeAnswered) {
+  struct Row {
+    const char* what;
+    const dragoman_codec* table;
+    std::string one_way;
+    bool goes_on;
+  } rows[] = {
+      {"no ids", codec_table<NoId>(), NoId::frame(DRAGOMAN_ONEWAY, "o"), false},
+      {"ids of our own", bolt_codec(), BoltFrame::one_way(3).bytes(), true},
+      {"ids that answers may lack", codec_table<Unsized>(), Unsized::frame(DRAGOMAN_ONEWAY, 3, "o", 'L'),
+       false},
+      {"a text id", codec_table<TextId>(), TextId::frame(DRAGOMAN_ONEWAY, "x", "o"), true},
+  };
+  for (const Row& row : rows) {
+    OneByOne world(row.table);
+    world.ask(row.one_way);
+    EXPECT_EQ(world.up.codec->capacity(), row.goes_on ? 1u : 0u) << row.what;
+    EXPECT_EQ(world.up.events.spent, row.goes_on ? 0 : 1) << row.what;
+    EXPECT_EQ(world.up.codec->open_exchanges(), 0u);
+    EXPECT_EQ(world.up.events.broken, 0);
+  }
+  // Where the connection goes on, the answer is known by its id.
+  OneByOne world(bolt_codec());
+  world.ask(BoltFrame::one_way(3).bytes());
+  uint32_t id = bolt_id(world.up.sink.take());
+  world.ask(BoltFrame::request(4).bytes());
+  uint32_t next = bolt_id(world.up.sink.take());
+  world.up.feed(BoltFrame::response(id, "to the one-way").bytes() +
+                BoltFrame::response(next, "right").bytes());
+  EXPECT_EQ(world.answers[1]->body, "right");
+  EXPECT_EQ(world.up.events.count(CodecEvent::kOneWayAnswered), 1u);
+  EXPECT_EQ(world.up.events.broken, 0);
+}
+
+TEST(FramedLooseIds, AnAnswerWithoutAnIdIsForTheOnlyCallUnderWay) {
+  auto request = [](uint64_t id) { return Unsized::frame(DRAGOMAN_REQUEST, id, "q", 'L'); };
+  const std::string answer = Unsized::frame(DRAGOMAN_RESPONSE, 0, "a", 'L');
+  for (PoolMode mode : {PoolMode::kMultiplex, PoolMode::kPingPong, PoolMode::kBound}) {
+    FramedConnection down(codec_table<Unsized>(), Role::kServer),
+        up(codec_table<Unsized>(), Role::kClient, framed_options(mode));
+    Hop hop(down, up);
+    down.feed(request(7));
+    up.sink.take();
+    up.feed(answer);
+    EXPECT_EQ(down.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 7, "a", 'L')) << static_cast<int>(mode);
+    EXPECT_EQ(up.events.broken, 0);
+    if (mode == PoolMode::kPingPong) continue;
+    down.feed(request(8) + request(9));
+    up.sink.take();
+    up.feed(answer);
+    EXPECT_EQ(down.sink.take(), "") << "it could be for either";
+    EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
+  }
+  // A call that was given up, or a one-way request, may be what it answers.
+  for (bool one_way : {false, true}) {
+    FramedConnection down(codec_table<Unsized>(), Role::kServer), up(codec_table<Unsized>(), Role::kClient);
+    Hop hop(down, up);
+    down.feed(one_way ? Unsized::frame(DRAGOMAN_ONEWAY, 5, "o", 'L') : request(5));
+    up.sink.take();
+    if (!one_way) down.at(0).then_reset(Reason::kUpstreamTimeout);
+    down.feed(request(7));
+    up.sink.take();
+    up.feed(answer);
+    EXPECT_EQ(down.sink.take(), "");
+    EXPECT_EQ(up.events.broken, 0);
+  }
 }
 
 TEST(FramedNoIds, AnswersKeepTheOrderOfRequests) {
@@ -187,6 +331,57 @@ TEST(FramedNoIds, TurnedAwayRequestsKeepTheirPlace) {
   c.at(0).exchange->send_reply(*c.at(0).head, {});
   EXPECT_EQ(c.sink.take(), NoId::frame(DRAGOMAN_RESPONSE, "2") + NoId::frame(DRAGOMAN_RESPONSE, "3"));
   c.feed(NoId::frame(DRAGOMAN_REQUEST, "c"));
+}
+
+TEST(FramedNoIds, AnAnswerIsKeptThoughItsRequestIsNotReadToTheEnd) {
+  FramedConnection c(codec_table<NoId>(), Role::kServer);
+  c.events.then_exchange = [&c](FakeMessageSink& sink) {
+    if (c.accepted() != 2) return;
+    sink.then_head = [&sink](Head& head, bool) {  // answered at its head, like a request without a route
+      sink.exchange->send_reply(head, {});
+      sink.release();
+    };
+  };
+  c.feed(NoId::frame(DRAGOMAN_REQUEST, "a") + NoId::frame(DRAGOMAN_REQUEST, "b") +
+         NoId::frame(DRAGOMAN_REQUEST, "c"));
+  for (size_t i : {2, 0}) {
+    c.at(i).exchange->send_reply(*c.at(i).head, {});
+    c.at(i).release();
+  }
+  const std::string one =
+      NoId::frame(DRAGOMAN_RESPONSE, std::to_string(static_cast<int>(Outcome::kServerError)));
+  EXPECT_EQ(c.sink.take(), one + one + one);
+  EXPECT_EQ(c.events.broken, 0);
+  EXPECT_EQ(c.codec->open_exchanges(), 0u);
+}
+
+TEST(FramedNoIds, NoRefusalOvertakesAnAnswer) {
+  struct Row {
+    const char* what;
+    std::string bytes;
+    void (*then)(FramedConnection&);
+  } rows[] = {
+      {"too large", std::string("N\x01\xff\xff", 4), nullptr},
+      {"not the protocol", "garbage", nullptr},
+      {"half a frame in time", NoId::frame(DRAGOMAN_REQUEST, "late").substr(0, 6),
+       [](FramedConnection& c) { c.codec->fail(Reason::kFrameTimeout); }},
+      {"half a head in time", NoId::frame(DRAGOMAN_REQUEST, "late").substr(0, 3),
+       [](FramedConnection& c) { c.codec->fail(Reason::kFrameTimeout); }},
+  };
+  for (const Row& row : rows) {
+    for (bool owed : {true, false}) {
+      CodecOptions small = framed_options();
+      small.framed.frame_bytes_max = 1000;
+      FramedConnection c(codec_table<NoId>(), Role::kServer, small);
+      if (owed) c.feed(NoId::frame(DRAGOMAN_REQUEST, "a"));
+      c.feed(row.bytes);
+      if (row.then) row.then(c);
+      EXPECT_EQ(c.events.broken, 1) << row.what;
+      if (owed) {
+        EXPECT_EQ(c.sink.take(), "") << row.what << ": it would be the answer to the first";
+      }
+    }
+  }
 }
 
 TEST(FramedNoIds, ASkippedAnswerBreaks) {
@@ -470,10 +665,12 @@ TEST(FramedUnsized, StreamsThroughInPingPongAndEndsWhereItEnds) {
       up(codec_table<Unsized>(), Role::kClient, framed_options(PoolMode::kPingPong));
   Hop hop(down, up);
   down.feed("U\x01" "5;abc");
-  EXPECT_EQ(up.sink.take(), "U\x01" "5;abc") << "not kept until its end is known";
+  std::string sent = up.sink.take();
+  EXPECT_EQ(sent, "U\x01" + std::to_string(Unsized::id_of(sent)) + ";abc")
+      << "not kept until its end is known";
   down.feed("d.U\x01");
   EXPECT_EQ(up.sink.take(), "d.");
-  up.feed(Unsized::frame(DRAGOMAN_RESPONSE, 5, "x"));
+  up.feed(Unsized::frame(DRAGOMAN_RESPONSE, Unsized::id_of(sent), "x"));
   EXPECT_EQ(down.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 5, "x"));
 }
 

@@ -228,7 +228,8 @@ struct Tagged {
 };
 
 /// 'U' kind, id in decimal digits, ';', text, '.'. A backslash in the text protects the byte after it. Requests
-/// with id 0 are answered in order. 'X' instead of 'U': an exclusive variant. '!' in the text is malformed.
+/// with id 0 are answered in order. 'X' instead of 'U': an exclusive variant. 'L': answers may have id 0 instead of
+/// their own. '!' in the text is malformed.
 struct Unsized {
   static constexpr const char* kName = "unsized";
   static constexpr const char* kVersion = "1";
@@ -239,7 +240,7 @@ struct Unsized {
   bool escaped;
 
   int probe(std::span<const uint8_t> b, codec::Frame& f) {
-    if (b[0] != 'U' && b[0] != 'X') return codec::not_mine();
+    if (b[0] != 'U' && b[0] != 'X' && b[0] != 'L') return codec::not_mine();
     uint64_t id = 0;
     size_t at = 2;
     for (;; ++at) {
@@ -256,6 +257,7 @@ struct Unsized {
     f.id_len = static_cast<uint32_t>(at - 2);
     f.id = id;
     if (id == 0) f.flags = DRAGOMAN_FRAME_ORDERED;
+    if (b[0] == 'L' && (f.kind != DRAGOMAN_RESPONSE || id == 0)) f.flags |= DRAGOMAN_FRAME_LOOSE;
     if (b[0] == 'X') f.variant = DRAGOMAN_VARIANT_EXCLUSIVE;
     return codec::found(f);
   }

@@ -113,11 +113,13 @@ class FakeEvents final : public ConnectionEvents {
   std::vector<std::unique_ptr<FakeMessageSink>> accepted;
   bool refuse = false;                                  // answer null to on_exchange
   std::function<void(FakeMessageSink&)> then_exchange;  // e.g. to set the sink's hooks
+  std::function<MessageSink*(Exchange&)> take_exchange;  // in place of all that
   int goaways = 0;
   int broken = 0;
   Reason broken_reason = Reason::kNone;
   std::string broken_detail;
   int finished = 0;
+  int spent = 0;
   std::vector<Reason> refused;
   int capacity_calls = 0;
   bool paused = false;
@@ -131,6 +133,7 @@ class FakeEvents final : public ConnectionEvents {
   uint64_t count(CodecEvent event) const { return events[static_cast<size_t>(event)]; }
 
   MessageSink* on_exchange(Exchange& exchange) override {
+    if (take_exchange) return take_exchange(exchange);
     if (refuse) return nullptr;
     accepted.push_back(std::make_unique<FakeMessageSink>());
     accepted.back()->exchange = &exchange;
@@ -149,6 +152,7 @@ class FakeEvents final : public ConnectionEvents {
     if (then_broken) then_broken();
   }
   void on_finished() override { ++finished; }
+  void on_spent() override { ++spent; }
   void on_refused(Reason reason, std::string_view) override { refused.push_back(reason); }
   void on_capacity() override {
     ++capacity_calls;
