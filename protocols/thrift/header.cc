@@ -18,7 +18,7 @@ Parsed parse_header(std::span<const uint8_t> frame, uint64_t total, Header& out,
   uint64_t encoding = read_varint(in, 5);
   uint64_t transforms = read_varint(in, 5);
   if (!in.ok() || transforms > in.remaining()) return Parsed::kMalformed;
-  out.known = encoding == 0 || encoding == 2;
+  out.known = out.known_encoding = encoding == 0 || encoding == 2;
   out.encoding = encoding == 2 ? Encoding::kCompact : Encoding::kBinary;
   out.transforms = static_cast<uint32_t>(transforms);
   for (uint64_t i = 0; i < transforms; ++i) {

@@ -20,6 +20,7 @@ struct Header {
   uint32_t transforms = 0;
   bool zlib = false;      // the only transform is one that can be undone here
   bool known = true;      // encoding and transforms are of this protocol
+  bool known_encoding = true;
   size_t info = 0;        // offset of the info sections
   size_t end = 0;         // offset of the payload
 };

@@ -29,7 +29,7 @@ struct Form {
   size_t message_at = 0;  // in the frame
   thrift::Message message;
   bool compressed = false;                         // `message` was found behind a transform, in `plain`
-  bool unreadable = false;                         // behind transforms that can't be undone here
+  bool unreadable = false;  // in an unknown encoding, or behind transforms that can't be undone here
   uint8_t plain[thrift::kMessageHeadMax];
 
   Form() {}  // `plain` is not cleared
@@ -58,8 +58,8 @@ Parsed find_in_header(std::span<const uint8_t> bytes, uint64_t total, Form& form
   if (Parsed p = thrift::parse_header(bytes, total, form.header, need); p != Parsed::kDone) return p;
   form.message_at = form.header.end;
   form.encoding = form.header.encoding;
-  if (form.header.transforms == 0) return form.header.known ? find_message(bytes, total, form, need) : Parsed::kDone;
-  form.unreadable = true;
+  form.unreadable = !form.header.known || form.header.transforms != 0;
+  if (!form.unreadable) return find_message(bytes, total, form, need);
   if (!form.header.zlib || !form.header.known) return Parsed::kDone;
   need = static_cast<size_t>(std::min<uint64_t>(total, form.message_at + kZlibHeadMax));
   if (bytes.size() < need) return Parsed::kNeed;
@@ -160,7 +160,7 @@ struct Thrift {
       f.kind = 0;
       return codec::refuse(f, DRAGOMAN_MALFORMED, "thrift: transport or encoding changed");
     }
-    if (header && (form.unreadable || !form.header.known))
+    if (header && form.unreadable)
       return codec::refuse(f, DRAGOMAN_UNSUPPORTED, "thrift: unknown transform or encoding");
     return codec::found(f);
   }
@@ -214,7 +214,8 @@ struct Thrift {
     Form form;
     read_form(m.head, form);
     thrift::ErrorType type = thrift::error_for(outcome);
-    if (type == thrift::kProtocolError && form.unreadable) type = thrift::kInvalidTransform;
+    if (type == thrift::kProtocolError && form.unreadable)
+      type = form.header.known_encoding ? thrift::kInvalidTransform : thrift::kInvalidProtocol;
     text = text.empty() ? thrift::words_for(outcome) : text.substr(0, thrift::kReplyTextMax);
     if (form.transport != Transport::kUnframed) out.be<uint32_t>(0);
     if (form.transport == Transport::kHeader) {  // no transforms, no pairs
@@ -298,16 +299,17 @@ struct Thrift {
     f.kind = message.type == thrift::kCall     ? DRAGOMAN_REQUEST
              : message.type == thrift::kOneWay ? DRAGOMAN_ONEWAY
                                                : DRAGOMAN_RESPONSE;
-    f.status = f.kind == DRAGOMAN_RESPONSE ? message.type : 0;
     size_t head = form.message_at + message.size;
     if (form.unreadable) {
-      f.kind = DRAGOMAN_REQUEST;  // answered with an error, whatever it was
+      // From a client it is answered with an error, whatever it was. Servers only answer.
+      f.kind = f.from == DRAGOMAN_FROM_CLIENT ? DRAGOMAN_REQUEST : DRAGOMAN_RESPONSE;
       head = form.header.end;
     } else if (form.compressed) {
       head = static_cast<size_t>(std::min<uint64_t>(f.total_len, form.message_at + kZlibHeadMax));
     } else if (message.type == thrift::kException && !form.unframed() && f.total_len <= kExceptionHeadMax) {
       head = static_cast<size_t>(f.total_len);
     }
+    f.status = f.kind == DRAGOMAN_RESPONSE ? message.type : 0;
     f.head_len = static_cast<uint32_t>(head);
     if (form.unframed()) f.total_len = DRAGOMAN_LENGTH_UNKNOWN;
 
@@ -319,6 +321,9 @@ struct Thrift {
     f.id = form.unreadable ? form.header.sequence : message.sequence;
     // C++ and Python clients give every call the number 0 and take answers as they come.
     if (f.kind == DRAGOMAN_REQUEST && f.id == 0) f.flags = DRAGOMAN_FRAME_ORDERED;
+    if (f.kind == DRAGOMAN_RESPONSE) f.flags |= DRAGOMAN_FRAME_FORM;
+    // Some servers answer with the number 0, and any server may answer a one-way message: it goes by its interface.
+    if (f.kind != DRAGOMAN_RESPONSE || f.id == 0) f.flags |= DRAGOMAN_FRAME_LOOSE;
     f.variant = static_cast<uint32_t>(form.transport) << 1 | (form.encoding == Encoding::kCompact ? 1 : 0);
     if (form.unframed() || form.compressed) f.variant |= DRAGOMAN_VARIANT_EXCLUSIVE;
   }

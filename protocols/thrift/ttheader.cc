@@ -226,10 +226,13 @@ struct TtHeader {
       if (info.method.there() && !info.method.value().empty() && info.method.value() != message.name)
         return codec::refuse(f, DRAGOMAN_MALFORMED, "ttheader: header and message name different methods");
       f.kind = one_way ? DRAGOMAN_ONEWAY : DRAGOMAN_REQUEST;
+      f.flags |=
+          DRAGOMAN_FRAME_LOOSE;  // some servers answer with the number 0, also what their interface says is a call
       f.timeout_ms = info.timeout_ms;
       return codec::found(f);
     }
     f.kind = DRAGOMAN_RESPONSE;
+    if (f.id == 0) f.flags |= DRAGOMAN_FRAME_LOOSE;
     f.status = info.biz_status;
     if (message.type == thrift::kReply) {
       if (f.id == 0 && load_be<uint32_t>(&b[kIdAt]) == 0 && info.resets) f.kind = DRAGOMAN_GOAWAY;

@@ -57,7 +57,10 @@ TEST_P(ThriftVectors, PassesAtEverySplit) {
   if (!zlib) expect_prefixes_need_more(thrift_codec(), v.bytes);
   dragoman_frame f = Asker(thrift_codec()).frame(v.bytes);
   EXPECT_EQ(f.id, v.number("id"));
-  EXPECT_EQ(f.flags, v.kind() == "request" && f.id == 0 ? uint32_t{DRAGOMAN_FRAME_ORDERED} : 0u);
+  uint32_t flags = v.kind() == "response" ? DRAGOMAN_FRAME_FORM : DRAGOMAN_FRAME_LOOSE;
+  if (v.kind() == "request" && f.id == 0) flags |= DRAGOMAN_FRAME_ORDERED;
+  if (v.kind() == "response" && f.id == 0) flags |= DRAGOMAN_FRAME_LOOSE;
+  EXPECT_EQ(f.flags, flags);
   bool unframed = wire_of(v) == Wire::kUnframed;
   EXPECT_EQ(f.total_len, unframed ? DRAGOMAN_LENGTH_UNKNOWN : v.bytes.size());
   EXPECT_EQ((f.variant & DRAGOMAN_VARIANT_EXCLUSIVE) != 0, unframed || zlib);
@@ -328,8 +331,10 @@ TEST(Thrift, UnframedMessagesOfAnySizeStreamThrough) {
       up(thrift_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
   Hop hop(down, up);
   down.feed_in_steps(bytes, 65536);
-  EXPECT_EQ(up.sink.take(), bytes);
-  up.feed_in_steps(frame(Wire::kUnframed, Code::kBinary, 2, 5, "m", body), 65536);
+  std::string sent = up.sink.take();
+  const auto id = static_cast<uint32_t>(Asker(thrift_codec()).frame(sent).id);
+  EXPECT_EQ(sent, frame(Wire::kUnframed, Code::kBinary, 1, id, "m", body));
+  up.feed_in_steps(frame(Wire::kUnframed, Code::kBinary, 2, id, "m", body), 65536);
   EXPECT_EQ(down.sink.take(), frame(Wire::kUnframed, Code::kBinary, 2, 5, "m", body));
   EXPECT_EQ(up.codec->capacity(), 1u);
   // Too deep, and the call behind its beginning is answered.
@@ -339,6 +344,82 @@ TEST(Thrift, UnframedMessagesOfAnySizeStreamThrough) {
   deep.feed(frame(Wire::kUnframed, Code::kBinary, 1, 5, "m", nested));
   EXPECT_EQ(deep.events.broken_reason, Reason::kFrameTooLarge);
   EXPECT_EQ(deep.sink.take().substr(0, 4), "\x80\x01" + be(3, 2));
+}
+
+TEST(Thrift, AnAnswerInAnotherFormIsAnUpstreamError) {
+  struct Form {
+    Wire wire;
+    Code code;
+  } forms[] = {{Wire::kFramed, Code::kBinary},   {Wire::kFramed, Code::kCompact},
+               {Wire::kUnframed, Code::kBinary}, {Wire::kUnframed, Code::kCompact},
+               {Wire::kHeader, Code::kBinary},   {Wire::kHeader, Code::kCompact}};
+  for (const Form& asked : forms) {
+    for (const Form& answered : forms) {
+      for (PoolMode mode : {PoolMode::kMultiplex, PoolMode::kPingPong, PoolMode::kBound}) {
+        if (mode == PoolMode::kMultiplex && asked.wire == Wire::kUnframed) continue;
+        FramedConnection down(thrift_codec(), Role::kServer),
+            up(thrift_codec(), Role::kClient, framed_options(mode));
+        Hop hop(down, up);
+        std::string call = frame(asked.wire, asked.code, 1, 7, "m");
+        down.feed(call);
+        const auto id = static_cast<uint32_t>(Asker(thrift_codec()).frame(up.sink.take()).id);
+        up.feed(frame(answered.wire, answered.code, 2, id, "m"));
+        const bool same = asked.wire == answered.wire && asked.code == answered.code;
+        EXPECT_EQ(hop.failures,
+                  same ? std::vector<Reason>{} : std::vector<Reason>{Reason::kUpstreamProtocolError});
+        std::string got = down.sink.take();
+        EXPECT_EQ(got, same ? frame(answered.wire, answered.code, 2, 7, "m") : "");
+      }
+    }
+  }
+}
+
+TEST(Thrift, AHeaderInAnUnknownFormIsRefusedOnBothSides) {
+  std::string json = header_frame(Code::kBinary, message(Code::kBinary, 1, 7, "m"), {}, 7);
+  json[14] = 1;
+  struct Row {
+    std::string bytes;
+    uint8_t type;
+  } rows[] = {{json, 9}, {header_frame(Code::kBinary, "garbage", {}, 7, "\1\3"), 8}};
+  for (const Row& row : rows) {
+    FramedConnection server(thrift_codec(), Role::kServer);
+    server.feed(row.bytes + frame(Wire::kHeader, Code::kBinary, 1, 8, "m"));
+    std::string reply = server.sink.take();
+    ASSERT_GT(reply.size(), 10u);
+    EXPECT_EQ(static_cast<uint8_t>(reply[reply.size() - 2]), row.type);
+    EXPECT_EQ(server.accepted(), 1u) << "the connection goes on";
+    for (PoolMode mode : {PoolMode::kMultiplex, PoolMode::kPingPong, PoolMode::kBound}) {
+      for (bool numbered : {true, false}) {  // servers may leave the header's number 0
+        FramedConnection down(thrift_codec(), Role::kServer),
+            up(thrift_codec(), Role::kClient, framed_options(mode));
+        down.feed(frame(Wire::kHeader, Code::kBinary, 1, 7, "m"));
+        FakeMessageSink answer;
+        answer.exchange = up.codec->open(answer);
+        ASSERT_EQ(answer.exchange->send_head(*down.at(0).head, false), Reason::kNone);
+        answer.exchange->send_body(
+            {reinterpret_cast<const uint8_t*>(down.at(0).body.data()), down.at(0).body.size()}, true);
+        std::string bytes = row.bytes;
+        bytes.replace(8, 4, be(numbered ? Asker(thrift_codec()).frame(up.sink.take()).id : 0, 4));
+        up.sink.take();
+        up.feed(bytes);
+        EXPECT_EQ(answer.reset_reason, Reason::kUpstreamProtocolError) << static_cast<int>(mode) << numbered;
+        EXPECT_EQ(up.sink.take(), "") << "an answer is not answered";
+        answer.release();
+      }
+    }
+  }
+}
+
+TEST(Thrift, AOneWayMessageThatIsAnsweredHarmsNobody) {
+  for (Wire wire : {Wire::kUnframed, Wire::kFramed}) {
+    FramedConnection down(thrift_codec(), Role::kServer),
+        up(thrift_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+    Hop hop(down, up);
+    down.feed(frame(wire, Code::kBinary, 4, 0, "slow"));
+    EXPECT_EQ(up.codec->capacity(), 0u);
+    EXPECT_EQ(up.events.spent, 1);
+    EXPECT_EQ(up.events.broken, 0);
+  }
 }
 
 TEST(Thrift, OneWaysGetNoAnswer) {

@@ -79,7 +79,7 @@ TEST(TtHeader, AChecksumOverTheIdIsLeftOut) {
             request(9, {{"a", "1"}, {"b", "2"}}));
   EXPECT_EQ(asker.with_id(request(7, {{"crc32c", "deadbeef"}}), 9), frame("", message(1, 9), 9));
   FramedConnection down(ttheader_codec(), Role::kServer),
-      up(ttheader_codec(), Role::kClient, framed_options(PoolMode::kPingPong));
+      up(ttheader_codec(), Role::kClient, framed_options(PoolMode::kBound));
   Hop hop(down, up);
   std::string bytes = request(7, {{"crc32c", "deadbeef"}});
   down.feed(bytes);
