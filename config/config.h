@@ -254,6 +254,7 @@ struct ListenerRpc {
   uint32_t streams_max = 10'000;
   uint32_t headers_max = 256;
   uint32_t heartbeats_per_second_max = 1'000;
+  uint64_t answers_bytes_max = 16 << 20;
   bool goaway = false;
   BoltOptions bolt;
 
@@ -582,6 +583,7 @@ struct Cluster {
   ClusterHttp http;
   ClusterHttp2 http2;
   ClusterRpc rpc;
+  Glitches glitches;
   Buffer buffer;
 
   bool operator==(const Cluster&) const = default;

@@ -474,8 +474,11 @@ In<ListenerHttp2> listener_http2_block() {
 In<Glitches> glitches_block() {
   return block<Glitches>(
       "glitches",
-      "Odd things a client does that its protocol tolerates, of every protocol: answers nobody asked for, ids used twice, "
-      "requests that had to be refused, streams that stood still. A few are bugs; a connection with more ends with reason abuse.",
+      "Odd things a peer does that its protocol tolerates, of every protocol: answers nobody asked for, ids "
+      "used twice, "
+      "requests that had to be refused, streams that stood still. A few are bugs; a connection with more "
+      "ends: a client's with "
+      "reason abuse, an endpoint's as if it had been reset, and both count codec event glitch_flood.",
       {
           field<&Glitches::burst>("burst", whole(1, 1'000'000'000), "How many at once on one connection."),
           field<&Glitches::per_second>("per_second", whole(0, 1'000'000'000), "How many more each second."),
@@ -517,6 +520,13 @@ In<ListenerRpc> listener_rpc_block() {
               "Most requests under way at once on one connection; further ones are answered as overloaded."),
           field<&ListenerRpc::heartbeats_per_second_max>("heartbeats_per_second_max", whole(1, 1'000'000),
                                                          "More heartbeats than this end the connection."),
+          field<&ListenerRpc::answers_bytes_max>(
+              "answers_bytes_max", size(64 * kKiB, kGiB),
+              "How much is kept for a client that does not read its answers (buffer.high is reached). Calls "
+              "whose answers would "
+              "be more get an error instead, counted as codec event answer_refused. Raise it for clients "
+              "that ask for many "
+              "large answers at once and read slowly; each such client may cost so much memory."),
           field<&ListenerRpc::goaway>(
               "goaway", boolean(),
               "Announce the end of a connection with the protocol's own frame when draining. Only for "
@@ -880,7 +890,9 @@ In<Cluster> cluster_block() {
       {
           field<&Pool::mode>("mode", choice<PoolMode>({"auto", "multiplex", "ping_pong", "bound"}),
                              "multiplex shares connections between requests (framed protocols); ping_pong "
-                             "has one request at a time on each; bound gives each client connection one of "
+                             "has one request at a time on each (in Thrift, and protocols without ids, a "
+                             "connection ends after "
+                             "a one-way request); bound gives each client connection one of "
                              "its own (framed protocols); auto takes multiplex where it can."),
           field<&Pool::connections>("connections", whole(1, 1'024),
                                     "Mode multiplex: connections for each endpoint and worker. More than one "
@@ -1020,6 +1032,8 @@ In<Cluster> cluster_block() {
               .where<Cluster, is_http2_cluster>(),
           field<&Cluster::rpc>("rpc", rpc, "Settings for framed RPC; framed protocols (bolt) only.")
               .where<Cluster, is_framed_cluster>(),
+          field<&Cluster::glitches>("glitches", glitches_block(),
+                                    "How much oddness a connection to an endpoint survives."),
           field<&Cluster::buffer>("buffer", buffer_block(), "Memory for each connection to an endpoint."),
       });
 }

@@ -20,7 +20,12 @@ UpstreamConnection* UpstreamConnection::connect(Cluster& cluster, Endpoint& endp
 
 UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
                                        UpstreamOwner& owner)
-    : cluster_(&cluster), endpoint_(&endpoint), owner_(&owner), variant_(variant), mode_(mode) {
+    : cluster_(&cluster),
+      endpoint_(&endpoint),
+      owner_(&owner),
+      variant_(variant),
+      mode_(mode),
+      glitches_(cluster.settings().glitches.burst, cluster.settings().glitches.per_second) {
   Loop& loop = cluster.worker().loop;
   timer_.bind<&UpstreamConnection::on_timer>(loop.timers(), this);
   cluster.metrics().connections_active.add();
@@ -111,6 +116,7 @@ void UpstreamConnection::start_codec() {
   codec.framed.headers_max = settings.rpc.headers_max;
   codec.framed.mode = mode_;
   codec.framed.variant = variant_;
+  codec.framed.id_seed = cluster_->worker().random.next() | 1;
   const Protocol& protocol = *cluster_->protocol();
   codec_ = protocol.create(protocol, Role::kClient, *transport_, *this, codec);
   state_ = State::kReady;
@@ -212,7 +218,34 @@ void UpstreamConnection::finish(bool flush, Reason reason) {
 void UpstreamConnection::on_data(uint8_t* data, size_t n) {
   timeouts_ = 0;
   codec_->on_data(data, n);
+  if (end_if_abusive()) return;
   if (!proven_ && state_ == State::kReady && (served_ != 0 || codec_->capacity() != 0)) prove();
+}
+
+void UpstreamConnection::on_event(CodecEvent event) {
+  cluster_->metrics().codec_events.inc(event);
+  switch (event) {
+    case CodecEvent::kGlitch:
+    case CodecEvent::kHeartbeatUnexpected:
+    case CodecEvent::kUnknownId:
+    case CodecEvent::kDuplicateId:
+    case CodecEvent::kUnsupported: return glitch();
+    default: return;
+  }
+}
+
+// As for clients. Late answers are not among them, nor those to one-way requests: clients bring them about.
+void UpstreamConnection::glitch() {
+  if (abusive_ || state_ == State::kClosed || glitches_.take(now_ms())) return;
+  abusive_ = true;
+  cluster_->metrics().codec_events.inc(CodecEvent::kGlitchFlood);
+}
+
+bool UpstreamConnection::end_if_abusive() {
+  if (!abusive_ || state_ == State::kClosed) return false;
+  DRAGOMAN_LOG(kDebug, "upstream", "{}: too many glitches", endpoint_->shared().name());
+  close(Reason::kUpstreamReset);
+  return true;
 }
 
 void UpstreamConnection::on_eof() {
@@ -299,7 +332,9 @@ void UpstreamConnection::on_timer() {
     tick_at_ms_ = next < 0 ? 0 : now + static_cast<uint64_t>(next);
   }
   auto stall = static_cast<uint64_t>(settings.buffer.write_stall_timeout_ms);
-  if (stall != 0 && transport_->unsent() != 0 && now - transport_->last_write_ms() >= stall)
+  // Blocked with nothing unsent: all that waited was given up.
+  if (stall != 0 && (transport_->unsent() != 0 || transport_->write_blocked()) &&
+      now - transport_->last_write_ms() >= stall)
     return close(Reason::kWriteStall);
   auto idle_timeout = static_cast<uint64_t>(settings.pool.idle_timeout_ms);
   if (idle() && idle_timeout != 0 &&

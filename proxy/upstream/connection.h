@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "proxy/base/ref.h"
+#include "proxy/base/token_bucket.h"
 #include "proxy/net/transport.h"
 #include "proxy/upstream/cluster.h"
 
@@ -64,9 +65,11 @@ class UpstreamConnection final : public Retired,
   void on_finished() override;
   void on_output_end() override;
   void on_capacity() override;
+  void on_spent() override { drain(); }
   void pause_reading() override { transport_->pause_read(kPauseCodec); }
   void resume_reading() override { transport_->resume_read(kPauseCodec); }
-  void on_event(CodecEvent event) override { cluster_->metrics().codec_events.inc(event); }
+  void on_event(CodecEvent event) override;
+  void on_refused(Reason, std::string_view) override { glitch(); }
   uint64_t now_ms() const override { return cluster_->worker().loop.now_ms(); }
 
   void begin();
@@ -74,6 +77,8 @@ class UpstreamConnection final : public Retired,
   void came_to_nothing();
   void give_back();
   void start_codec();
+  void glitch();
+  bool end_if_abusive();
   void connect_failed(Reason reason);
   void on_timer();
   void arm_timer();
@@ -89,7 +94,9 @@ class UpstreamConnection final : public Retired,
   Timer timer_;
   const uint32_t variant_;
   const PoolMode mode_;
+  TokenBucket glitches_;
   State state_ = State::kConnecting;
+  bool abusive_ = false;  // too many glitches: ends when the codec is off the stack
   bool left_ = false;
   bool had_room_ = false;  // for its pool: has ever offered an exchange
   bool extra_ = false;     // for its pool: opened because the others were full

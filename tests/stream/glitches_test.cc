@@ -2,6 +2,8 @@
 // reason `abuse` at the configured limit; other connections don't notice.
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "tests/stream/stream_support.h"
 #include "tests/support/hex.h"
 #include "tests/support/source_dir.h"
@@ -105,6 +107,57 @@ TEST_P(Glitches, EndTheConnectionAtTheLimitOnly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Glitches, ::testing::ValuesIn(oddities()),
+                         [](const auto& p) { return std::string(p.param.protocol) + "_" + p.param.what; });
+
+/// Odd answers, each with a call of its protocol to which it is none.
+std::vector<Oddity> odd_answers() {
+  std::vector<Oddity> out;
+  const std::vector<Oddity> all = oddities();
+  for (const Oddity& odd : all) {
+    if (odd.what != std::string_view("answer_to_nobody")) continue;
+    for (Oddity call : all)
+      if (call.protocol == std::string_view(odd.protocol) && call.what == std::string_view("id_in_flight"))
+        out.push_back({odd.protocol, odd.what, odd.bytes, odd.event, call.bytes});
+  }
+  return out;
+}
+
+class GlitchesOfEndpoints : public ServerTest, public ::testing::WithParamInterface<Oddity> {};
+
+TEST_P(GlitchesOfEndpoints, EndTheConnectionAtTheLimitOnly) {
+  const Oddity& odd = GetParam();
+  const char events[] = "dragoman_cluster_codec_events_total";
+  std::atomic<int> rounds{0};
+  std::atomic<bool> ended{false};
+  ScriptedBackend backend(ScriptedBackend::Script([&](TestSocket& s) {
+    s.read(4);
+    for (int n = 0; n < 3; ++n) s.send(odd.bytes);
+    for (rounds = 1; rounds < 2;) sleep_ms(5);
+    s.send(odd.bytes);
+    ended = s.closed_by_peer();
+  }));
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: $P, cluster: c}]\n"
+                "clusters: [{name: c, protocol: $P, endpoints: ['$UP'], pool: {mode: multiplex}, glitches: "
+                "{burst: 3, "
+                "per_second: 0}}]\n",
+                {{"P", odd.protocol}, {"UP", backend.address()}}),
+        options);
+  TestSocket s = connect();
+  ASSERT_TRUE(s.send(odd.first));
+  EXPECT_TRUE(server().becomes(3, events, {"event=\"" + std::string(odd.event) + "\""}));
+  EXPECT_EQ(server().metric(events, {"event=\"glitch_flood\""}), 0);
+  EXPECT_EQ(server().metric("dragoman_cluster_connections_active"), 1);
+  rounds = 2;
+  EXPECT_TRUE(server().becomes(1, events, {"event=\"glitch_flood\""}));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_connections_active", {}));
+  s.close();
+  backend.stop();
+  EXPECT_TRUE(ended);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GlitchesOfEndpoints, ::testing::ValuesIn(odd_answers()),
                          [](const auto& p) { return std::string(p.param.protocol) + "_" + p.param.what; });
 
 }  // namespace
