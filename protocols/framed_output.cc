@@ -312,6 +312,7 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
       close(x);
     else  // whoever reconnects gets the version that the others have
       send_reply(x, x.head, {.reason = why, .text = reason_row(why).label, .close = true});
+    if (!x.closed) close(x);  // its holder hears one end
     return sink->on_reset(why);
   }
   if (!x.unsized && (chunk.size() > x.out_left || (end && chunk.size() != x.out_left))) {
