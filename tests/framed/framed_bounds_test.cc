@@ -31,7 +31,8 @@ TEST(FramedEnds, EverySinkThatIsNotReleasedHearsTheEndOfItsConnection) {
       {"lost", [](FramedConnection& c) { c.codec->on_transport_closed(Reason::kDownstreamReset); }},
       {"fails", [](FramedConnection& c) { c.codec->fail(Reason::kAbuse); }},
       {"garbage", [](FramedConnection& c) { c.feed("garbage garbage garbage garbage"); }},
-      {"cut", [](FramedConnection& c) {
+      {"cut",
+       [](FramedConnection& c) {
          c.feed(BoltFrame::request(9).bytes().substr(0, 30));
          c.codec->on_eof();
        }},
@@ -54,7 +55,8 @@ TEST(FramedEnds, EverySinkThatIsNotReleasedHearsTheEndOfItsConnection) {
     for (size_t i = 0; i < 3; ++i) forward(down.at(i), up, calls[i]);
     calls[3].exchange = up.codec->open(calls[3]);
     std::string sent = up.sink.take();
-    up.feed(BoltFrame::response(bolt_id(sent.substr(sent.size() - down.at(2).head->wire.size() - 4))).bytes());
+    up.feed(
+        BoltFrame::response(bolt_id(sent.substr(sent.size() - down.at(2).head->wire.size() - 4))).bytes());
     EXPECT_TRUE(calls[2].ended);
     up.codec->on_transport_closed(Reason::kUpstreamReset);
     for (FakeMessageSink& call : calls) {
@@ -129,11 +131,13 @@ TEST(FramedSlowClient, AnswersBeyondTheBoundBecomeErrors) {
 TEST(FramedSlowClient, AnAnswerOfUnknownLengthToo) {
   CodecOptions options = framed_options();
   options.framed.kept_bytes_max = 1000;
-  FramedConnection down(codec_table<Unsized>(), Role::kServer, options), up(codec_table<Unsized>(), Role::kClient);
+  FramedConnection down(codec_table<Unsized>(), Role::kServer, options),
+      up(codec_table<Unsized>(), Role::kClient);
   Hop hop(down, up);
   down.feed(Unsized::frame(DRAGOMAN_REQUEST, 7, "q"));
   down.codec->on_write_blocked(true);
-  std::string answer = Unsized::frame(DRAGOMAN_RESPONSE, Unsized::id_of(up.sink.take()), std::string(5000, 'a'));
+  std::string answer =
+      Unsized::frame(DRAGOMAN_RESPONSE, Unsized::id_of(up.sink.take()), std::string(5000, 'a'));
   for (size_t at = 0; at < answer.size(); at += 100) up.feed(answer.substr(at, 100));
   EXPECT_EQ(down.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 7, "error"));
   EXPECT_EQ(down.events.count(CodecEvent::kAnswerRefused), 1u);
@@ -161,7 +165,9 @@ TEST(FramedBlockedBackend, ARequestGivenUpUnsentIsNotSent) {
       FakeMessageSink answers[5];
       std::vector<std::string> frames;
       for (size_t i = 0; i < 5; ++i) {
-        down.feed(BoltFrame::request(static_cast<uint32_t>(i), std::string(sizes[i], static_cast<char>('a' + i))).bytes());
+        down.feed(
+            BoltFrame::request(static_cast<uint32_t>(i), std::string(sizes[i], static_cast<char>('a' + i)))
+                .bytes());
         size_t before = up.sink.peek().size();
         forward(down.at(i), up, answers[i]);
         frames.push_back(up.sink.peek().substr(before));

@@ -47,7 +47,8 @@ struct Wire {
 std::string make_bolt(uint32_t kind, uint64_t id, const std::string& payload) {
   auto number = static_cast<uint32_t>(id);
   if (kind == DRAGOMAN_RESPONSE) return BoltFrame::response(number, payload).bytes();
-  return kind == DRAGOMAN_ONEWAY ? BoltFrame::one_way(number, payload).bytes() : BoltFrame::request(number, payload).bytes();
+  return kind == DRAGOMAN_ONEWAY ? BoltFrame::one_way(number, payload).bytes()
+                                 : BoltFrame::request(number, payload).bytes();
 }
 
 bool take_bolt(std::string& bytes, Seen& out) {
@@ -59,7 +60,8 @@ bool take_bolt(std::string& bytes, Seen& out) {
   };
   const auto type = static_cast<uint8_t>(bytes[1]);
   const size_t lengths = type == 0 ? 12 : 14, head = lengths + 8;
-  const size_t content = static_cast<size_t>(number(lengths + 4, 4)), before = static_cast<size_t>(number(lengths, 2) + number(lengths + 2, 2));
+  const size_t content = static_cast<size_t>(number(lengths + 4, 4)),
+               before = static_cast<size_t>(number(lengths, 2) + number(lengths + 2, 2));
   if (bytes.size() < head + before + content) return false;
   out.kind = type == 0 ? DRAGOMAN_RESPONSE : type == 2 ? DRAGOMAN_ONEWAY : DRAGOMAN_REQUEST;
   if (number(2, 2) == 0) out.kind = DRAGOMAN_HEARTBEAT;
@@ -81,7 +83,8 @@ bool take_noid(std::string& bytes, Seen& out) {
 bool take_unsized(std::string& bytes, Seen& out) {
   const size_t semicolon = bytes.find(';'), end = bytes.find('.');
   if (end == std::string::npos) return false;
-  out = {static_cast<uint8_t>(bytes[1]), std::stoull(bytes.substr(2, semicolon - 2)), bytes.substr(semicolon + 1, end - semicolon - 1)};
+  out = {static_cast<uint8_t>(bytes[1]), std::stoull(bytes.substr(2, semicolon - 2)),
+         bytes.substr(semicolon + 1, end - semicolon - 1)};
   bytes.erase(0, end + 1);
   return true;
 }
@@ -89,9 +92,13 @@ bool take_unsized(std::string& bytes, Seen& out) {
 const Wire kWires[] = {
     {"bolt", [] { return bolt_codec(); }, true, false, true, make_bolt, take_bolt},
     {"no ids", [] { return codec_table<NoId>(); }, false, false, false,
-     [](uint32_t kind, uint64_t, const std::string& payload) { return NoId::frame(kind, payload); }, take_noid},
+     [](uint32_t kind, uint64_t, const std::string& payload) { return NoId::frame(kind, payload); },
+     take_noid},
     {"loose ids", [] { return codec_table<Unsized>(); }, true, true, true,
-     [](uint32_t kind, uint64_t id, const std::string& payload) { return Unsized::frame(kind, id, payload, 'L'); }, take_unsized},
+     [](uint32_t kind, uint64_t id, const std::string& payload) {
+       return Unsized::frame(kind, id, payload, 'L');
+     },
+     take_unsized},
 };
 
 struct World;
@@ -118,18 +125,19 @@ struct Backend {
 };
 
 struct Client {
-  explicit Client(const Wire& w, bool small) : c(w.table(), Role::kServer, [&] {
-    CodecOptions o = framed_options();
-    o.framed.streams_max = small ? 3 : 1000;
-    o.framed.held_bytes_max = 20'000;
-    o.framed.kept_bytes_max = small ? 2'000 : 200'000;
-    o.framed.frame_bytes_max = 50'000;
-    return o;
-  }()) {}
+  explicit Client(const Wire& w, bool small)
+      : c(w.table(), Role::kServer, [&] {
+          CodecOptions o = framed_options();
+          o.framed.streams_max = small ? 3 : 1000;
+          o.framed.held_bytes_max = 20'000;
+          o.framed.kept_bytes_max = small ? 2'000 : 200'000;
+          o.framed.frame_bytes_max = 50'000;
+          return o;
+        }()) {}
   FramedConnection c;
-  std::string half;                  // rest of a frame half sent
-  std::string bytes;                 // answers on their way to it
-  bool blocked = false;              // reads nothing
+  std::string half;                                    // rest of a frame half sent
+  std::string bytes;                                   // answers on their way to it
+  bool blocked = false;                                // reads nothing
   std::deque<std::pair<uint64_t, std::string>> asked;  // id, payload; in order
   bool closed = false;
 };
@@ -271,7 +279,9 @@ void Relay::open(Backend& b) {
   Reason why = up->send_head(*head, request_ended && request.empty());
   if (done) return;
   if (why != Reason::kNone) return fail(why);
-  if (!request.empty()) up->send_body(std::span<const uint8_t>(reinterpret_cast<const uint8_t*>(request.data()), request.size()), request_ended);
+  if (!request.empty())
+    up->send_body(std::span<const uint8_t>(reinterpret_cast<const uint8_t*>(request.data()), request.size()),
+                  request_ended);
   if (!done && request_ended && head->one_way) finish();
 }
 
@@ -327,17 +337,13 @@ void World::client_acts(Client& c) {
     return send(std::exchange(c.half, {}));
   }
   switch (dice(40)) {
-    case 0:
-      return close(c);
+    case 0: return close(c);
     case 1:
       c.c.codec->on_eof();
       if (c.c.codec->open_exchanges() == 0 || c.c.events.broken || dice(2)) close(c);
       return;
-    case 2:
-      return c.c.codec->drain();
-    case 3:
-      c.c.codec->fail(Reason::kFrameTimeout);
-      return close(c);
+    case 2: return c.c.codec->drain();
+    case 3: c.c.codec->fail(Reason::kFrameTimeout); return close(c);
     case 4:
       if (dice(4) == 0) send("garbage garbage garbage garbage.");
       return;
@@ -347,10 +353,8 @@ void World::client_acts(Client& c) {
       c.c.codec->on_write_blocked(c.blocked = !c.blocked);
       if (c.c.events.broken) close(c);
       return;
-    case 8:
-      return send(wire.make(DRAGOMAN_RESPONSE, dice(100), "a0"));  // to nobody
-    default:
-      break;
+    case 8: return send(wire.make(DRAGOMAN_RESPONSE, dice(100), "a0"));  // to nobody
+    default: break;
   }
   if (c.c.events.paused && dice(4)) return;
   std::string bytes;
@@ -359,7 +363,8 @@ void World::client_acts(Client& c) {
     ++number;
     uint64_t id = dice(3) == 0 ? 0 : dice(2) ? 1 + dice(4) : number % 60000;
     if (mode == PoolMode::kBound) id = number;  // ids pass through: the client's own matter
-    const std::string payload = "q" + std::to_string(number) + std::string(dice(8) == 0 ? dice(9000) : 0, 'x');
+    const std::string payload =
+        "q" + std::to_string(number) + std::string(dice(8) == 0 ? dice(9000) : 0, 'x');
     bytes += wire.make(one_way ? DRAGOMAN_ONEWAY : DRAGOMAN_REQUEST, id, payload);
     if (!one_way) c.asked.emplace_back(id, payload);
   }
@@ -387,31 +392,25 @@ void World::backend_acts(Backend& b) {
     if (b.c.events.broken) close(b);
   };
   switch (dice(60)) {
-    case 0:
-      return close(b);
-    case 1:
-      b.c.codec->on_eof();
-      return close(b);
-    case 2:
-      return b.c.codec->drain();
+    case 0: return close(b);
+    case 1: b.c.codec->on_eof(); return close(b);
+    case 2: return b.c.codec->drain();
     case 3:
     case 4:
-    case 5:
-      return b.c.codec->on_write_blocked(b.blocked = !b.blocked);
+    case 5: return b.c.codec->on_write_blocked(b.blocked = !b.blocked);
     case 6:
       if (!b.c.events.broken) static_cast<void>(b.c.codec->heartbeat());
       return;
-    case 7:
-      return send(wire.make(dice(2) ? DRAGOMAN_REQUEST : DRAGOMAN_ONEWAY, dice(50), "q0"));
+    case 7: return send(wire.make(dice(2) ? DRAGOMAN_REQUEST : DRAGOMAN_ONEWAY, dice(50), "q0"));
     case 8:
       if (dice(4) == 0) send("garbage garbage garbage garbage.");
       return;
     case 9:
       if (wire.ids && !b.answered.empty())
-        send(wire.make(DRAGOMAN_RESPONSE, b.answered.front().id, "a" + number_of(b.answered.front().payload)));
+        send(
+            wire.make(DRAGOMAN_RESPONSE, b.answered.front().id, "a" + number_of(b.answered.front().payload)));
       return;
-    default:
-      break;
+    default: break;
   }
   if (b.requests.empty()) return;
   // Without ids, and with ids left out, a server is one after the other and answers everything or nothing.
@@ -421,7 +420,8 @@ void World::backend_acts(Backend& b) {
   b.requests.erase(b.requests.begin() + static_cast<std::ptrdiff_t>(at));
   const bool only = b.requests.empty() && b.c.sink.peek().empty();
   const bool one_way = request.kind == DRAGOMAN_ONEWAY;
-  if (one_way ? dice(4) != 0 : !in_turn && dice(12) == 0) return;  // no answer; some answer one-way messages, too
+  if (one_way ? dice(4) != 0 : !in_turn && dice(12) == 0)
+    return;  // no answer; some answer one-way messages, too
   if (one_way && mode == PoolMode::kBound) return;
   std::string payload = "a" + number_of(request.payload);
   if (dice(8) == 0) payload += (wire.take == take_unsized ? "" : "." + std::string(dice(20'000), 'y'));
@@ -460,7 +460,8 @@ void World::read_answers(Client& c) {
     } else if (found != c.asked.end() && good) {
       EXPECT_EQ(number_of(found->second), number_of(seen.payload)) << "out of order";
     }
-    ASSERT_NE(found, c.asked.end()) << "an answer to nothing: " << seen.id << " " << seen.payload.substr(0, 40);
+    ASSERT_NE(found, c.asked.end()) << "an answer to nothing: " << seen.id << " "
+                                    << seen.payload.substr(0, 40);
     if (good || !wire.ids) c.asked.erase(found);  // which of several with its id an error is for doesn't show
     ++(good ? answers : errors);
   }
@@ -501,7 +502,8 @@ TEST(FramedStress, NothingCrossesNothingDangles) {
   const char* seconds = std::getenv("DRAGOMAN_STRESS_SECONDS");
   const char* given = std::getenv("DRAGOMAN_STRESS_SEED");
   uint64_t seed = given ? std::strtoull(given, nullptr, 0) : std::random_device{}();
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds ? std::atoi(seconds) : 15);
+  const auto until =
+      std::chrono::steady_clock::now() + std::chrono::seconds(seconds ? std::atoi(seconds) : 15);
   std::cout << "DRAGOMAN_STRESS_SEED=" << seed << std::endl;
   const size_t chunks = live_chunks();
   uint64_t worlds = 0, answers = 0, errors = 0;
@@ -509,8 +511,8 @@ TEST(FramedStress, NothingCrossesNothingDangles) {
     for (const Wire& wire : kWires) {
       for (PoolMode mode : {PoolMode::kMultiplex, PoolMode::kPingPong, PoolMode::kBound}) {
         if (mode == PoolMode::kMultiplex && !wire.pools) continue;
-        SCOPED_TRACE(std::string(wire.name) + ", mode " + std::to_string(static_cast<int>(mode)) + ", DRAGOMAN_STRESS_SEED=" +
-                     std::to_string(seed));
+        SCOPED_TRACE(std::string(wire.name) + ", mode " + std::to_string(static_cast<int>(mode)) +
+                     ", DRAGOMAN_STRESS_SEED=" + std::to_string(seed));
         {
           World world(wire, mode, seed);
           for (int i = 0; i < 1500 && !HasFailure(); ++i) world.step();

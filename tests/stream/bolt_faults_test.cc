@@ -42,6 +42,23 @@ class BoltFaults : public ServerTest {
   }
 };
 
+// --- ends ---
+
+TEST_F(BoltFaults, AOneWayRequestThatWaitsForItsEndpointEndsWithItsClient) {
+  UnansweredPort nobody;
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: bolt, cluster: c}]\n"
+                "clusters: [{name: c, protocol: bolt, endpoints: ['$UP'], connect_timeout: 60s}]\n",
+                {{"UP", nobody.address()}}),
+        options);
+  TestSocket s = connect();
+  ASSERT_TRUE(s.send(BoltFrame::one_way(1).bytes()));
+  EXPECT_TRUE(server().becomes(1, "dragoman_cluster_requests_pending"));
+  s.reset();
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_requests_pending"));
+}
+
 // --- framing ---
 
 TEST_F(BoltFaults, A1_OneByteAtATimeEqualsTheWhole) {
