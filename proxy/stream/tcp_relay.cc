@@ -86,6 +86,8 @@ void TcpRelay::begin() {
     return timer_.start(wait);
   }
   connect_ms_ = slot_->worker().loop.now_ms();
+  loop_ = cluster_->shared()->leads_back(endpoint_->shared().address());
+  if (loop_) return timer_.start(1);
   cluster_->metrics().connections.inc();
   connector_ = Connector::create(slot_->worker().loop, endpoint_->shared().address(),
                                  static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
@@ -95,9 +97,7 @@ void TcpRelay::on_connected(int fd) {
   connector_.reset();
   if (cluster_->shared()->leads_back(fd)) {
     close_fd(fd);
-    DRAGOMAN_LOG(kWarn, "tcp", "{}: {} is a listener of this process that leads here: refused",
-                 cluster_->settings().name, endpoint_->shared().name());
-    return on_connect_failed(Reason::kConnectFailure, 0);
+    return refuse_loop();
   }
   WorkerContext& worker = slot_->worker();
   set_user_timeout(fd, static_cast<uint32_t>(cluster_->settings().tcp_user_timeout_ms));
@@ -140,6 +140,12 @@ void TcpRelay::on_connect_failed(Reason reason, int error) {
   cluster_->report(*endpoint_, true);
   if (attempts_ < kConnectTries && cluster_->endpoints().size() > 1) return connect();
   close(reason);
+}
+
+void TcpRelay::refuse_loop() {
+  DRAGOMAN_LOG(kWarn, "tcp", "{}: {} is a listener of this process that leads here: refused",
+               cluster_->settings().name, endpoint_->shared().name());
+  on_connect_failed(Reason::kConnectFailure, 0);
 }
 
 void TcpRelay::came_to_nothing() {
@@ -194,6 +200,7 @@ void TcpRelay::on_blocked(Side& side, bool blocked) {
 
 void TcpRelay::on_timer() {
   if (!up_ready_) {
+    if (loop_) return refuse_loop();
     if (!up_.transport) return begin();
     up_.transport->close();
     return on_side_closed(up_, Reason::kTlsHandshakeTimeout);

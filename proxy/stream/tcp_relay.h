@@ -40,6 +40,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   void connect();
   void begin();
   void came_to_nothing();
+  void refuse_loop();
   void on_connected(int fd) override;
   void on_connect_failed(Reason reason, int error) override;
   void on_upstream_ready();
@@ -72,6 +73,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   uint16_t attempts_ = 0;
   Outcome outcome_ = Outcome::kOk;
   bool connection_taken_ = false;
+  bool loop_ = false;  // the endpoint is a listener that leads here
   bool up_ready_ = false;
   bool client_ended_ = false;  // before the server did
   bool closed_ = false;

@@ -40,9 +40,18 @@ void UpstreamConnection::begin() {
     return timer_.start(wait);
   }
   started_ms_ = now_ms();
+  loop_ = cluster_->shared()->leads_back(endpoint_->shared().address());
+  if (loop_) return timer_.start(1);  // nobody is told from inside
   cluster_->metrics().connections.inc();
   connector_ = Connector::create(cluster_->worker().loop, endpoint_->shared().address(),
                                  static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
+}
+
+void UpstreamConnection::refuse_loop() {
+  DRAGOMAN_LOG(kWarn, "upstream", "{}: {} is a listener of this process that leads here: refused",
+               cluster_->settings().name, endpoint_->shared().name());
+  cluster_->metrics().connect_failures.inc();
+  connect_failed(Reason::kConnectFailure);
 }
 
 void UpstreamConnection::give_back() {
@@ -69,10 +78,7 @@ void UpstreamConnection::on_connected(int fd) {
   connector_.reset();
   if (cluster_->shared()->leads_back(fd)) {
     close_fd(fd);
-    DRAGOMAN_LOG(kWarn, "upstream", "{}: {} is a listener of this process that leads here: refused",
-                 cluster_->settings().name, endpoint_->shared().name());
-    cluster_->metrics().connect_failures.inc();
-    return connect_failed(Reason::kConnectFailure);
+    return refuse_loop();
   }
   const auto& settings = cluster_->settings();
   set_user_timeout(fd, static_cast<uint32_t>(settings.tcp_user_timeout_ms));
@@ -320,6 +326,7 @@ void UpstreamConnection::arm_timer() {
 
 void UpstreamConnection::on_timer() {
   if (state_ == State::kConnecting) {
+    if (loop_) return refuse_loop();
     if (!transport_) return begin();
     transport_->close();
     return on_closed(Reason::kTlsHandshakeTimeout);

@@ -75,6 +75,7 @@ class UpstreamConnection final : public Retired,
   void begin();
   void prove();
   void came_to_nothing();
+  void refuse_loop();
   void give_back();
   void start_codec();
   void glitch();
@@ -102,6 +103,7 @@ class UpstreamConnection final : public Retired,
   bool extra_ = false;     // for its pool: opened because the others were full
   bool unit_ = true;       // of Limit::kConnections
   bool peer_ended_ = false;
+  bool loop_ = false;      // the endpoint is a listener that leads here
   bool drained_ = false;   // by us
   bool proven_ = false;    // the endpoint has spoken, and took or takes requests
   uint32_t timeouts_ = 0;  // in a row, without a byte

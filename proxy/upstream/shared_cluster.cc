@@ -74,11 +74,21 @@ void SharedCluster::inherit(const SharedCluster& earlier) {
   past_ = earlier.past_;
 }
 
+bool SharedCluster::leads_back(const Address& address) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::any_of(entrances_.begin(), entrances_.end(), [&](const Address& entrance) {
+    if (entrance.port() != address.port()) return false;
+    if (entrance == address) return true;
+    const std::string host = address.host(), at = entrance.host();
+    return (at == "0.0.0.0" && host.starts_with("127.")) || (at == "::" && host == "::1");
+  });
+}
+
 bool SharedCluster::leads_back(int fd) const {
   // Both ends of a connection to oneself have addresses of this host, and the other one is where we listen.
-  const Address peer = peer_address(fd), local = bound_address(fd);
+  const Address peer = peer_address(fd);
   const std::string host = peer.host();
-  if (host != local.host() && !host.starts_with("127.")) return false;
+  if (host != bound_address(fd).host()) return false;
   std::lock_guard<std::mutex> lock(mutex_);
   return std::any_of(entrances_.begin(), entrances_.end(), [&](const Address& entrance) {
     const std::string at = entrance.host();

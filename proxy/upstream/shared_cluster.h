@@ -72,7 +72,9 @@ class SharedCluster {
     std::lock_guard<std::mutex> lock(mutex_);
     entrances_ = std::move(listeners);
   }
-  /// Whether a connection, just made, ends at one of them. `fd` is its socket. Any worker.
+  /// Whether a connection to `address` certainly ends at one of them. Any worker.
+  bool leads_back(const Address& address) const;
+  /// The same of one that was just made, which may be to any address of this host. `fd` is its socket.
   bool leads_back(int fd) const;
 
   /// Who waits for limits.connections: a worker that got none says so, and hears when another gives one back. `wake` is called by

@@ -124,7 +124,9 @@ TEST_F(Admin, BadClientsAreBoundedAndOthersServed) {
 
 TEST_F(Admin, AHeadHasADeadlineThatNoByteMoves) {
   start(
-      "admin: {address: '127.0.0.1:0', header_timeout: 300ms, hosts: [admin.example, '*.admin.example']}\n");
+      "admin: {address: '127.0.0.1:0', header_timeout: 300ms, hosts: [admin.example, '*.admin.example']}\n"
+      "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: web}]\n"
+      "routes: [{name: web, routes: [{direct_response: {status: 200}}]}]\n");
   TestSocket silent = TestSocket::connect(server().admin_port()),
              slow = TestSocket::connect(server().admin_port());
   for (int i = 0; i < 1'000 && slow.end() == End::kOpen; ++i) {
