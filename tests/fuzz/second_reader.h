@@ -120,10 +120,12 @@ inline std::string tars_value(In& in, int type, int depth) {
 }
 inline Reading tars(Bytes head, bool request, bool first) {
   In in{head, 4};
+  const bool tup = head.at(5) == 2 || head.at(5) == 3;  // answers have the layout of requests
+  const bool asks = request || tup;
   std::optional<std::string> fields[16];
   if (first) {  // skip to each tag in turn, from where the last one ended
-    for (int wanted : {1, request ? 4 : 3, 5, 6}) {
-      if (!request && wanted == 6) break;
+    for (int wanted : {1, asks ? 4 : 3, 5, 6}) {
+      if (!asks && wanted == 6) break;
       for (;;) {
         auto [tag, type] = tars_head(in);
         std::string v = tars_value(in, type);
@@ -139,11 +141,11 @@ inline Reading tars(Bytes head, bool request, bool first) {
       auto [tag, type] = tars_head(in);
       std::string v = tars_value(in, type);
       if (tag < 16) fields[tag] = v;
-      if (tag == (request ? 6 : 5)) break;
+      if (tag == (asks ? 6 : 5)) break;
     }
   }
   Reading r;
-  r.id = static_cast<uint32_t>(tars_number(fields[request ? 4 : 3].value_or("")));
+  r.id = static_cast<uint32_t>(tars_number(fields[asks ? 4 : 3].value_or("")));
   if (request) r.service = fields[5], r.method = fields[6];
   return r;
 }
