@@ -21,6 +21,12 @@ struct ViewCollector {
     auto at = reinterpret_cast<uintptr_t>(b.data);
     return at >= begin && b.len <= head.wire.size() && at - begin <= head.wire.size() - b.len;
   }
+  /// Memory of the codec's own, no byte of which is the head's: what a value means, not what it is on the wire.
+  bool foreign(dragoman_bytes b) const {
+    auto begin = reinterpret_cast<uintptr_t>(head.wire.data());
+    auto at = reinterpret_cast<uintptr_t>(b.data);
+    return b.data && (at >= begin + head.wire.size() || (at < begin && b.len <= begin - at));
+  }
   bool inside(dragoman_bytes b) {
     if (within(b)) return true;
     honest = false;
@@ -39,8 +45,8 @@ struct ViewCollector {
     auto& self = *static_cast<ViewCollector*>(ctx);
     if (!self.inside(name)) return;
     std::string_view text = text_of(value);
-    if (!self.within(value)) {  // what it means, not what it is on the wire
-      if (!value.data || value.len > self.table.head_bytes_max) {
+    if (!self.within(value)) {
+      if (!self.foreign(value) || value.len > self.table.head_bytes_max) {
         self.honest = false;
         return;
       }
@@ -65,14 +71,14 @@ struct ViewCollector {
   }
   static void on_attribute(void* ctx, uint32_t index, dragoman_bytes value) {
     auto& self = *static_cast<ViewCollector*>(ctx);
-    bool foreign = !self.within(value);
+    const bool own = !self.within(value);
     if (index >= self.table.attribute_count || (self.given & 1u << index) ||
-        (foreign && (!value.data || value.len > DRAGOMAN_ATTRIBUTE_BYTES_MAX))) {
+        (own && (!self.foreign(value) || value.len > DRAGOMAN_ATTRIBUTE_BYTES_MAX))) {
       self.honest = false;
       return;
     }
     self.given |= 1u << index;
-    self.attributes[index] = foreign ? self.head.arena.copy(text_of(value)) : text_of(value);
+    self.attributes[index] = own ? self.head.arena.copy(text_of(value)) : text_of(value);
   }
   /// Attributes become headers; one of the same name on the wire is hidden.
   void add_attributes() {

@@ -473,7 +473,7 @@ TEST(CheckCodec, RefusesWhatCannotWork) {
     const char* says;
     void (*change)(dragoman_codec&);
   } rows[] = {
-      {"ABI 2.0, this program has 1.0", [](auto& t) { t.abi_major = 2; }},
+      {"ABI 2.1, this program has 1.1", [](auto& t) { t.abi_major = 2; }},
       {"ABI 1.", [](auto& t) { t.size = 8; }},
       {"name", [](auto& t) { t.name = nullptr; }},
       {"name", [](auto& t) { t.name = "Bad Name"; }},
