@@ -178,7 +178,8 @@ Names read_with(Texts& in, Read&& read) {
   Names out;
   std::string_view dubbo_version;
   const bool good = read(dubbo_version) && read(out.path) && read(out.version) && read(out.method);
-  if (good && is_name(dubbo_version, ".-") && is_name(out.path, "./:-") && is_name(out.method, ""))
+  const bool numbered = !dubbo_version.empty() && dubbo_version[0] >= '0' && dubbo_version[0] <= '9';
+  if (good && numbered && is_name(dubbo_version, ".-") && is_name(out.path, "./:-") && is_name(out.method, ""))
     out.end = in.position();
   out.truncated = in.truncated();
   return out;
