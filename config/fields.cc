@@ -174,11 +174,14 @@ std::vector<Field> with_shared_tls_fields(std::vector<Field> fields) {
       "Who the peer's certificate must be for, by its subject alternative names; any of them will do."));
   fields.push_back(field<&Tls::alpn>("alpn", texts(kAlpn, 1),
                                      "Application protocols to agree on, best first; left out, those of the "
-                                     "protocol (http/1.1), none for RPC and tcp."));
+                                     "protocol (http/1.1, h2, or both), none for RPC and tcp."));
   fields.push_back(field<&Tls::min_version>("min_version", choice<TlsVersion>({"1.2", "1.3"}),
                                             "The oldest version of TLS that is taken."));
   fields.push_back(field<&Tls::max_version>("max_version", choice<TlsVersion>({"1.2", "1.3"}), "The newest."));
-  fields.push_back(field<&Tls::ciphers>("ciphers", text(kCiphers), "Ciphers of TLS 1.2, as OpenSSL writes them."));
+  fields.push_back(field<&Tls::ciphers>(
+      "ciphers", text(kCiphers),
+      "Ciphers of TLS 1.2, as OpenSSL writes them; left out, those with ECDHE and AES-GCM or ChaCha20. Name others for peers that "
+      "have none of these; HTTP/2 is never agreed on with ciphers that RFC 9113 forbids (CBC, RSA key exchange)."));
   fields.push_back(
       field<&Tls::cipher_suites>("cipher_suites", text(kCiphers), "Cipher suites of TLS 1.3, as OpenSSL writes them."));
   fields.push_back(field<&Tls::handshake_timeout_ms>(
@@ -437,16 +440,17 @@ In<ListenerHttp2> listener_http2_block() {
       "attack reaches is sent away with ENHANCE_YOUR_CALM and counted in dragoman_listener_codec_events_total.",
       {
           field<&ListenerHttp2::streams_max>("streams_max", whole(1, 1'000'000),
-                                             "Most requests under way at once on one connection; further ones are refused."),
+                                             "Most requests under way at once on one connection; further ones are refused "
+                                             "(REFUSED_STREAM), so that their clients may repeat them."),
           field<&ListenerHttp2::stream_window_bytes>(
               "stream_window_bytes", size(1 * kKiB, 1 * kGiB),
               "What a client may send ahead on one request. A request that nobody reads holds so much memory."),
           field<&ListenerHttp2::connection_window_bytes>(
               "connection_window_bytes", size(64 * kKiB, 1 * kGiB),
-              "The same for all requests of a connection together. Less than stream_window_bytes times the requests that "
-              "stand still makes the others wait for them."),
+              "The same for all requests of a connection together, as far as they move."),
           field<&ListenerHttp2::continuations_max>("continuations_max", whole(0, 1'000),
-                                                   "Most CONTINUATION frames of one head."),
+                                                   "Most CONTINUATION frames of one head, if http.header_bytes_max "
+                                                   "(four times that, in frames of 16 KiB) needs no more."),
           field<&ListenerHttp2::acks_max>("acks_max", whole(1, 1'000'000),
                                           "Most answers to SETTINGS and PING that a client may leave unread."),
           field<&ListenerHttp2::resets_burst>(
@@ -462,8 +466,9 @@ In<ListenerHttp2> listener_http2_block() {
                                                        "How many more each second."),
           field<&ListenerHttp2::control_burst>(
               "control_burst", whole(100, 1'000'000'000),
-              "How many frames may come at once that carry nothing: WINDOW_UPDATE beyond what was sent, PRIORITY, empty DATA "
-              "(1 each), PING (5), SETTINGS (20)."),
+              "How many frames may come at once that carry nothing: PRIORITY, empty DATA, WINDOW_UPDATE (1 each), PING (5), SETTINGS "
+              "(20), HEADERS on a stream that was reset (5). What is sent pays for what answers it: a DATA frame for a PING and "
+              "three updates, and for one more update each 512 bytes."),
           field<&ListenerHttp2::control_per_second>("control_per_second", whole(0, 1'000'000'000), "How many more each second."),
           field<&ListenerHttp2::stall_timeout_ms>(
               "stall_timeout", duration(100, kDay, "never"),
@@ -967,7 +972,7 @@ In<Cluster> cluster_block() {
               "What a server may send ahead on one answer. An answer that its client does not read holds so much memory."),
           field<&ClusterHttp2::connection_window_bytes>(
               "connection_window_bytes", size(64 * kKiB, 1 * kGiB),
-              "The same for all answers on a connection together: the bound of memory that slow clients can fill."),
+              "The same for all answers on a connection together, as far as they move."),
           field<&ClusterHttp2::stall_timeout_ms>(
               "stall_timeout", duration(100, kDay, "never"),
               "A request body of which the server takes less than 1 KiB in so long is given up."),

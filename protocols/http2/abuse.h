@@ -21,8 +21,10 @@ class Abuse {
   bool own_reset(uint64_t now_ms) { return own_resets_.take(now_ms); }
   /// A frame that moves no request forward. Those that oblige us to answer or to change every stream weigh more.
   bool control(uint64_t now_ms, uint32_t weight) { return control_.take(now_ms, weight); }
-  /// We sent DATA: window updates are expected.
-  void sent_data() { control_.give(2); }
+  /// What we sent pays for the frames that answer it. DATA of `bytes`: window updates, of the stream and of the connection, by readers
+  /// who give back little at a time, and a PING with which its receiver measures the way (gRPC). A head: whatever ends its stream.
+  void sent_data(size_t bytes) { control_.give(8 + static_cast<uint32_t>(bytes / 512)); }
+  void sent_head() { control_.give(2); }
 
  private:
   TokenBucket peer_resets_;

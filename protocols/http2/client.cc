@@ -29,6 +29,7 @@ class ClientCodec final : public Http2Codec {
   void on_message_end(Http2Exchange& x) override;
   void on_body_too_large(Http2Exchange& x) override;
   Reason reason_of_code(const Http2Exchange& x, uint32_t code) const override;
+  void after_close(Http2Exchange& x, uint32_t code) override;
   void on_settings() override;
   void on_peer_goaway() override;
   void after_release(Http2Exchange& x) override;
@@ -55,6 +56,8 @@ ClientCodec::ClientCodec(ByteSink& out, ConnectionEvents& events, const CodecOpt
 
 uint32_t ClientCodec::capacity() const {
   if (done() || eof_ || draining_ || goaway_ || !peer_ready_) return 0;
+  // Answers that stand still hold much: others are better off on another connection.
+  if (lent_bytes_ > memory_max_ / 2) return 0;
   uint32_t max = std::min(peer_streams_max_, options_.http2.streams_max);
   return max > slots_ ? max - slots_ : 0;
 }
@@ -146,6 +149,28 @@ Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const 
   }
 }
 
+// A server of gRPC that resets a call with CANCEL means the status CANCELLED, which invites no repeat: its caller gets that, as trailers.
+void ClientCodec::after_close(Http2Exchange& x, uint32_t code) {
+  if (!x.grpc || !x.peer_reset || code != NGHTTP2_CANCEL || x.remote_ended || !x.sink) return;
+  MessageSink* sink = std::exchange(x.sink, nullptr);
+  HeaderList& fields = x.head_done ? x.trailers : x.head.headers;
+  if (!x.head_done) {
+    fields.clear();
+    x.head.status = 200;
+    x.head.outcome = outcome_of_status(200);
+    x.head.content_length = -1;
+    x.head.grpc = true;
+    fields.add("content-type", grpc::kContentType);
+  }
+  fields.add("grpc-status", "1");
+  fields.add("grpc-message", "cancelled by the server");
+  x.remote_ended = true;
+  on_message_end(x);
+  if (x.head_done) return sink->on_trailers(x.trailers);
+  x.head_done = true;
+  sink->on_head(x.head, true);
+}
+
 Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   if (x.head_sent) return Reason::kNone;
   if (done()) return Reason::kUpstreamReset;
@@ -192,8 +217,11 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
 
 void ClientCodec::after_release(Http2Exchange& x) {
   if (!x.remote_ended) return abort_stream(x, NGHTTP2_CANCEL);
-  // The answer is complete: what is left of the request is of no use to anybody.
-  if (!x.local_ended) abort_stream(x, NGHTTP2_NO_ERROR);
+  if (x.local_ended) return;
+  // The answer is complete: what is left of the request is of no use to anybody, unless that is no more than its end.
+  if (x.left != 0) return abort_stream(x, NGHTTP2_NO_ERROR);
+  x.local_ended = true;
+  resume(x);
 }
 
 void ClientCodec::drain() {

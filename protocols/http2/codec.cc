@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "protocols/http/rules.h"
 #include "protocols/http2/http2_codec.h"
@@ -55,7 +56,9 @@ Http2Codec::Http2Codec(Role role, ByteSink& out, ConnectionEvents& events, const
       role_(role),
       session_(make_session(role, *this, options.http2)),
       abuse_(options.http2),
-      started_ms_(events.now_ms()) {
+      started_ms_(events.now_ms()),
+      memory_max_(role == Role::kServer ? kServerMemoryMax : kClientMemoryMax),
+      watch_(role == Role::kServer) {
   out_.set_source(this);
 }
 
@@ -78,6 +81,8 @@ Http2Exchange* Http2Codec::create_exchange() {
 
 void Http2Codec::retire(Http2Exchange& x) {
   drop_pending(x);
+  held_bytes_ -= std::exchange(x.charged, 0);
+  lent_bytes_ -= std::exchange(x.lent, 0);
   x.unlink();
   --slots_;
   room_ = true;
@@ -108,7 +113,7 @@ void Http2Codec::release(Http2Exchange& x) {
   x.sink = nullptr;
   x.held = false;
   x.released = true;
-  if (x.unconsumed) consume(x.id, std::exchange(x.unconsumed, 0));
+  give_back(x);
   if (broken_ || x.stream_closed || x.id < 0) return retire(x);
   if (!x.dead) after_release(x);
 }
@@ -132,7 +137,7 @@ bool Http2Codec::accept(Http2Exchange& x, bool end) {
 void Http2Codec::abort_stream(Http2Exchange& x, uint32_t code) {
   x.dead = true;
   drop_pending(x);
-  if (x.unconsumed) consume(x.id, std::exchange(x.unconsumed, 0));
+  give_back(x);
   if (x.id < 0 || x.stream_closed || broken_) return;
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, x.id, code);
   want_send();
@@ -226,20 +231,34 @@ bool Http2Codec::heartbeat() {
 
 // --- Input -----------------------------------------------------------------------------------------------------------
 
+bool Http2Codec::feed(const uint8_t* data, size_t n) {
+  if (done()) return false;
+  in_session_ = true;
+  const ssize_t used = nghttp2_session_mem_recv(session_, data, n);
+  in_session_ = false;
+  if (done()) return false;
+  if (used >= 0) return true;
+  auto error = static_cast<int>(used);
+  if (error == NGHTTP2_ERR_FLOODED) {
+    flood(CodecEvent::kAckFlood, "answers to control frames are not read");
+    return false;
+  }
+  uint32_t code = error == NGHTTP2_ERR_TOO_MANY_SETTINGS ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR;
+  Reason reason = role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError;
+  break_connection(reason, code, nghttp2_strerror(error));
+  return false;
+}
+
 void Http2Codec::on_data(uint8_t* data, size_t n) {
   if (done()) return;
   Scope scope(*this);
-  in_session_ = true;
-  ssize_t used = nghttp2_session_mem_recv(session_, data, n);
-  in_session_ = false;
+  watch_.pass(
+      data, n, [this](const uint8_t* bytes, size_t size) { return feed(bytes, size); },
+      [this](uint32_t id) { on_data_frame(id); });
   if (done()) return;
-  if (used < 0) {
-    auto error = static_cast<int>(used);
-    if (error == NGHTTP2_ERR_FLOODED) return flood(CodecEvent::kAckFlood, "answers to control frames are not read");
-    uint32_t code = error == NGHTTP2_ERR_TOO_MANY_SETTINGS ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR;
-    Reason reason = role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError;
-    return break_connection(reason, code, nghttp2_strerror(error));
-  }
+  if (watch_.depends_on_itself())
+    return break_connection(role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError,
+                            NGHTTP2_PROTOCOL_ERROR, "a stream that depends on itself");
   after_input();
 }
 
@@ -276,12 +295,21 @@ int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
   switch (hd.type) {
     case NGHTTP2_HEADERS:
       continuations_ = 0;
+      if (role_ == Role::kServer && static_cast<uint32_t>(hd.stream_id) > highest_id_)
+        highest_id_ = static_cast<uint32_t>(hd.stream_id);
+      else
+        on_late_frame(hd, weight);
       break;
     case NGHTTP2_DATA:
       weight = hd.length == 0 && !(hd.flags & NGHTTP2_FLAG_END_STREAM) ? 1 : 0;
       break;
+    case NGHTTP2_RST_STREAM:
+      weight =
+          find(hd.stream_id) ? 0 : 1;  // one for each stream; those that come early are counted by themselves
+      break;
     case NGHTTP2_CONTINUATION:
-      if (++continuations_ > options_.http2.continuations_max) flood(CodecEvent::kHeadFlood, "too many CONTINUATION frames");
+      if (++continuations_ > continuations_max())
+        flood(CodecEvent::kHeadFlood, "too many CONTINUATION frames");
       break;
     case NGHTTP2_PRIORITY:
       weight = 1;
@@ -294,7 +322,8 @@ int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
       weight = peer_ready_ && !(hd.flags & NGHTTP2_FLAG_ACK) ? 20 : 0;
       break;
     case NGHTTP2_PING:
-      weight = hd.flags & NGHTTP2_FLAG_ACK ? 1 : 5;
+      // An answer was paid for by the PING it answers; one that nobody asked for costs no more than that.
+      weight = hd.flags & NGHTTP2_FLAG_ACK ? (pings_unanswered_ ? 0 : 1) : 5;
       break;
     default:
       weight = 1;
@@ -305,37 +334,104 @@ int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
   return verdict();
 }
 
+// A frame of a stream that does not exist any more, or not for us. nghttp2 ignores all of them, after it has decoded their heads.
+void Http2Codec::on_late_frame(const nghttp2_frame_hd& hd, uint32_t& weight) {
+  const auto id = static_cast<uint32_t>(hd.stream_id);
+  const bool head = hd.type == NGHTTP2_HEADERS;
+  if (nghttp2_session_find_stream(session_, hd.stream_id)) {
+    const Http2Exchange* x = find(hd.stream_id);
+    if (head && (!x || x->dead)) weight = 5;  // our reset waits for the transport
+    return;
+  }
+  const bool server = role_ == Role::kServer;
+  if ((id & 1) == 0 || id > (server ? highest_id_ : nghttp2_session_get_next_stream_id(session_)))
+    return;  // nghttp2's business
+  switch (closed_.find(id)) {
+    case ClosedStreams::How::kWeReset:
+      weight =
+          head ? 5 : weight;  // it may have crossed our reset; a body costs no more than one that is read
+      return;
+    case ClosedStreams::How::kPeerReset:
+      if (!server) break;
+      nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, hd.stream_id, NGHTTP2_STREAM_CLOSED);
+      weight = 5;
+      return;
+    case ClosedStreams::How::kPeerEnded:
+      if (!server) break;
+      return break_connection(Reason::kMalformed, NGHTTP2_STREAM_CLOSED,
+                              "a frame on a stream that its sender had ended");
+    case ClosedStreams::How::kNever:
+      if (!server || draining_) break;
+      return break_connection(Reason::kMalformed, NGHTTP2_PROTOCOL_ERROR, "a stream that was passed over");
+    case ClosedStreams::How::kForgotten: break;
+  }
+  // Of a backend, whose connection others share, it is odd; many are a flood.
+  weight = head ? 5 : 1;
+  if (!server) events_.on_event(CodecEvent::kGlitch);
+}
+
+void Http2Codec::on_data_frame(uint32_t id) {
+  if (done()) return;
+  nghttp2_frame_hd hd{};
+  hd.type = NGHTTP2_DATA;
+  hd.stream_id = static_cast<int32_t>(id);
+  uint32_t weight = 0;
+  on_late_frame(hd, weight);
+  if (weight && !done() && !abuse_.control(events_.now_ms(), weight))
+    flood(CodecEvent::kControlFlood, "too many frames that carry nothing");
+}
+
 int Http2Codec::on_begin_headers(const nghttp2_frame& frame) {
   current_ = nullptr;
   block_fields_ = 0;
   block_bytes_ = 0;
+  cookies_.clear();
+  pieces_bytes_ = 0;
   if (!done()) on_block_begin(frame);
   return verdict();
 }
 
-int Http2Codec::on_header(const nghttp2_frame&, nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer) {
+// A field as nghttp2 hands it out, which finds nothing wrong with it, or something.
+int Http2Codec::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer, bool valid) {
   if (done()) return verdict();
   nghttp2_vec n = nghttp2_rcbuf_get_buf(name_buffer);
   nghttp2_vec v = nghttp2_rcbuf_get_buf(value_buffer);
-  ++block_fields_;
-  block_bytes_ += n.len + v.len + 32;  // as SETTINGS_MAX_HEADER_LIST_SIZE counts
-  uint64_t fields_max = options_.http1.headers_max;
-  uint64_t bytes_max = options_.http1.header_bytes_max;
+  std::string_view raw_name(reinterpret_cast<const char*>(n.base), n.len);
+  std::string_view raw_value(reinterpret_cast<const char*>(v.base), v.len);
   Http2Exchange* x = current_;
-  if (block_fields_ > fields_max || block_bytes_ > bytes_max) {
-    if (x) x->too_large = true;
-    if (block_fields_ > kBombFactor * fields_max || block_bytes_ > kBombFactor * bytes_max)
-      flood(CodecEvent::kHeadFlood, "header fields far over the limit");
+  bool static_name = nghttp2_rcbuf_is_static(name_buffer) != 0;
+  if (LongFields& longs = watch_.fields(); longs.cuts()) {
+    const LongFields::Piece piece = longs.piece(raw_name, raw_value, x && !x->dead && !x->too_large);
+    if (piece == LongFields::Piece::kMore) {
+      block_bytes_ += raw_value.size();
+      pieces_bytes_ += raw_value.size();
+      return check_block(x) ? 0 : verdict();
+    }
+    if (piece == LongFields::Piece::kDone) {
+      raw_name = longs.name();
+      raw_value = longs.value();
+      static_name = false;
+      block_bytes_ -= std::exchange(pieces_bytes_, 0);
+      valid = clean_name(raw_name) && clean_value(raw_value);
+    }
+  }
+  if (!valid) {
+    if (x) x->bad = "invalid field";
     return verdict();
   }
+  const bool crumb = x && x->cookie && raw_name == "cookie";  // of a field that was counted
+  block_fields_ += crumb ? 0 : 1;
+  block_bytes_ += raw_name.size() + raw_value.size() + 32;  // as SETTINGS_MAX_HEADER_LIST_SIZE counts
+  if (!check_block(x)) return verdict();
   if (!x || x->dead) return 0;
-  auto text = [x](nghttp2_rcbuf* buffer, const nghttp2_vec& vec) {
-    std::string_view view(reinterpret_cast<const char*>(vec.base), vec.len);
-    return nghttp2_rcbuf_is_static(buffer) ? view : x->head.arena.copy(view);
-  };
-  std::string_view name = text(name_buffer, n);
+  if (crumb && !x->head_done) {
+    if (cookies_.empty()) cookies_ = x->head.headers.find(HeaderId::kCookie)->value;
+    cookies_.append("; ").append(raw_value);
+    return 0;
+  }
+  std::string_view name = static_name ? raw_name : x->head.arena.copy(raw_name);
   // Values may be changed in place (paths): never the static table's.
-  std::string_view value = x->head.arena.copy({reinterpret_cast<const char*>(v.base), v.len});
+  std::string_view value = x->head.arena.copy(raw_value);
   const char* bad = nullptr;
   if (x->head_done) {
     HeaderId id = header_id(name);
@@ -346,14 +442,29 @@ int Http2Codec::on_header(const nghttp2_frame&, nghttp2_rcbuf* name_buffer, nght
     bad = take_pseudo(name, value, x->head, x->protocol);
   } else {
     bad = take_field(name, value, x->head);
+    if (!bad && name == "cookie") x->cookie = true;
   }
   if (bad && !x->bad) x->bad = bad;
   return 0;
 }
 
-int Http2Codec::on_invalid_header() {
-  if (current_) current_->bad = "invalid field";
-  return verdict();
+// False when the header block is over a limit: its fields are counted from then on, not kept. So far over it that it is no accident, it
+// ends a client's connection; a backend's is shared, and its heads cost their bytes only.
+bool Http2Codec::check_block(Http2Exchange* x) {
+  const uint64_t fields_max = options_.http1.headers_max, bytes_max = options_.http1.header_bytes_max;
+  if (block_fields_ <= fields_max && block_bytes_ <= bytes_max) return true;
+  if (x) x->too_large = true;
+  const uint64_t factor = role_ == Role::kServer ? kBombFactor : kSharedBombFactor;
+  if (block_fields_ > factor * fields_max || block_bytes_ > factor * bytes_max)
+    flood(CodecEvent::kHeadFlood, "header fields far over the limit");
+  return false;
+}
+
+// A head that is refused for its size still has to be read.
+uint32_t Http2Codec::continuations_max() const {
+  const uint64_t factor = role_ == Role::kServer ? kBombFactor : kSharedBombFactor;
+  return std::max(options_.http2.continuations_max,
+                  static_cast<uint32_t>(factor * options_.http1.header_bytes_max / 16'384 + 1));
 }
 
 int Http2Codec::on_frame(const nghttp2_frame& frame) {
@@ -362,6 +473,7 @@ int Http2Codec::on_frame(const nghttp2_frame& frame) {
     case NGHTTP2_HEADERS: {
       head_open_ = false;
       Http2Exchange* x = std::exchange(current_, nullptr);
+      if (watch_.fields().cuts()) watch_.fields().clear();
       if (x && !x->dead) on_head_end(*x, (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
       break;
     }
@@ -394,6 +506,7 @@ int Http2Codec::on_frame(const nghttp2_frame& frame) {
       }
       break;
     case NGHTTP2_GOAWAY:
+      peer_goaway_ = true;
       events_.on_event(CodecEvent::kGoAway);
       on_peer_goaway();
       break;
@@ -404,7 +517,20 @@ int Http2Codec::on_frame(const nghttp2_frame& frame) {
 }
 
 void Http2Codec::on_head_end(Http2Exchange& x, bool end) {
-  if (!x.head_done) return on_message_head(x, end);
+  if (!x.head_done) {
+    if (!cookies_.empty()) {
+      for (Header& h : x.head.headers)
+        if (h.id == HeaderId::kCookie) h.value = x.head.arena.copy(cookies_);
+      if (cookies_.capacity() > kCrumbsKept)
+        cookies_ = std::string();
+      else
+        cookies_.clear();
+    }
+    const size_t bytes = static_cast<size_t>(block_bytes_) + sizeof(Http2Exchange);
+    x.charged += bytes;
+    held_bytes_ += bytes;
+    return on_message_head(x, end);
+  }
   if (x.bad || x.too_large || !end) {
     abort_stream(x, NGHTTP2_PROTOCOL_ERROR);
     return tell_end(x, reason_of_code(x, NGHTTP2_PROTOCOL_ERROR));
@@ -427,6 +553,24 @@ void Http2Codec::consume(int32_t id, size_t n) {
   if (!in_session_) want_send();
 }
 
+// All that `x` withholds; what was lent is back in the connection's window already.
+void Http2Codec::give_back(Http2Exchange& x) {
+  const size_t lent = std::exchange(x.lent, 0);
+  const size_t rest = std::exchange(x.unconsumed, 0) - lent;
+  if (lent > 0) {
+    const bool was_full = lent_bytes_ > memory_max_ / 2;
+    lent_bytes_ -= lent;
+    if (was_full && lent_bytes_ <= memory_max_ / 2) room_ = true;
+    if (!broken_ && !x.stream_closed) nghttp2_session_consume_stream(session_, x.id, lent);
+    if (!in_session_ && !broken_) want_send();
+  }
+  if (x.stream_closed) {
+    if (!broken_ && rest > 0) nghttp2_session_consume_connection(session_, rest);
+  } else {
+    consume(x.id, rest);
+  }
+}
+
 int Http2Codec::on_chunk(int32_t id, std::span<const uint8_t> chunk) {
   if (done()) return verdict();
   Http2Exchange* x = find(id);
@@ -444,17 +588,32 @@ int Http2Codec::on_chunk(int32_t id, std::span<const uint8_t> chunk) {
   x->received_ms = events_.now_ms();
   x->unconsumed += chunk.size();
   x->sink->on_body(chunk, false);
-  if (!done() && !x->paused && x->unconsumed) consume(id, std::exchange(x->unconsumed, 0));
+  if (done() || x->unconsumed == 0) return verdict();
+  if (!x->paused) {
+    give_back(*x);
+  } else if (lent_bytes_ + chunk.size() <= memory_max_) {
+    // It stands still for itself, not for the others.
+    x->lent += chunk.size();
+    lent_bytes_ += chunk.size();
+    nghttp2_session_consume_connection(session_, chunk.size());
+  }
   return verdict();
 }
 
 void Http2Codec::set_paused(Http2Exchange& x, bool paused) {
   x.paused = paused;
-  if (!paused && x.unconsumed) consume(x.id, std::exchange(x.unconsumed, 0));
+  if (paused || x.unconsumed == 0) return;
+  Scope scope(*this);
+  give_back(x);
 }
 
 int Http2Codec::on_stream_close(int32_t id, uint32_t code) {
   Http2Exchange* x = find(id);
+  using How = ClosedStreams::How;
+  closed_.add(static_cast<uint32_t>(id), !x || x->id < 0   ? How::kWeReset
+                                         : x->peer_reset   ? How::kPeerReset
+                                         : x->remote_ended ? How::kPeerEnded
+                                                           : How::kWeReset);
   if (!x) return 0;
   Scope scope(*this);
   bool complete = x->remote_ended && x->local_ended;
@@ -462,9 +621,7 @@ int Http2Codec::on_stream_close(int32_t id, uint32_t code) {
   x->stream_closed = true;
   x->dead = true;
   drop_pending(*x);
-  if (x->unconsumed) {
-    if (!broken_) nghttp2_session_consume_connection(session_, std::exchange(x->unconsumed, 0));
-  }
+  give_back(*x);
   Reason reason = reason_of_code(*x, code);
   if (fresh && !done() && !complete) after_close(*x, code);
   if (role_ == Role::kServer && x->peer_reset && !complete && !done() && !abuse_.peer_reset(events_.now_ms()))
@@ -521,6 +678,13 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
     x.pending.append(chunk);
     pending_bytes_ += chunk.size();
     watch_output(x);
+    // Each stream is told to wait, but what comes at once can't be sent back: so many readers that stand still are one too many.
+    if (pending_bytes_ + held_bytes_ > 2 * memory_max_ &&
+        x.pending.size() > kCrowdedBytes) {
+      events_.on_event(CodecEvent::kStreamStalled);
+      abort_stream(x, NGHTTP2_CANCEL);
+      return tell_end(x, Reason::kWriteStall);
+    }
   }
   if (!chunk.empty() || (end && !x.local_sent)) resume(x);
   update_blocked(x);
@@ -576,13 +740,13 @@ int Http2Codec::write_data(Http2Exchange& x, const uint8_t* frame_head, size_t l
   x.moved += static_cast<uint32_t>(length);
   if (x.pending.empty()) x.waiting_ms = 0;
   if (x.blocked) tell_ = true;
-  abuse_.sent_data();
+  abuse_.sent_data(length);
   return 0;
 }
 
 int Http2Codec::on_frame_sent(const nghttp2_frame& frame) {
   switch (frame.hd.type) {
-    case NGHTTP2_HEADERS:
+    case NGHTTP2_HEADERS: abuse_.sent_head(); [[fallthrough]];
     case NGHTTP2_DATA:
       if (!(frame.hd.flags & NGHTTP2_FLAG_END_STREAM)) break;
       if (Http2Exchange* x = find(frame.hd.stream_id)) {
@@ -623,12 +787,32 @@ int Http2Codec::on_frame_not_sent(const nghttp2_frame& frame) {
   return 0;
 }
 
+// nghttp2 ends the whole connection for one stream beyond the limit, where RFC 9113 5.1.2 wants that stream refused, so it does not
+// know the limit: it is written into our SETTINGS on their way out, and on_block_begin() counts.
+void Http2Codec::say_hello(std::span<const uint8_t> frames) {
+  hello_said_ = true;
+  std::vector<uint8_t> copy(frames.begin(), frames.end());
+  const bool settings = role_ == Role::kServer && copy.size() >= 9 && copy[3] == NGHTTP2_SETTINGS;
+  const size_t length = settings ? size_t{copy[0]} << 16 | size_t{copy[1]} << 8 | copy[2] : 0;
+  for (size_t at = 9; at + 6 <= std::min(copy.size(), 9 + length); at += 6) {
+    if (copy[at] != 0 || copy[at + 1] != NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) continue;
+    for (size_t i = 0; i < 4; ++i)
+      copy[at + 2 + i] = static_cast<uint8_t>(options_.http2.streams_max >> (24 - 8 * i));
+  }
+  out_.out.append(copy.data(), copy.size());
+}
+
 void Http2Codec::build_frames() {
   if (in_session_ || broken_) return;
   in_session_ = true;
   const uint8_t* bytes = nullptr;
   ssize_t n = 0;
-  while (!broken_ && (n = nghttp2_session_mem_send(session_, &bytes)) > 0) out_.out.append(bytes, static_cast<size_t>(n));
+  while (!broken_ && (n = nghttp2_session_mem_send(session_, &bytes)) > 0) {
+    if (hello_said_)
+      out_.out.append(bytes, static_cast<size_t>(n));
+    else
+      say_hello({bytes, static_cast<size_t>(n)});
+  }
   in_session_ = false;
   if (!out_.out.empty()) out_.wrote();
   if (n < 0) break_connection(Reason::kInternal, NGHTTP2_INTERNAL_ERROR, nghttp2_strerror(static_cast<int>(n)));
@@ -716,6 +900,9 @@ int64_t Http2Codec::tick() {
                passed(x->received_ms, o.body_timeout_ms)) {
       events_.on_event(CodecEvent::kStreamStalled);
       on_body_stalled(*x);
+    } else if (role_ == Role::kServer && (x->released || x->given_up) && x->local_sent && !x->remote_ended &&
+               passed(x->received_ms, o.body_timeout_ms)) {
+      abort_stream(*x, NGHTTP2_NO_ERROR);  // its body was complete, its end never came
     }
   }
   int64_t next = -1;
@@ -744,8 +931,7 @@ uint32_t code_of_reason(Reason reason) {
     case Reason::kBodyTimeout:
     case Reason::kDraining:
     case Reason::kNone:
-    case Reason::kUpstreamStatus:
-      return NGHTTP2_CANCEL;
+    case Reason::kUpstreamStatus: return NGHTTP2_CANCEL;
     case Reason::kUpstreamRefused:
     case Reason::kStreamsOverflow:
       return NGHTTP2_REFUSED_STREAM;

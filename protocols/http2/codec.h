@@ -5,13 +5,16 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "protocols/exchange.h"
 #include "protocols/http/triple.h"
 #include "protocols/http2/abuse.h"
+#include "protocols/http2/closed_streams.h"
 #include "protocols/http2/fields.h"
+#include "protocols/http2/frame_watch.h"
 #include "proxy/base/intrusive_list.h"
 
 namespace dragoman::http2 {
@@ -49,6 +52,8 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   const char* bad = nullptr;    // why the head is malformed
   uint8_t interim = 0;          // 1xx heads received
   size_t unconsumed = 0;        // delivered, window not given back
+  size_t lent = 0;              // of that: given back for the connection, so that others go on
+  size_t charged = 0;           // what its head counts in held_bytes_
   uint64_t body_bytes = 0;
   uint64_t received_ms = 0;     // server role: when its head or the last of its body came
 
@@ -81,6 +86,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only
   const HeaderList* direct_trailers = nullptr;  // the caller's, during send_trailers only; else `out_trailers`
 
+  bool cookie = false;        // `head` has one, to which further crumbs are added
   std::string_view protocol;  // :protocol
   std::string_view websocket_accept;  // what answers the request's Sec-WebSocket-Key, which HTTP/2 does not carry
   Head head;                  // received
@@ -179,6 +185,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   void flood(CodecEvent event, std::string_view text);
   bool done() const { return broken_ || finished_; }
   bool is_open(const Http2Exchange& x) const { return !broken_ && !x.dead; }
+  size_t pending_bytes() const { return pending_bytes_; }
   bool idle_output() const { return nghttp2_session_want_write(session_) == 0; }
   /// Notes the end of x's output, and wakes nghttp2.
   void resume(Http2Exchange& x);
@@ -199,12 +206,18 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   uint32_t continuations_ = 0;
   uint32_t block_fields_ = 0;         // of that block, also when it is nobody's
   uint64_t block_bytes_ = 0;
+  uint64_t pieces_bytes_ = 0;         // of a value that is put together
+  std::string cookies_;               // of that block, when they came in crumbs
+  size_t held_bytes_ = 0;             // what heads of exchanges take
+  const size_t memory_max_;           // see kServerMemoryMax
+  size_t lent_bytes_ = 0;             // what exchanges that stand still hold beyond the connection's window
   uint32_t slots_ = 0;                // exchanges with memory
   bool broken_ = false;
   bool finished_ = false;
   bool eof_ = false;
   bool draining_ = false;
   bool peer_ready_ = false;           // its SETTINGS came
+  bool peer_goaway_ = false;          // it said GOAWAY
   bool in_session_ = false;           // nghttp2 is on the stack
   bool room_ = false;                 // capacity() may have grown
 
@@ -214,8 +227,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   // From nghttp2; see session.cc.
   int on_begin_frame(const nghttp2_frame_hd& hd);
   int on_begin_headers(const nghttp2_frame& frame);
-  int on_header(const nghttp2_frame& frame, nghttp2_rcbuf* name, nghttp2_rcbuf* value);
-  int on_invalid_header();
+  int on_header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool valid);
   int on_frame(const nghttp2_frame& frame);
   int on_chunk(int32_t id, std::span<const uint8_t> chunk);
   int on_stream_close(int32_t id, uint32_t code);
@@ -230,6 +242,13 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   void on_head_end(Http2Exchange& x, bool end);
   void deliver_end(Http2Exchange& x);
   void consume(int32_t id, size_t n);
+  void give_back(Http2Exchange& x);
+  bool feed(const uint8_t* data, size_t n);
+  bool check_block(Http2Exchange* x);
+  uint32_t continuations_max() const;
+  void on_data_frame(uint32_t id);
+  void on_late_frame(const nghttp2_frame_hd& hd, uint32_t& weight);
+  void say_hello(std::span<const uint8_t> frames);
   void drop_pending(Http2Exchange& x);
   void update_blocked(Http2Exchange& x);
   void tell_blocked();
@@ -271,10 +290,22 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool goaway_error_ = false;         // it had an error code
   bool head_open_ = true;             // the preface or a header block is incomplete
   bool transport_blocked_ = false;
+  bool hello_said_ = false;  // our first SETTINGS are in the output
+  uint32_t highest_id_ = 0;  // that the client has opened
+  FrameWatch watch_;
+  ClosedStreams closed_;
   bool tell_ = false;                 // some sinks are to be told that they may write
   static constexpr size_t kStreamBytes = 64 * 1024;   // of one exchange, before its sink is told to stop
   static constexpr size_t kCrowdedBytes = 4 * 1024;   // the same, when the connection holds much
   static constexpr uint32_t kProgressBytes = 1024;    // a reader takes at least so much in stall_timeout
+  static constexpr size_t kCrumbsKept =
+      1024;  // memory for cookies that a connection keeps for its next request
+  // What heads of requests under way and unsent answers of one connection may take together: beyond it a server refuses further streams,
+  // beyond twice that it resets the answer that would add to it. Also what exchanges that stand still may hold beyond the
+  // connection's window, so that the others go on; a client opens no more from half of that on.
+  static constexpr size_t kServerMemoryMax = 16 << 20;
+  static constexpr size_t kClientMemoryMax = 64 << 20;
+  static constexpr uint32_t kSharedBombFactor = 64;   // the same of a backend's
   static constexpr uint32_t kBombFactor = 4;          // a head over its limits so many times is an attack
 };
 

@@ -34,16 +34,6 @@ bool websocket_field(std::string_view name) {
   return equals_ignore_case(name, "sec-websocket-key") || equals_ignore_case(name, "sec-websocket-accept");
 }
 
-// Cookie crumbs become one field again (RFC 9113 8.2.3).
-bool join_cookie(Head& head, std::string_view value) {
-  for (Header& h : head.headers) {
-    if (h.id != HeaderId::kCookie) continue;
-    h.value = head.arena.concat(h.value, "; ", value);
-    return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 const char* take_pseudo(std::string_view name, std::string_view value, Head& head, std::string_view& protocol) {
@@ -89,9 +79,6 @@ const char* take_field(std::string_view name, std::string_view value, Head& head
       if (!equals_ignore_case(value, "100-continue")) return "unknown expectation";
       head.expect_continue = true;
       return nullptr;
-    case HeaderId::kCookie:
-      if (join_cookie(head, value)) return nullptr;
-      break;
     default:
       if (connection_field(id)) return nullptr;
       break;

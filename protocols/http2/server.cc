@@ -59,7 +59,7 @@ class ServerCodec final : public Http2Codec {
 ServerCodec::ServerCodec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
     : Http2Codec(Role::kServer, out, events, options) {
   const nghttp2_settings_entry settings[] = {
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.http2.streams_max},
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, INT32_MAX},  // see say_hello()
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options_.http2.stream_window_bytes},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, options_.http1.header_bytes_max},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
@@ -125,7 +125,8 @@ void ServerCodec::on_block_begin(const nghttp2_frame& frame) {
     return;
   }
   // Streams that the client has given up may still occupy us: those count as well.
-  if (slots_ >= options_.http2.streams_max) {
+  if (slots_ >= options_.http2.streams_max ||
+      held_bytes_ + pending_bytes() > memory_max_) {
     events_.on_event(CodecEvent::kStreamsOverflow);
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
     return;
@@ -308,7 +309,10 @@ void ServerCodec::after_release(Http2Exchange& x) {
 
 // The client may stop sending a body that nobody reads (RFC 9113 8.1).
 void ServerCodec::after_end_sent(Http2Exchange& x) {
-  if ((x.released || x.given_up) && !x.remote_ended && !x.stream_closed) abort_stream(x, NGHTTP2_NO_ERROR);
+  if (!(x.released || x.given_up) || x.remote_ended || x.stream_closed) return;
+  // All that was announced is here: only the empty frame that says so is missing, and on its way (tick() looks after that).
+  if (x.head.content_length > 0 && x.body_bytes == static_cast<uint64_t>(x.head.content_length)) return;
+  abort_stream(x, NGHTTP2_NO_ERROR);
 }
 
 // First the notice, so that requests under way are still served. The last id is due one round trip later (RFC 9113 6.8), but some
@@ -344,6 +348,8 @@ int64_t ServerCodec::tick_role(uint64_t now) {
 
 void ServerCodec::settled() {
   if (in_session_ || slots_ > 0) return;
+  // The client opens nothing more (RFC 9113 6.8), and nghttp2 reads nothing more.
+  if (peer_goaway_ && idle_output()) return finish();
   if (draining_ && !last_said_ && notice_arrived_ &&
       events_.now_ms() >= opened_ms_ + static_cast<uint64_t>(options_.http2.drain_grace_ms))
     say_last();

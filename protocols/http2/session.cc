@@ -16,13 +16,14 @@ struct Callbacks {
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return self(user).on_begin_headers(*frame);
   }
-  static int header(nghttp2_session*, const nghttp2_frame* frame, nghttp2_rcbuf* name, nghttp2_rcbuf* value, uint8_t,
-                    void* user) {
-    return self(user).on_header(*frame, name, value);
+  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
+                    uint8_t, void* user) {
+    return self(user).on_header(name, value, true);
   }
   // Without this nghttp2 would drop the field and go on.
-  static int invalid_header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf*, nghttp2_rcbuf*, uint8_t, void* user) {
-    return self(user).on_invalid_header();
+  static int invalid_header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
+                            uint8_t, void* user) {
+    return self(user).on_header(name, value, false);
   }
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) { return self(user).on_frame(*frame); }
   static int data_chunk(nghttp2_session*, uint8_t, int32_t id, const uint8_t* data, size_t n, void* user) {

@@ -10,6 +10,7 @@ std::vector<std::string> alpn_of(std::string_view protocol, const std::vector<st
   if (!configured.empty()) return configured;
   if (protocol == "http1") return {"http/1.1"};
   if (protocol == "http2") return {"h2"};
+  if (protocol == "http") return {"h2", "http/1.1"};
   return {};
 }
 

@@ -40,6 +40,10 @@ int64_t not_after_s(const X509* certificate) {
   return static_cast<int64_t>(timegm(&t));
 }
 
+/// TLS 1.2: keys of the connection's own, and ciphers that authenticate what they hide. The others have been broken in practice
+/// (padding, keys that leak with the certificate's), and RFC 9113 forbids them to HTTP/2.
+constexpr const char* kCiphers12 = "ECDHE+AESGCM:ECDHE+CHACHA20";
+
 }  // namespace
 
 // --- making ---------------------------------------------------------------------------------------------------------
@@ -74,7 +78,8 @@ Result<UniqueSslCtx, TlsFault> TlsContext::make_ctx(const TlsMaterial& material)
   SSL_CTX_set_min_proto_version(ctx.get(), version_of(settings_.min_version));
   SSL_CTX_set_max_proto_version(ctx.get(), version_of(settings_.max_version));
   SSL_CTX_set_default_passwd_cb(ctx.get(), no_passphrase);
-  if (!settings_.ciphers.empty() && SSL_CTX_set_cipher_list(ctx.get(), settings_.ciphers.c_str()) != 1)
+  if (SSL_CTX_set_cipher_list(ctx.get(),
+                              settings_.ciphers.empty() ? kCiphers12 : settings_.ciphers.c_str()) != 1)
     return unexpected(TlsFault{Part::kCiphers, 0, "OpenSSL knows none of these ciphers"});
   if (!settings_.cipher_suites.empty() && SSL_CTX_set_ciphersuites(ctx.get(), settings_.cipher_suites.c_str()) != 1)
     return unexpected(TlsFault{Part::kCipherSuites, 0, "OpenSSL does not know these cipher suites"});
@@ -193,10 +198,20 @@ void TlsContext::set_alpn(SSL_CTX* ctx) {
                             static_cast<unsigned>(alpn_wire_.size()));
 }
 
+bool fit_for_http2(const SSL_CIPHER* cipher) {
+  if (!cipher || SSL_CIPHER_is_aead(cipher) != 1) return false;
+  const int exchange = SSL_CIPHER_get_kx_nid(cipher);
+  return exchange == NID_kx_any || exchange == NID_kx_ecdhe || exchange == NID_kx_dhe ||
+         exchange == NID_kx_ecdhe_psk || exchange == NID_kx_dhe_psk;
+}
+
 // Our order decides (RFC 7301 section 3.2); nothing in common ends the handshake.
-int TlsContext::on_alpn(SSL*, const uint8_t** out, uint8_t* out_len, const uint8_t* in, unsigned in_len, void* arg) {
+int TlsContext::on_alpn(SSL* ssl, const uint8_t** out, uint8_t* out_len, const uint8_t* in, unsigned in_len,
+                        void* arg) {
   const auto* self = static_cast<const TlsContext*>(arg);
+  const bool http2 = fit_for_http2(SSL_get_pending_cipher(ssl));  // the cipher has been chosen before
   for (const std::string& ours : self->settings_.alpn) {
+    if (ours == "h2" && !http2) continue;
     for (unsigned at = 0; at < in_len; at += 1u + in[at]) {
       if (in[at] != ours.size() || std::memcmp(in + at + 1, ours.data(), ours.size()) != 0) continue;
       *out = in + at + 1;

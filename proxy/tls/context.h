@@ -52,6 +52,9 @@ struct TlsCallbacks {
 /// The reason for what OpenSSL's queue says first. `verify_result` is the connection's.
 Reason tls_failure(unsigned long code, long verify_result);
 
+/// Whether RFC 9113 lets HTTP/2 use this cipher (9.2.2).
+bool fit_for_http2(const SSL_CIPHER* cipher);
+
 class TlsContext {
  public:
   using Made = Result<std::shared_ptr<const TlsContext>, TlsFault>;

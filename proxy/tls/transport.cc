@@ -230,6 +230,7 @@ Reason TlsTransport::check_agreement() {
   // A server that does not answer ALPN speaks HTTP/1.1, or whatever its port is known for; never HTTP/2 (RFC 9113 3.2).
   if (!settings.server && info_.alpn.empty() && settings.alpn.size() == 1 && settings.alpn[0] == "h2")
     return Reason::kTlsAlpn;
+  if (info_.alpn == "h2" && !fit_for_http2(SSL_get_current_cipher(ssl_))) return Reason::kTlsCipher;
   if (!settings.verify) return Reason::kNone;
   X509* peer = SSL_get0_peer_certificate(ssl_);
   if (!peer) return settings.require || !settings.server ? Reason::kTlsNoPeerCertificate : Reason::kNone;

@@ -13,6 +13,23 @@ NOT_FETCHED = ("dial tcp", "no such host", "i/o timeout", "connection refused", 
                "410 Gone", "500 Internal", "502 Bad", "503 Service", "module lookup disabled", "requires go >=", "invalid go version")
 
 
+def install(package, version, peer):
+    """Builds a command of a public module beside the binary; returns its path. Ends the test as not run when it can't be had."""
+    go = shutil.which("go")
+    if not go:
+        unavailable(peer, "go is not installed")
+    target = os.path.join(os.path.dirname(harness.DRAGOMAN), "interop-go-bin")
+    environment = {**os.environ, "GOBIN": target, "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    run = subprocess.run([go, "install", f"{package}@{version}"], capture_output=True, text=True, timeout=500, check=False,
+                         env=environment)
+    output = run.stdout + run.stderr
+    if run.returncode != 0:
+        if any(word in output for word in NOT_FETCHED):
+            unavailable(peer, output.strip().splitlines()[-1])
+        raise AssertionError(output)
+    return os.path.join(target, package.rsplit("/", 1)[1])
+
+
 def build(folder, peer, prepare=None):
     """Builds tests/interop/peers/FOLDER beside the binary, after prepare(its copy); returns the program's path. Go's own cache knows
     what has changed. Ends the test as not run when there is no Go, or a registry is out of reach."""

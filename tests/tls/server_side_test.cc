@@ -51,6 +51,65 @@ TEST_F(ServerSide, AlpnAndVersions) {
   EXPECT_TRUE(failed("tls_version"));
 }
 
+// Each client offers one cipher of TLS 1.2. What is left out must be asked for.
+TEST_F(ServerSide, CiphersOfTls12) {
+  struct Row {
+    const char* cipher;
+    bool by_default;
+  };
+  const std::string all = "ciphers: 'ALL'";
+  for (const std::string& tls : {std::string("max_version: '1.3'"), all}) {
+    serve(tls);
+    for (const Row& row :
+         {Row{"ECDHE-ECDSA-AES128-GCM-SHA256", true}, Row{"ECDHE-ECDSA-AES256-GCM-SHA384", true},
+          Row{"ECDHE-ECDSA-CHACHA20-POLY1305", true}, Row{"ECDHE-ECDSA-AES128-SHA", false},
+          Row{"ECDHE-ECDSA-AES256-SHA384", false}, Row{"ECDHE-ECDSA-AES128-CCM", false}}) {
+      TlsPeer p(dial(), {.ca = ca.pem(), .ciphers = row.cipher, .max_version = TLS1_2_VERSION});
+      EXPECT_EQ(p.handshake(), row.by_default || tls == all) << row.cipher;
+    }
+    stop();
+  }
+}
+
+// HTTP/2 is agreed on with ciphers that RFC 9113 allows only, whatever the configuration lets pass.
+TEST_F(ServerSide, Http2WantsAGoodCipher) {
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: http, routes: t, tls: {certificates: [$PAIR], ciphers: 'ALL'}}
+routes:
+  - {name: t, routes: [{direct_response: {status: 200, body: hello}}]}
+)",
+                {{"PAIR", server_pair}}));
+  for (const char* cipher : {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA"}) {
+    const bool good = std::string_view(cipher).ends_with("SHA256");
+    TlsPeer two(dial(), {.ca = ca.pem(), .alpn = "h2", .ciphers = cipher, .max_version = TLS1_2_VERSION});
+    EXPECT_EQ(two.handshake(), good) << cipher;
+    TlsPeer one(dial(),
+                {.ca = ca.pem(), .alpn = "http/1.1", .ciphers = cipher, .max_version = TLS1_2_VERSION});
+    EXPECT_TRUE(one.handshake()) << cipher;
+    EXPECT_EQ(one.alpn(), "http/1.1");
+  }
+}
+
+// A listener of both versions offers both.
+TEST_F(ServerSide, AlpnOfBothVersions) {
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: http, routes: t, tls: {certificates: [$PAIR]}}
+routes:
+  - {name: t, routes: [{direct_response: {status: 200, body: hello}}]}
+)",
+                {{"PAIR", server_pair}}));
+  for (const char* name : {"h2", "http/1.1", ""}) {
+    TlsPeer p(dial(), {.ca = ca.pem(), .alpn = name});
+    ASSERT_TRUE(p.handshake()) << name;
+    EXPECT_EQ(p.alpn(), name);
+    if (p.alpn() != "h2") {
+      EXPECT_TRUE(p.http().ends_with("hello"));
+    }
+  }
+}
+
 TEST_F(ServerSide, ThePeerIsInTheAccessLogAndTheSchemeIsHttps) {
   ScriptedBackend backend(scripts::http([](const HttpMessage& m) { return http_ok(m.header("x-forwarded-proto")); }));
   const std::string log = folder.path("access.log");

@@ -1,0 +1,143 @@
+// What nghttp2 has no callback for: looks at the bytes of frames on their way to it, once, and keeps nothing of them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "protocols/http2/long_fields.h"
+
+namespace dragoman::http2 {
+
+class FrameWatch {
+ public:
+  explicit FrameWatch(bool server) : server_(server), preface_(server ? 24 : 0) {}
+
+  /// `data` goes to nghttp2 next. What it would take for an error and is none is changed there: the last id in a client's GOAWAY is
+  /// about pushed streams, of which there are none, and clients that mean "all" say 2^31-1 (RFC 9113 6.8).
+  /// `on_data_frame(id)` is called for the head of each DATA frame: nghttp2 says nothing of those it ignores.
+  /// `feed(bytes, n)` hands bytes to nghttp2 and answers whether it goes on; fields that are too long for it are cut (LongFields).
+  template <class Feed, class OnDataFrame>
+  void pass(uint8_t* data, size_t n, Feed&& feed, OnDataFrame&& on_data_frame) {
+    uint8_t* from = data;  // not yet fed
+    uint8_t* const end = data + n;
+    while (data < end) {
+      const bool in_head = have_ < kHead, held = fields_.holding();
+      in_block_ = false;
+      const size_t part = step(data, static_cast<size_t>(end - data));
+      if (in_head && head_is_data_) {
+        head_is_data_ = false;
+        on_data_frame(id());
+      }
+      if (held || fields_.holding()) {
+        if (!held && from < data && !feed(from, static_cast<size_t>(data - from))) return;
+        if (in_block_) int_at_[ints_++] = hold_size_;
+        std::copy_n(data, part, hold_.data() + hold_size_);
+        hold_size_ += part;
+        from = data + part;
+        if (!fields_.holding() || hold_size_ > hold_.size() - kHead) {
+          if (fields_.holding()) fields_.give_up();
+          for (size_t i = 0; i < ints_; ++i) hold_[int_at_[i]] = fields_.resolved()[i];
+          ints_ = 0;
+          if (!feed(hold_.data(), std::exchange(hold_size_, 0))) return;
+        }
+      }
+      data += part;
+    }
+    if (from < end) feed(from, static_cast<size_t>(end - from));
+  }
+  LongFields& fields() { return fields_; }
+  /// A PRIORITY frame made its stream depend on itself (RFC 7540 5.3.1), which nghttp2 does not look at any more.
+  bool depends_on_itself() const { return depends_on_itself_; }
+
+ private:
+  static constexpr size_t kHead = 9;
+  static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kGoAway = 7, kContinuation = 9;
+  static constexpr uint8_t kEndHeaders = 0x4, kPadded = 0x8, kHasPriority = 0x20;
+
+  /// Takes bytes of one part of one frame; how many.
+  size_t step(uint8_t* data, size_t n) {
+    if (preface_ > 0) {
+      const size_t part = std::min(n, preface_);
+      preface_ -= part;
+      return part;
+    }
+    if (have_ < kHead) {
+      const size_t part = std::min(n, kHead - have_);
+      std::copy_n(data, part, head_ + have_);
+      have_ += part;
+      if (have_ == kHead) begin();
+      return part;
+    }
+    const size_t part = fields_.active() ? block(data, n) : std::min<size_t>(n, left_);
+    if (at_ < 4 && (head_[3] == kGoAway || head_[3] == kPriority)) word(data, part);
+    at_ += static_cast<uint32_t>(part);
+    left_ -= static_cast<uint32_t>(part);
+    if (left_ == 0) end();
+    return part;
+  }
+  /// Bytes of the payload of a HEADERS or CONTINUATION frame that is not alone.
+  size_t block(uint8_t* data, size_t n) {
+    if (at_ < prefix_) {
+      if (at_ == 0 && (head_[4] & kPadded))
+        block_end_ = std::max(prefix_, left_ > *data ? left_ - *data : 0u);
+      return 1;
+    }
+    if (at_ >= block_end_) return std::min<size_t>(n, left_);  // padding
+    in_block_ = true;
+    return fields_.take(data, std::min<size_t>(n, block_end_ - at_));
+  }
+  void end() {
+    have_ = 0;
+    if (fields_.active() && (head_[4] & kEndHeaders)) fields_.end_block();
+  }
+  void begin() {
+    left_ = uint32_t{head_[0]} << 16 | uint32_t{head_[1]} << 8 | head_[2];
+    at_ = word_ = 0;
+    head_is_data_ = head_[3] == kData;
+    prefix_ = 0;
+    block_end_ = left_;
+    if (head_[3] == kHeaders && (head_[4] & kEndHeaders) == 0) {
+      fields_.begin_block();
+      prefix_ = (head_[4] & kPadded ? 1 : 0) + (head_[4] & kHasPriority ? 5 : 0);
+    } else if (head_[3] != kContinuation) {
+      fields_.end_block();
+    }
+    if (left_ == 0) end();
+  }
+  /// The first four bytes of the payload.
+  void word(uint8_t* data, size_t n) {
+    for (uint32_t i = at_; i < 4 && n > 0; ++i, ++data, --n) {
+      word_ = word_ << 8 | *data;
+      if (head_[3] == kGoAway && server_) *data = 0;
+      if (i == 3 && head_[3] == kPriority && (word_ & 0x7fffffff) == id() && id() != 0)
+        depends_on_itself_ = true;
+    }
+  }
+  uint32_t id() const {
+    return (uint32_t{head_[5]} << 24 | uint32_t{head_[6]} << 16 | uint32_t{head_[7]} << 8 | head_[8]) &
+           0x7fffffff;
+  }
+
+  const bool server_;
+  bool depends_on_itself_ = false;
+  bool head_is_data_ = false;  // the head of a DATA frame is complete, and was not yet told
+  size_t preface_;             // bytes of the client's preface that are still to come
+  size_t have_ = 0;            // of head_
+  uint8_t head_[kHead];
+  uint32_t left_ = 0;  // of the payload
+  uint32_t at_ = 0;    // in the payload
+  uint32_t word_ = 0;
+  uint32_t prefix_ = 0;     // of the payload, before the header block
+  uint32_t block_end_ = 0;  // and where the block ends in it
+  bool in_block_ = false;   // what step() took was of a block
+  LongFields fields_;
+  std::array<uint8_t, 128> hold_{};  // from the length of a long value on, until that is known
+  size_t hold_size_ = 0;
+  std::array<size_t, 16> int_at_{};  // where that length stands in it
+  size_t ints_ = 0;
+};
+
+}  // namespace dragoman::http2

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""HTTP/2 conformance: h2spec, strict, against listeners that speak it in clear text, beside HTTP/1.1, and in TLS."""
+import os
+import xml.etree.ElementTree
+
+import go
+from certificates import Certificates
+from harness import InteropTest, main
+
+PACKAGE, VERSION = "github.com/summerwind/h2spec/cmd/h2spec", "v2.2.1+incompatible"
+
+
+class H2spec(InteropTest):
+    def test_every_case_passes(self):
+        h2spec = go.install(PACKAGE, VERSION, "h2spec")
+        certificates = Certificates(self, self.directory())
+        certificates.issue("server", ["DNS:localhost", "IP:127.0.0.1"])
+        sidecar = self.sidecar(
+            "listeners:\n"
+            "  - {name: clear, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
+            "  - {name: both, address: '127.0.0.1:0', protocol: http, routes: r}\n"
+            f"  - {{name: tls, address: '127.0.0.1:0', protocol: http2, routes: r, tls: {{certificates: [{certificates.pair('server')}]}}}}\n"
+            "routes: [{name: r, routes: [{match: {prefix: /}, direct_response: {status: 200, body: hello}}]}]\n")
+        for name, options, allowed in (("clear", [], set()), ("both", [], {"Sends invalid connection preface"}),
+                                       ("tls", ["-t", "-k"], set())):
+            with self.subTest(listener=name):
+                report = os.path.join(self.directory(), name + ".xml")
+                run = self.run_tool(h2spec, "-S", "-h", "127.0.0.1", "-p", sidecar.ports[name], "-o", 10, "-j", report, *options,
+                                    seconds=400, check=False)
+                cases = xml.etree.ElementTree.parse(report).getroot().findall(".//testcase")
+                failed = {c.get("classname") for c in cases if c.find("failure") is not None or c.find("error") is not None}
+                self.assertGreater(len(cases), 140)
+                self.assertLessEqual(failed, allowed, run.stdout.decode()[-8000:])
+
+
+if __name__ == "__main__":
+    main()
