@@ -894,7 +894,7 @@ int64_t Http2Codec::tick() {
         events_.on_event(CodecEvent::kStreamStalled);
         events_.on_event(CodecEvent::kGlitch);
         abort_stream(*x, NGHTTP2_CANCEL);
-        tell_end(*x, Reason::kWriteStall);
+        tell_end(*x, role_ == Role::kClient ? Reason::kUpstreamWriteStall : Reason::kWriteStall);
       }
     } else if (role_ == Role::kServer && x->sink && !x->remote_ended && !x->head_sent && !x->paused && !x->connect &&
                passed(x->received_ms, o.body_timeout_ms)) {
@@ -925,6 +925,8 @@ uint32_t code_of_reason(Reason reason) {
     case Reason::kDownstreamReset:
     case Reason::kDownstreamTruncated:
     case Reason::kUpstreamTimeout:
+    case Reason::kUpstreamCancelled:
+    case Reason::kCallerTimeout:
     case Reason::kTryTimeout:
     case Reason::kStreamIdleTimeout:
     case Reason::kUpstreamIdleTimeout:

@@ -14,11 +14,17 @@ std::string_view outcome_name(Outcome outcome) {
 
 const ReasonRow& reason_row(Reason reason) {
   static constexpr std::array<ReasonRow, kReasonCount> kRows = {{
-#define DRAGOMAN_X(e, label, flag, outcome, status, grpc) ReasonRow{label, flag, Outcome::outcome, status, grpc},
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc, blame) \
+  ReasonRow{label, flag, Outcome::outcome, status, grpc, Blame::blame},
       DRAGOMAN_REASONS(DRAGOMAN_X)
 #undef DRAGOMAN_X
   }};
   return kRows[static_cast<size_t>(reason)];
+}
+
+bool blames_endpoint(Reason reason) {
+  const Blame blame = reason_row(reason).blame;
+  return blame == Blame::kEndpoint || blame == Blame::kNetwork;
 }
 
 uint8_t grpc_status_of_http(uint32_t http_status) {

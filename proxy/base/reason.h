@@ -1,5 +1,5 @@
 // Every way an exchange or a connection can end, one row each. The row drives the access-log flag, the metric
-// label, the HTTP and gRPC status of a local reply, and the outcome a codec turns into its native status.
+// label, the HTTP and gRPC status of a local reply, the outcome a codec turns into its native status, and whom it counts against.
 #pragma once
 
 #include <cstdint>
@@ -26,83 +26,92 @@ enum class Outcome : uint8_t {
 };
 inline constexpr int kOutcomeCount = 13;
 
+/// Whose doing the end of an exchange was. Ejection and health count only what is the endpoint's or the network's on the way to
+/// it: a client that stops in the middle of a body, or our own limits, must not take healthy endpoints out.
+enum class Blame : uint8_t { kNobody, kClient, kUs, kEndpoint, kNetwork };
+
 /// Stable lower-case name, e.g. "server_error".
 std::string_view outcome_name(Outcome outcome);
 
 // clang-format off
-// X(enumerator, metric label, access-log flag, outcome, http status, grpc status)
-#define DRAGOMAN_REASONS(X)                                                                   \
-  X(kNone,                    "none",                      "-",     kOk,          200,  0)        \
-  X(kUpstreamStatus,          "upstream_status",           "-",     kServerError, 500,  2)        \
-  X(kNoRoute,                 "no_route",                  "NR",    kNoRoute,     404, 12)        \
-  X(kNoCluster,               "no_cluster",                "NC",    kUnavailable, 503, 14)        \
-  X(kNoHealthyUpstream,       "no_healthy_upstream",       "UH",    kUnavailable, 503, 14)        \
-  X(kConnectFailure,          "connect_failure",           "UF",    kUnavailable, 503, 14)        \
-  X(kConnectTimeout,          "connect_timeout",           "UFT",   kUnavailable, 503, 14)        \
-  X(kUpstreamReset,           "upstream_reset",            "UC",    kReset,       502, 14)        \
-  X(kUpstreamTruncated,       "upstream_truncated",        "UCT",   kReset,       502, 14)        \
-  X(kUpstreamRefused,         "upstream_refused",          "UR",    kOverloaded,  503, 14)        \
-  X(kUpstreamProtocolError,   "upstream_protocol_error",   "UPE",   kReset,       502, 13)        \
-  X(kUpstreamTooLarge,        "upstream_too_large",        "UTL",   kReset,       502,  8)        \
-  X(kUpstreamIdleTimeout,     "upstream_idle_timeout",     "UI",    kTimeout,     504,  4)        \
-  X(kUpstreamTimeout,         "upstream_timeout",          "UT",    kTimeout,     504,  4)        \
-  X(kTryTimeout,              "per_try_timeout",           "UTT",   kTimeout,     504,  4)        \
-  X(kStreamIdleTimeout,       "stream_idle_timeout",       "SI",    kTimeout,     504,  4)        \
-  X(kPendingOverflow,         "pending_overflow",          "UO",    kOverloaded,  503, 14)        \
-  X(kRequestOverflow,         "request_overflow",          "UORQ",  kOverloaded,  503, 14)        \
-  X(kConnectionOverflow,      "connection_overflow",       "UOCX",  kOverloaded,  503, 14)        \
-  X(kRetryOverflow,           "retry_overflow",            "URX",   kOverloaded,  503, 14)        \
-  X(kStreamsOverflow,         "streams_overflow",          "DO",    kOverloaded,  503, 14)        \
-  X(kDownstreamReset,         "downstream_reset",          "DC",    kClientError, 499,  1)        \
-  X(kDownstreamTruncated,     "truncated",                 "DT",    kClientError, 400, 13)        \
-  X(kMalformed,               "malformed",                 "DPE",   kCodecError,  400, 13)        \
-  X(kUnsupported,             "unsupported",               "DU",    kCodecError,  501, 12)        \
-  X(kVersionUnsupported,      "version_unsupported",       "DV",    kCodecError,  505, 12)        \
-  X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,  400, 13)        \
-  X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,  400, 13)        \
-  X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,    431,  8)        \
-  X(kTooManyHeaders,          "too_many_headers",          "DHC",   kTooLarge,    431,  8)        \
-  X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,    414,  8)        \
-  X(kBodyTooLarge,            "body_too_large",            "DBL",   kTooLarge,    413,  8)        \
-  X(kFrameTooLarge,           "frame_too_large",           "DFL",   kTooLarge,    413,  8)        \
-  X(kHeadTimeout,             "head_timeout",              "DHT",   kTimeout,     408,  4)        \
-  X(kBodyTimeout,             "body_timeout",              "DBT",   kTimeout,     408,  4)        \
-  X(kFrameTimeout,            "frame_timeout",             "DFT",   kTimeout,     408,  4)        \
-  X(kIdleTimeout,             "idle_timeout",              "DI",    kOk,          408, 14)        \
-  X(kWriteStall,              "write_stall",               "DW",    kTimeout,     408,  4)        \
-  X(kHeartbeatFlood,          "heartbeat_flood",           "DHF",   kOverloaded,  429,  8)        \
-  X(kAbuse,                   "abuse",                     "DAB",   kOverloaded,  429,  8)        \
-  X(kHeartbeatLost,           "heartbeat_lost",            "UHB",   kReset,       502, 14)        \
-  X(kTlsNotTls,               "tls_not_tls",               "TNT",   kUnavailable, 503, 14)        \
-  X(kTlsHandshakeTimeout,     "tls_handshake_timeout",     "THT",   kUnavailable, 503, 14)        \
-  X(kTlsHandshakeClosed,      "tls_handshake_closed",      "THC",   kUnavailable, 503, 14)        \
-  X(kTlsPeerAlert,            "tls_peer_alert",            "TPA",   kUnavailable, 503, 14)        \
-  X(kTlsNoPeerCertificate,    "tls_no_peer_certificate",   "TNC",   kUnavailable, 503, 14)        \
-  X(kTlsPeerExpired,          "tls_peer_expired",          "TPX",   kUnavailable, 503, 14)        \
-  X(kTlsPeerUntrusted,        "tls_peer_untrusted",        "TPU",   kUnavailable, 503, 14)        \
-  X(kTlsPeerName,             "tls_peer_name",             "TPN",   kUnavailable, 503, 14)        \
-  X(kTlsVersion,              "tls_version",               "TV",    kUnavailable, 503, 14)        \
-  X(kTlsCipher,               "tls_cipher",                "TC",    kUnavailable, 503, 14)        \
-  X(kTlsAlpn,                 "tls_alpn",                  "TA",    kUnavailable, 503, 14)        \
-  X(kTlsRenegotiation,        "tls_renegotiation",         "TR",    kUnavailable, 503, 14)        \
-  X(kTlsMalformed,            "tls_malformed",             "TM",    kUnavailable, 503, 14)        \
-  X(kDenied,                  "denied",                    "DN",    kDenied,      403,  7)        \
-  X(kRateLimited,             "rate_limited",              "RL",    kRateLimited, 429,  8)        \
-  X(kFaultInjected,           "fault_injected",            "FI",    kServerError, 503, 14)        \
-  X(kDirectResponse,          "direct_response",           "LR",    kOk,          200,  2)        \
-  X(kRedirect,                "redirect",                  "RD",    kOk,          301,  2)        \
-  X(kDraining,                "draining",                  "DR",    kUnavailable, 503, 14)        \
-  X(kEditFailed,              "edit_failed",               "EE",    kServerError, 500, 13)        \
-  X(kInternal,                "internal",                  "IE",    kServerError, 500, 13)
+// X(enumerator, metric label, access-log flag, outcome, http status, grpc status, blame)
+#define DRAGOMAN_REASONS(X)                                                                            \
+  X(kNone,                    "none",                      "-",     kOk,            200,  0, kNobody)    \
+  X(kUpstreamStatus,          "upstream_status",           "-",     kServerError,   500,  2, kEndpoint)  \
+  X(kNoRoute,                 "no_route",                  "NR",    kNoRoute,       404, 12, kClient)    \
+  X(kNoCluster,               "no_cluster",                "NC",    kUnavailable,   503, 14, kUs)        \
+  X(kNoHealthyUpstream,       "no_healthy_upstream",       "UH",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kConnectFailure,          "connect_failure",           "UF",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kConnectTimeout,          "connect_timeout",           "UFT",   kUnavailable,   503, 14, kNetwork)   \
+  X(kOwnResources,            "own_resources",             "OR",    kOverloaded,    503,  8, kUs)        \
+  X(kUpstreamReset,           "upstream_reset",            "UC",    kReset,         502, 14, kEndpoint)  \
+  X(kUpstreamTruncated,       "upstream_truncated",        "UCT",   kReset,         502, 14, kEndpoint)  \
+  X(kUpstreamRefused,         "upstream_refused",          "UR",    kOverloaded,    503, 14, kEndpoint)  \
+  X(kUpstreamCancelled,       "upstream_cancelled",        "UCC",   kReset,         502,  1, kNobody)    \
+  X(kUpstreamProtocolError,   "upstream_protocol_error",   "UPE",   kReset,         502, 13, kEndpoint)  \
+  X(kUpstreamTooLarge,        "upstream_too_large",        "UTL",   kReset,         502,  8, kUs)        \
+  X(kUpstreamIdleTimeout,     "upstream_idle_timeout",     "UI",    kTimeout,       504,  4, kEndpoint)  \
+  X(kUpstreamTimeout,         "upstream_timeout",          "UT",    kTimeout,       504,  4, kEndpoint)  \
+  X(kCallerTimeout,           "caller_timeout",            "UDT",   kTimeout,       504,  4, kClient)    \
+  X(kTryTimeout,              "per_try_timeout",           "UTT",   kTimeout,       504,  4, kEndpoint)  \
+  X(kStreamIdleTimeout,       "stream_idle_timeout",       "SI",    kTimeout,       504,  4, kNobody)    \
+  X(kUpstreamWriteStall,      "upstream_write_stall",      "UW",    kTimeout,       504,  4, kEndpoint)  \
+  X(kPendingOverflow,         "pending_overflow",          "UO",    kOverloaded,    503, 14, kUs)        \
+  X(kRequestOverflow,         "request_overflow",          "UORQ",  kOverloaded,    503, 14, kUs)        \
+  X(kConnectionOverflow,      "connection_overflow",       "UOCX",  kOverloaded,    503, 14, kUs)        \
+  X(kRetryOverflow,           "retry_overflow",            "URX",   kOverloaded,    503, 14, kUs)        \
+  X(kBoundElsewhere,          "bound_elsewhere",           "UBE",   kUnavailable,   503, 14, kUs)        \
+  X(kStreamsOverflow,         "streams_overflow",          "DO",    kOverloaded,    503, 14, kClient)    \
+  X(kDownstreamReset,         "downstream_reset",          "DC",    kClientError,   499,  1, kClient)    \
+  X(kDownstreamTruncated,     "truncated",                 "DT",    kClientError,   400, 13, kClient)    \
+  X(kMalformed,               "malformed",                 "DPE",   kCodecError,    400, 13, kClient)    \
+  X(kUnsupported,             "unsupported",               "DU",    kCodecError,    501, 12, kClient)    \
+  X(kVersionUnsupported,      "version_unsupported",       "DV",    kCodecError,    505, 12, kClient)    \
+  X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,    400, 13, kClient)    \
+  X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,    400, 13, kClient)    \
+  X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,      431,  8, kClient)    \
+  X(kTooManyHeaders,          "too_many_headers",          "DHC",   kTooLarge,      431,  8, kClient)    \
+  X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,      414,  8, kClient)    \
+  X(kBodyTooLarge,            "body_too_large",            "DBL",   kTooLarge,      413,  8, kClient)    \
+  X(kFrameTooLarge,           "frame_too_large",           "DFL",   kTooLarge,      413,  8, kClient)    \
+  X(kHeadTimeout,             "head_timeout",              "DHT",   kTimeout,       408,  4, kClient)    \
+  X(kBodyTimeout,             "body_timeout",              "DBT",   kTimeout,       408,  4, kClient)    \
+  X(kFrameTimeout,            "frame_timeout",             "DFT",   kTimeout,       408,  4, kClient)    \
+  X(kIdleTimeout,             "idle_timeout",              "DI",    kOk,            408, 14, kNobody)    \
+  X(kWriteStall,              "write_stall",               "DW",    kTimeout,       408,  4, kClient)    \
+  X(kHeartbeatFlood,          "heartbeat_flood",           "DHF",   kOverloaded,    429,  8, kClient)    \
+  X(kAbuse,                   "abuse",                     "DAB",   kOverloaded,    429,  8, kClient)    \
+  X(kHeartbeatLost,           "heartbeat_lost",            "UHB",   kReset,         502, 14, kNetwork)   \
+  X(kTlsNotTls,               "tls_not_tls",               "TNT",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsHandshakeTimeout,     "tls_handshake_timeout",     "THT",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsHandshakeClosed,      "tls_handshake_closed",      "THC",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsPeerAlert,            "tls_peer_alert",            "TPA",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsNoPeerCertificate,    "tls_no_peer_certificate",   "TNC",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsPeerExpired,          "tls_peer_expired",          "TPX",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsPeerUntrusted,        "tls_peer_untrusted",        "TPU",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsPeerName,             "tls_peer_name",             "TPN",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsVersion,              "tls_version",               "TV",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsCipher,               "tls_cipher",                "TC",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsAlpn,                 "tls_alpn",                  "TA",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsRenegotiation,        "tls_renegotiation",         "TR",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsMalformed,            "tls_malformed",             "TM",    kUnavailable,   503, 14, kEndpoint)  \
+  X(kDenied,                  "denied",                    "DN",    kDenied,        403,  7, kClient)    \
+  X(kRateLimited,             "rate_limited",              "RL",    kRateLimited,   429,  8, kClient)    \
+  X(kFaultInjected,           "fault_injected",            "FI",    kServerError,   503, 14, kUs)        \
+  X(kDirectResponse,          "direct_response",           "LR",    kOk,            200,  2, kNobody)    \
+  X(kRedirect,                "redirect",                  "RD",    kOk,            301,  2, kNobody)    \
+  X(kDraining,                "draining",                  "DR",    kUnavailable,   503, 14, kUs)        \
+  X(kEditFailed,              "edit_failed",               "EE",    kServerError,   500, 13, kUs)        \
+  X(kInternal,                "internal",                  "IE",    kServerError,   500, 13, kUs)
 // clang-format on
 
 enum class Reason : uint8_t {
-#define DRAGOMAN_X(e, label, flag, outcome, status, grpc) e,
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc, blame) e,
   DRAGOMAN_REASONS(DRAGOMAN_X)
 #undef DRAGOMAN_X
 };
 
-#define DRAGOMAN_X(e, label, flag, outcome, status, grpc) +1
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc, blame) +1
 inline constexpr int kReasonCount = 0 DRAGOMAN_REASONS(DRAGOMAN_X);
 #undef DRAGOMAN_X
 
@@ -112,7 +121,11 @@ struct ReasonRow {
   Outcome outcome;
   uint16_t http_status;
   uint8_t grpc_status;
+  Blame blame;  // as the upstream side of an exchange sees it: a TLS reason is the endpoint's
 };
+
+/// Whether a try that ended so says that its endpoint works badly. The rest says nothing of it, good or bad.
+bool blames_endpoint(Reason reason);
 
 /// A handshake failed, or TLS broke later on: a connection that carries nothing (more).
 constexpr bool is_tls_reason(Reason reason) {

@@ -11,6 +11,24 @@
 namespace dragoman {
 namespace {
 
+/// Out of descriptors, memory or ports of our own: says nothing about who was to be reached.
+Reason reason_of(int error, int family) {
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case EAGAIN:
+      return Reason::kOwnResources;
+    case EADDRNOTAVAIL:  // no port is left, but also "::1" on a host without IPv6
+      return family == AF_INET ? Reason::kOwnResources : Reason::kConnectFailure;
+    case ETIMEDOUT:
+      return Reason::kConnectTimeout;
+    default:
+      return Reason::kConnectFailure;
+  }
+}
+
 class TcpConnector final : public Connector {
  public:
   TcpConnector(Loop& loop, const Address& to, uint64_t timeout_ms, ConnectEvents& events)
@@ -58,7 +76,7 @@ class TcpConnector final : public Connector {
     // itself.
     if (error_ == 0 && bound_address(fd_) == to_) error_ = ECONNREFUSED;
     if (error_) {
-      give_up(error_ == ETIMEDOUT ? Reason::kConnectTimeout : Reason::kConnectFailure, error_);
+      give_up(reason_of(error_, to_.storage.sa.sa_family), error_);
       return;
     }
     timer_.stop();

@@ -157,7 +157,9 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   }
   void on_connect_failed(Reason reason, int) override {
     connector_.reset();
-    done(false, reason_row(reason).label);
+    if (blames_endpoint(reason)) return done(false, reason_row(reason).label);
+    running_ = false;  // says nothing about the endpoint
+    timer_.start(static_cast<uint64_t>(rule_.interval_ms));
   }
 
   // TransportEvents

@@ -134,10 +134,10 @@ void TcpRelay::on_connect_failed(Reason reason, int error) {
   connector_.reset();
   if (reason == Reason::kConnectTimeout)
     cluster_->metrics().connect_timeouts.inc();
-  else
+  else if (reason == Reason::kConnectFailure)
     cluster_->metrics().connect_failures.inc();
   came_to_nothing();
-  cluster_->report(*endpoint_, true);
+  if (blames_endpoint(reason)) cluster_->report(*endpoint_, true);
   if (attempts_ < kConnectTries && cluster_->endpoints().size() > 1) return connect();
   close(reason);
 }

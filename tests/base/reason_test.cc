@@ -26,6 +26,20 @@ TEST(Reason, EveryRowIsCompleteAndLabelsAndFlagsAreUnique) {
   }
 }
 
+TEST(Reason, OnlyWhatTheEndpointOrTheWayToItDidCountsAgainstIt) {
+  for (Reason reason :
+       {Reason::kConnectFailure, Reason::kConnectTimeout, Reason::kUpstreamReset, Reason::kUpstreamTruncated,
+        Reason::kUpstreamTimeout, Reason::kTryTimeout, Reason::kUpstreamWriteStall, Reason::kHeartbeatLost,
+        Reason::kTlsHandshakeTimeout, Reason::kTlsPeerUntrusted})
+    EXPECT_TRUE(blames_endpoint(reason)) << reason_row(reason).label;
+  for (Reason reason :
+       {Reason::kNone, Reason::kDownstreamReset, Reason::kDownstreamTruncated, Reason::kBodyTimeout,
+        Reason::kCallerTimeout, Reason::kWriteStall, Reason::kDraining, Reason::kOwnResources,
+        Reason::kRetryOverflow, Reason::kPendingOverflow, Reason::kUpstreamTooLarge,
+        Reason::kUpstreamCancelled, Reason::kStreamIdleTimeout, Reason::kInternal, Reason::kDenied})
+    EXPECT_FALSE(blames_endpoint(reason)) << reason_row(reason).label;
+}
+
 TEST(Reason, HttpStatusesMeanSomethingToGrpc) {
   EXPECT_EQ(grpc_status_of_http(400), 13);
   EXPECT_EQ(grpc_status_of_http(401), 16);
