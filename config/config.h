@@ -307,6 +307,32 @@ struct Observe {
   bool operator==(const Observe&) const = default;
 };
 
+/// Bits of Retry::on.
+enum RetryOn : uint32_t {
+  kRetryConnectFailure = 1u << 0,
+  kRetryReset = 1u << 1,
+  kRetryRefused = 1u << 2,
+  kRetryGatewayError = 1u << 3,
+  kRetry5xx = 1u << 4,
+  kRetryOverloaded = 1u << 5,
+  kRetryTimeout = 1u << 6,
+};
+
+struct Retry {
+  Position pos;
+  uint32_t on = kRetryConnectFailure | kRetryRefused | kRetryReset;
+  uint32_t attempts = 2;  // extra tries
+  int64_t backoff_ms = 25;
+  int64_t backoff_max_ms = 250;
+  bool idempotent = false;
+  uint64_t body_bytes_max = 64 << 10;
+
+  bool operator==(const Retry&) const = default;
+};
+
+/// What a client's FIN means while its requests are under way.
+enum class HalfClose : uint8_t { kCancel, kServe };
+
 struct Listener {
   Position pos;
   std::string name;
@@ -321,6 +347,10 @@ struct Listener {
   uint32_t connections_max = 10'000;
   uint32_t accept_per_turn = 64;
   int64_t idle_timeout_ms = 300'000;  // 0 = none
+  std::optional<int64_t> timeout_ms;  // of requests, as the next two; absent: the protocol's
+  std::optional<int64_t> timeout_max_ms;
+  std::optional<Retry> retry;
+  HalfClose half_close = HalfClose::kCancel;
   std::optional<ListenerTls> tls;     // absent = off
   std::vector<Filter> filters;
   ListenerHttp http;
@@ -392,29 +422,6 @@ struct DirectResponse {
   bool operator==(const DirectResponse&) const = default;
 };
 
-/// Bits of Retry::on.
-enum RetryOn : uint32_t {
-  kRetryConnectFailure = 1u << 0,
-  kRetryReset = 1u << 1,
-  kRetryRefused = 1u << 2,
-  kRetryGatewayError = 1u << 3,
-  kRetry5xx = 1u << 4,
-  kRetryOverloaded = 1u << 5,
-  kRetryTimeout = 1u << 6,
-};
-
-struct Retry {
-  Position pos;
-  uint32_t on = kRetryConnectFailure | kRetryRefused | kRetryReset;
-  uint32_t attempts = 2;  // extra tries
-  int64_t backoff_ms = 25;
-  int64_t backoff_max_ms = 250;
-  bool idempotent = false;
-  uint64_t body_bytes_max = 64 << 10;
-
-  bool operator==(const Retry&) const = default;
-};
-
 struct Route {
   Position pos;
   Match match;
@@ -423,7 +430,9 @@ struct Route {
   std::optional<Redirect> redirect;
   std::optional<DirectResponse> direct_response;
   std::string name;  // never empty after loading: "<table>.<virtual host>.<index>" when not written
-  int64_t timeout_ms = 15'000;        // 0 = none
+  std::optional<int64_t> timeout_ms;  // 0 = none; absent: the cluster's, the listener's, the protocol's
+  std::optional<int64_t>
+      timeout_max_ms;  // 0 = none; absent: the cluster's, the listener's, else timeout_ms as written
   int64_t per_try_timeout_ms = 0;     // 0 = none
   int64_t idle_timeout_ms = 300'000;  // 0 = none
   std::optional<Retry> retry;
@@ -575,6 +584,9 @@ struct Cluster {
   int64_t connect_backoff_ms = 100;  // 0 = none
   int64_t connect_backoff_max_ms = 1'000;
   int64_t tcp_user_timeout_ms = 30'000;  // 0 = the system's
+  std::optional<int64_t> timeout_ms;  // of requests, as the next two; absent: the listener's, the protocol's
+  std::optional<int64_t> timeout_max_ms;
+  std::optional<Retry> retry;
   Pool pool;
   Limits limits;
   std::optional<HealthCheck> health_check;  // absent = off

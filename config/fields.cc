@@ -591,6 +591,42 @@ In<Observe> observe_block() {
       });
 }
 
+In<Retry> retry_block() {
+  return block<Retry>(
+      "retry",
+      "Sending a request again after a failure. Each try adds load when there may be too much already: see "
+      "the cluster's limits.retries.",
+      {
+          field<&Retry::on>("on",
+                            bits({{"connect_failure", kRetryConnectFailure},
+                                  {"reset", kRetryReset},
+                                  {"refused", kRetryRefused},
+                                  {"gateway_error", kRetryGatewayError},
+                                  {"5xx", kRetry5xx},
+                                  {"overloaded", kRetryOverloaded},
+                                  {"timeout", kRetryTimeout}}),
+                            "Which failures. Those that the endpoint may have acted on are only retried when "
+                            "the request is safe to repeat."),
+          field<&Retry::attempts>(
+              "attempts", whole(0, 10),
+              "How many further tries. What an endpoint did not touch is sent again without "
+              "counting here."),
+          field<&Retry::backoff_ms>(
+              "backoff", duration(0, kHour),
+              "Wait before the first further try; doubled for each one after, with some randomness."),
+          field<&Retry::backoff_max_ms>("backoff_max", duration(0, kHour), "The longest wait."),
+          field<&Retry::idempotent>(
+              "idempotent", boolean(),
+              "Declares every request of the route safe to repeat, whatever its method."),
+          field<&Retry::body_bytes_max>(
+              "body_bytes_max", size(0, 64 * kMiB),
+              "Requests with a longer body are not sent again once some of it was sent. "
+              "Bodies up to it are kept in memory until the answer begins, where a repeat "
+              "could be safe: idempotent requests, and all requests to HTTP/2 endpoints, which may "
+              "say that they did not touch one. Holds without a retry block, too."),
+      });
+}
+
 In<Listener> listener_block() {
   return block<Listener>(
       "listener", "An address that clients connect to, and where their requests go.",
@@ -602,12 +638,14 @@ In<Listener> listener_block() {
               "address", address(true),
               "Where it listens; port 0 takes any free port. Every worker listens there.")
               .must(),
-          field<&Listener::protocol>(
-              "protocol", text(kProtocol),
-              "What clients speak: http1, http2, http (both, by the first bytes), tcp, redis, mysql, a framed RPC "
-              "protocol that is built in (dragoman codec list), one of codecs, or auto for several on one port. tcp "
-              "relays bytes without looking at them; redis and mysql do the same and count commands, errors and "
-              "durations meanwhile.")
+          field<&Listener::protocol>("protocol", text(kProtocol),
+                                     "What clients speak: http1, http2, http (both, by the first bytes), "
+                                     "tcp, redis, mysql, a framed RPC "
+                                     "protocol that is built in (dragoman codec list), one of codecs, or "
+                                     "auto for several on one port. tcp "
+                                     "relays bytes without looking at them; redis and mysql do the same and "
+                                     "count commands, errors and "
+                                     "durations meanwhile.")
               .must(),
           field<&Listener::cluster>(
               "cluster", text(kName),
@@ -637,6 +675,19 @@ In<Listener> listener_block() {
           field<&Listener::idle_timeout_ms>(
               "idle_timeout", duration(100, 7 * kDay, "never"),
               "A connection without a request and without a byte for so long is closed."),
+          field<&Listener::timeout_ms>(
+              "timeout", optional(duration(1, 7 * kDay, "none")),
+              "The \"timeout\" of requests whose route and cluster have none; not for tcp, redis and mysql."),
+          field<&Listener::timeout_max_ms>("timeout_max", optional(duration(1, 7 * kDay, "none")),
+                                           "The same for \"timeout_max\"."),
+          field<&Listener::retry>("retry", optional(retry_block()), "The same for \"retry\"."),
+          field<&Listener::half_close>("half_close", choice<HalfClose>({"cancel", "serve"}),
+                                       "What a client's FIN means while requests of it are under way. "
+                                       "cancel: it left, and its calls are given up, "
+                                       "upstream too; one-way requests and tunnels go on. serve: it may only "
+                                       "have stopped sending (nc -N, "
+                                       "shutdown(SHUT_WR)) and gets its answers, so what a client that left "
+                                       "had asked for is worked on to the end."),
           field<&Listener::tls>("tls", optional(listener_tls_block()),
                                 "TLS towards clients; left out, none."),
           field<&Listener::filters>(
@@ -652,7 +703,8 @@ In<Listener> listener_block() {
           field<&Listener::rpc>("rpc", listener_rpc_block(),
                                 "Settings for framed RPC; framed protocols (bolt) only.")
               .where<Listener, is_framed_listener>(),
-          field<&Listener::observe>("observe", observe_block(), "Protocols redis and mysql: how they are observed.")
+          field<&Listener::observe>("observe", observe_block(),
+                                    "Protocols redis and mysql: how they are observed.")
               .where<Listener, is_observed_listener>(),
           field<&Listener::glitches>("glitches", glitches_block(), "How much oddness a connection survives."),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
@@ -709,36 +761,6 @@ In<Match> match_block() {
       {.groups = {{Pick::kAtMostOne, {"path", "prefix", "regex"}}}});
 }
 
-In<Retry> retry_block() {
-  return block<Retry>(
-      "retry",
-      "Sending a request again after a failure. Each try adds load when there may be too much already: see "
-      "the cluster's limits.retries.",
-      {
-          field<&Retry::on>("on",
-                            bits({{"connect_failure", kRetryConnectFailure},
-                                  {"reset", kRetryReset},
-                                  {"refused", kRetryRefused},
-                                  {"gateway_error", kRetryGatewayError},
-                                  {"5xx", kRetry5xx},
-                                  {"overloaded", kRetryOverloaded},
-                                  {"timeout", kRetryTimeout}}),
-                            "Which failures. Those that the endpoint may have acted on are only retried when "
-                            "the request is safe to repeat."),
-          field<&Retry::attempts>("attempts", whole(0, 10), "How many further tries."),
-          field<&Retry::backoff_ms>(
-              "backoff", duration(0, kHour),
-              "Wait before the first further try; doubled for each one after, with some randomness."),
-          field<&Retry::backoff_max_ms>("backoff_max", duration(0, kHour), "The longest wait."),
-          field<&Retry::idempotent>(
-              "idempotent", boolean(),
-              "Declares every request of the route safe to repeat, whatever its method."),
-          field<&Retry::body_bytes_max>("body_bytes_max", size(0, 64 * kMiB),
-                                        "Requests with a longer body are not retried. Bodies up to it are "
-                                        "kept in memory until the answer begins."),
-      });
-}
-
 In<Route> route_block() {
   const In<WeightedCluster> weighted = block<WeightedCluster>(
       "weighted_cluster", "A cluster's share of a route.",
@@ -784,15 +806,32 @@ In<Route> route_block() {
           field<&Route::name>(
               "name", text(kName),
               "Names the route in metrics and logs; left out, <table>.<virtual host>.<index>."),
-          field<&Route::timeout_ms>("timeout", duration(1, 7 * kDay, "none"),
-                                    "Longest time for the whole exchange with all its tries, from the "
-                                    "request's head to the response's end."),
+          field<&Route::timeout_ms>("timeout", optional(duration(1, 7 * kDay, "none")),
+                                    "Longest time for an exchange with all its tries, from the end of the "
+                                    "request to the answer: its head over "
+                                    "HTTP, which may then stream under idle_timeout, all of it over framed "
+                                    "RPC. A request that waits here for a "
+                                    "connection runs the same clock. For callers that give no deadline of "
+                                    "their own. Left out: the cluster's, "
+                                    "the listener's, else the protocol's: 15s; 60s for rocketmq and seata; "
+                                    "none for gRPC, whose calls "
+                                    "end by idle_timeout. Raise it for slow services; until it passes, a "
+                                    "hung endpoint keeps a request."),
+          field<&Route::timeout_max_ms>(
+              "timeout_max", optional(duration(1, 7 * kDay, "none")),
+              "Longest deadline that a caller may set itself (grpc-timeout, tri-service-timeout, timeouts in "
+              "frames). Left out: "
+              "the cluster's, the listener's, else \"timeout\" where one is written, else none."),
           field<&Route::per_try_timeout_ms>("per_try_timeout", duration(1, 7 * kDay, "none"),
                                             "Longest time for one try."),
           field<&Route::idle_timeout_ms>(
               "idle_timeout", duration(1, 7 * kDay, "none"),
-              "An exchange without a byte in either direction for so long is ended."),
-          field<&Route::retry>("retry", optional(retry_block()), "Further tries after a failure."),
+              "An exchange without a byte in either direction for so long is ended: one that streams, and "
+              "one without a "
+              "timeout that waits for its answer. Bytes that a slow client takes count."),
+          field<&Route::retry>(
+              "retry", optional(retry_block()),
+              "Further tries after a failure. Left out: the cluster's, the listener's, else none."),
           field<&Route::prefix_rewrite>(
               "prefix_rewrite", text(kRedirectPath),
               "Replaces the part of the path that match.prefix or match.path matched; HTTP only."),
@@ -1021,6 +1060,11 @@ In<Cluster> cluster_block() {
                                                "unacknowledged for so long is broken "
                                                "(TCP_USER_TIMEOUT). Shorter finds vanished hosts sooner and "
                                                "breaks connections over bad networks."),
+          field<&Cluster::timeout_ms>("timeout", optional(duration(1, 7 * kDay, "none")),
+                                      "The \"timeout\" of requests whose route has none."),
+          field<&Cluster::timeout_max_ms>("timeout_max", optional(duration(1, 7 * kDay, "none")),
+                                          "The same for \"timeout_max\"."),
+          field<&Cluster::retry>("retry", optional(retry_block()), "The same for \"retry\"."),
           field<&Cluster::pool>("pool", pool, "Connections to each endpoint."),
           field<&Cluster::limits>("limits", limits, "Circuit breakers."),
           field<&Cluster::health_check>("health_check", optional(health_check_block()),

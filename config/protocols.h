@@ -26,6 +26,7 @@ struct Protocol {
   bool headers = routes;   // requests have headers
   bool listen_only = false; // not what a server alone can speak
   bool only_bound = false; // each client needs a connection of its own to one backend
+  int64_t timeout_ms = 15'000;  // of a request whose caller gave none, where no `timeout` is written
 };
 
 inline constexpr Protocol kProtocols[] = {
@@ -71,7 +72,8 @@ inline constexpr Protocol kProtocols[] = {
      .routes = true,
      .shared = false,
      .service = false,
-     .only_bound = true},
+     .only_bound = true,
+     .timeout_ms = 60'000},
     {"brpc", false, true, false, false, true},
     {.name = "rocketmq",
      .http = false,
@@ -79,7 +81,8 @@ inline constexpr Protocol kProtocols[] = {
      .heartbeats = false,
      .goaway = false,
      .routes = true,
-     .method = false},
+     .method = false,
+     .timeout_ms = 60'000},  // a poll waits for its broker up to 30 s
     {"ttheader", false, true, false, true, true},
     {"redis", false, false, false, false, false},
     {"mysql", false, false, false, false, false},
@@ -95,6 +98,11 @@ constexpr bool is_linked(const Protocol& protocol) {
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   }
   return false;
+}
+
+/// Of requests, where nothing is written. `facts`: none of protocols that the file declares.
+constexpr int64_t default_timeout_ms(const Protocol* facts, bool only_bound) {
+  return facts ? facts->timeout_ms : only_bound ? 60'000 : 15'000;
 }
 
 /// The built-in protocol called `name`, or null.

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_set>
 
 #include "config/value.h"
@@ -303,6 +304,7 @@ void only_for_auto(const Listener& listener, Context& context) {
 void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
   check_buffer(listener.buffer, context);
   check_listener_tls(listener.tls, context);
+  validate_retry(listener.retry, context);
   if (!listener.cluster.empty()) check_reference(listener.cluster, &listener, "cluster", clusters, context);
   if (!listener.routes.empty()) check_reference(listener.routes, &listener, "route table", tables, context);
 
@@ -322,6 +324,14 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
       fail_at(context, &listener.routes, &listener, reason + "give it a \"cluster\", not \"routes\"");
     if (!listener.filters.empty())
       fail_at(context, &listener.filters, &listener, reason + "there is nothing to filter");
+    const auto no_requests = [&](const void* field) {
+      if (context.find(field))
+        fail_at(context, field, &listener, reason + "there are no requests; see \"idle_timeout\"");
+    };
+    no_requests(&listener.timeout_ms);
+    no_requests(&listener.timeout_max_ms);
+    no_requests(&listener.retry);
+    no_requests(&listener.half_close);
   }
   if (protocol->framed) {
     check_block_fits(protocol->name == "bolt", &listener.rpc.bolt, &listener, "protocol bolt", protocol->name,
@@ -380,6 +390,7 @@ void check_health_check(const HealthCheck& check, const Protocol* protocol, cons
 void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& context) {
   check_buffer(cluster.buffer, context);
   check_cluster_tls(cluster.tls, context);
+  validate_retry(cluster.retry, context);
   std::unordered_map<std::string, const Endpoint*> seen;
   for (const Endpoint& endpoint : cluster.endpoints) {
     if (endpoint.address.host.empty()) continue;
@@ -464,6 +475,41 @@ void check_protocols_meet(const Config& config, const Index& index,
         message += " speaks " + cluster.protocol;
       }
       fail_at(context, field, use.owner, std::move(message), spoken);
+    }
+  }
+}
+
+/// A client of a bound cluster has one connection to one endpoint, so what leads its requests elsewhere is refused.
+void warn_bound_elsewhere(const Config& config, const Index& index,
+                          const std::vector<ClusterProtocol>& protocols, Context& context) {
+  const auto bound = [&](size_t i) {
+    const PoolMode mode = config.clusters[i].pool.mode;
+    if (mode != PoolMode::kAuto) return mode == PoolMode::kBound;
+    const Protocol* protocol = context.protocols().find(protocols[i].protocol);
+    return protocol && protocol->only_bound;
+  };
+  for (const Listener& listener : config.listeners) {
+    for (const Use& use : uses_of(listener)) {
+      const RouteTable* table = use.routes->empty() ? nullptr : index.table(*use.routes);
+      if (!table) continue;
+      std::set<std::string_view> names;
+      std::string_view one_bound;
+      for_each_route(*table, [&](const Route& route) {
+        for (std::string_view name : route_clusters(route)) {
+          const int i = index.cluster(name);
+          if (i < 0) continue;
+          names.insert(name);
+          if (one_bound.empty() && bound(static_cast<size_t>(i))) one_bound = name;
+        }
+      });
+      if (one_bound.empty() || names.size() < 2) continue;
+      names.erase(one_bound);
+      warn_at(context, use.routes, use.owner,
+              "cluster " + in_quotes(one_bound) +
+                  " is bound: a client stays with the connection that its first request got, "
+                  "and its requests for other clusters of these routes (" +
+                  in_quotes(*names.begin()) + (names.size() > 1 ? " ..." : "") +
+                  ") are refused; give each a listener of its own");
     }
   }
 }
@@ -553,6 +599,7 @@ void validate(const Config& config, Context& context) {
   if (context.failed()) return;
   for (const RouteTable& table : config.routes) warn_useless_routes(table, users[table.name], context);
   warn_unused(config, context);
+  warn_bound_elsewhere(config, index, protocols, context);
 }
 
 void complete(Config& config) {

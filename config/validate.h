@@ -64,6 +64,9 @@ void validate_table(const RouteTable& table, TableUsers users, const Names& clus
 /// Warns of routes that no request can reach.
 void warn_useless_routes(const RouteTable& table, TableUsers users, Context& context);
 
+/// The rules of one `retry` block, if there is one.
+void validate_retry(const std::optional<Retry>& retry, Context& context);
+
 /// Edits of `host` do nothing where the protocol keeps the host apart.
 void validate_http_edits(const HeaderEdits& edits, Context& context);
 

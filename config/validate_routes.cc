@@ -84,17 +84,13 @@ void check_abilities(const Route& route, TableUsers users, Context& context) {
 }
 
 void check_times(const Route& route, Context& context) {
-  if (route.timeout_ms > 0 && route.per_try_timeout_ms > route.timeout_ms) {
+  const int64_t timeout_ms = route.timeout_ms.value_or(0);
+  if (timeout_ms > 0 && route.per_try_timeout_ms > timeout_ms) {
     warn_at(context, &route.per_try_timeout_ms, &route,
             "per_try_timeout (" + duration_text(route.per_try_timeout_ms) + ") has no effect: timeout is " +
-                duration_text(route.timeout_ms));
+                duration_text(timeout_ms));
   }
-  if (!route.retry || route.retry->backoff_ms <= route.retry->backoff_max_ms) return;
-  const Retry& retry = *route.retry;
-  const void* field = context.find(&retry.backoff_ms) ? &retry.backoff_ms : &retry.backoff_max_ms;
-  fail_at(context, field, &route.retry,
-          "backoff (" + duration_text(retry.backoff_ms) + ") is longer than backoff_max (" +
-              duration_text(retry.backoff_max_ms) + ")");
+  validate_retry(route.retry, context);
 }
 
 /// Conditions on what requests of the table's listeners don't have.
@@ -157,6 +153,15 @@ class ShadowChecker {
 };
 
 }  // namespace
+
+void validate_retry(const std::optional<Retry>& setting, Context& context) {
+  if (!setting || setting->backoff_ms <= setting->backoff_max_ms) return;
+  const Retry& retry = *setting;
+  const void* field = context.find(&retry.backoff_ms) ? &retry.backoff_ms : &retry.backoff_max_ms;
+  fail_at(context, field, &setting,
+          "backoff (" + duration_text(retry.backoff_ms) + ") is longer than backoff_max (" +
+              duration_text(retry.backoff_max_ms) + ")");
+}
 
 void validate_http_edits(const HeaderEdits& edits, Context& context) {
   const auto check = [&](const std::string& name, const void* entry) {

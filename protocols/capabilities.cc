@@ -10,16 +10,34 @@
 namespace dragoman {
 namespace {
 
-constexpr std::array kColumns = {"protocol", "kind",   "shared",  "bound only", "heartbeat", "goaway", "edit",
-                                 "service",  "method", "headers", "attributes", "id",        "detect"};
+constexpr std::array kColumns = {"protocol",   "kind", "shared",  "bound only", "heartbeat",
+                                 "goaway",     "edit", "service", "method",     "headers",
+                                 "attributes", "id",   "detect",  "timeout"};
 
 const char* yes(bool can) { return can ? "yes" : "-"; }
 
+/// Where no `timeout` is written.
+std::string timeout(const Protocol& p) {
+  const config::Protocol* facts = config::find_protocol(p.name);
+  return std::to_string(config::default_timeout_ms(facts, p.only_bound) / 1000) + " s";
+}
+
 std::vector<std::string> row(const Protocol& p) {
   if (!p.table)
-    return {std::string(p.name), "stream", yes(p.multiplexed), "-", yes(p.has_heartbeat), yes(p.has_goaway),
+    return {std::string(p.name),
+            "stream",
+            yes(p.multiplexed),
+            "-",
+            yes(p.has_heartbeat),
+            yes(p.has_goaway),
             "yes",
-            "-", "yes", "yes", "-", "-", "-"};
+            "-",
+            "yes",
+            "yes",
+            "-",
+            "-",
+            "-",
+            timeout(p)};
   const dragoman_codec& t = *p.table;
   auto can = [&](uint64_t ability) { return yes((t.abilities & ability) != 0); };
   auto has = [&](uint32_t want) { return yes((t.lacks & want) == 0); };
@@ -39,7 +57,8 @@ std::vector<std::string> row(const Protocol& p) {
           has(DRAGOMAN_WANT_HEADERS),
           attributes.empty() ? "-" : attributes,
           id,
-          std::to_string(t.detect_bytes_max)};
+          std::to_string(t.detect_bytes_max),
+          timeout(p)};
 }
 
 constexpr const char* kPage = R"(# What each protocol can do
@@ -57,6 +76,8 @@ A configuration that asks for an ability a protocol has not is refused, with the
 - **service, method, headers**: what routes can ask for. **attributes**: what the codec tells beyond them,
     as headers.
 - **id**: what tells answers apart. **detect**: bytes that tell the protocol from others.
+- **timeout**: of a request whose caller gives no deadline, where no `timeout` is written. gRPC calls have none and end by
+    `idle_timeout`.
 
 )";
 

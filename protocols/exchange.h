@@ -124,8 +124,9 @@ enum class CodecEvent : uint8_t {
   kAnswersHeld,         // answers that wait for their turn are many: reading pauses
   kAnswerRefused,       // the peer doesn't read and enough is kept for it: an error instead of an answer
   kRequestWithdrawn,    // given up before a byte of it left: taken out of what is to be sent
+  kEndUntold,           // a connection ended and its codec had not said so to an exchange: the codec's fault
 };
-inline constexpr int kCodecEventCount = 28;
+inline constexpr int kCodecEventCount = 29;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {
@@ -270,6 +271,7 @@ struct Protocol {
   bool has_heartbeat = false;
   bool has_goaway = false;
   bool only_bound = false;       // clients need a connection of their own to one backend
+  bool refuses_untouched = false;  // backends say of single requests that they did not touch them
   std::unique_ptr<ConnectionCodec> (*create)(const Protocol& self, Role role, ByteSink& out, ConnectionEvents& events,
                                              const CodecOptions& options) = nullptr;
   const dragoman_codec* table = nullptr;  // framed protocols

@@ -480,6 +480,9 @@ void FramedCodec::send_reply(FramedExchange& x, const Head& request, const Local
         break;
       case Answer::kNone:
         close(x);
+        // One slow call must not end those beside it: its caller knows by the id that no answer came.
+        if (reason_row(reply.reason).outcome == Outcome::kTimeout && has_ids() && !x.ordered && !reply.close)
+          return;
         return break_connection(reply.reason, "no answer in this protocol");
       case Answer::kFailed:
         close(x);

@@ -47,6 +47,7 @@ Protocol http2() {
   p.multiplexed = true;
   p.has_heartbeat = true;
   p.has_goaway = true;
+  p.refuses_untouched = true;
   p.create = make_http2_codec;
   return p;
 }

@@ -136,10 +136,12 @@ void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCE
 Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const {
   if (x.unsent) return Reason::kUpstreamRefused;
   switch (code) {
-    case NGHTTP2_REFUSED_STREAM:
-      return x.head_done ? Reason::kUpstreamReset : Reason::kUpstreamRefused;
-    case NGHTTP2_NO_ERROR:
+    case NGHTTP2_REFUSED_STREAM: return x.head_done ? Reason::kUpstreamReset : Reason::kUpstreamRefused;
     case NGHTTP2_CANCEL:
+      if (x.grpc && x.peer_reset)
+        return Reason::kUpstreamCancelled;  // the call's end: CANCELLED, and nothing to repeat
+      [[fallthrough]];
+    case NGHTTP2_NO_ERROR:
     case NGHTTP2_INTERNAL_ERROR:
     case NGHTTP2_CONNECT_ERROR:
     case NGHTTP2_ENHANCE_YOUR_CALM:

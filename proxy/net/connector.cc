@@ -18,14 +18,11 @@ Reason reason_of(int error, int family) {
     case ENFILE:
     case ENOMEM:
     case ENOBUFS:
-    case EAGAIN:
-      return Reason::kOwnResources;
+    case EAGAIN: return Reason::kOwnResources;
     case EADDRNOTAVAIL:  // no port is left, but also "::1" on a host without IPv6
       return family == AF_INET ? Reason::kOwnResources : Reason::kConnectFailure;
-    case ETIMEDOUT:
-      return Reason::kConnectTimeout;
-    default:
-      return Reason::kConnectFailure;
+    case ETIMEDOUT: return Reason::kConnectTimeout;
+    default: return Reason::kConnectFailure;
   }
 }
 

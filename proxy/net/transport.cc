@@ -1,5 +1,7 @@
 #include "proxy/net/transport.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -28,6 +30,7 @@ class TcpTransport final : public Transport {
   void close_after_flush(uint64_t linger_ms) override;
   bool closed() const override { return fd_ < 0; }
   bool unread() const override;
+  size_t in_flight() const override;
   void set_events(TransportEvents& events) override { events_ = &events; }
   const Address& peer() const override { return peer_; }
   const Address& local() const override;
@@ -102,6 +105,11 @@ const Address& TcpTransport::local() const {
 bool TcpTransport::unread() const {
   uint8_t byte;
   return fd_ >= 0 && ::recv(fd_, &byte, 1, MSG_PEEK) > 0;
+}
+
+size_t TcpTransport::in_flight() const {
+  int bytes = 0;
+  return fd_ >= 0 && ::ioctl(fd_, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
 void TcpTransport::resume_read(PauseReason reason) {

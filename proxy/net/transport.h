@@ -113,6 +113,9 @@ class Transport : public ByteSink, public ListLink<Transport> {
   /// Bytes that are not given to the socket yet.
   virtual size_t unsent() const { return out.size(); }
 
+  /// Bytes that the socket has and the peer's host has not acknowledged; costs a system call.
+  virtual size_t in_flight() const { return 0; }
+
   virtual const Address& peer() const = 0;
   /// Fetched at the first call; empty when that comes after the close.
   virtual const Address& local() const = 0;
@@ -176,7 +179,8 @@ class ConnectEvents {
  public:
   /// `fd` is connected (callee owns it).
   virtual void on_connected(int fd) = 0;
-  virtual void on_connect_failed(Reason reason, int error) = 0;  // kConnectFailure or kConnectTimeout
+  virtual void on_connect_failed(Reason reason,
+                                 int error) = 0;  // kConnectFailure, kConnectTimeout or kOwnResources
 
  protected:
   ~ConnectEvents() = default;

@@ -58,6 +58,7 @@ ClusterMetrics MetricsBinding::cluster(std::string_view cluster) {
       .connections_silent = series.counter(shard_, kClusterConnectionsSilent),
       .pool_reuses = series.counter(shard_, kClusterPoolReuses),
       .retries = series.counter(shard_, kClusterRetries),
+      .repeats = series.counter(shard_, kClusterRepeats),
       .overflows = series.counter_by<ClusterLimit>(shard_, kClusterOverflows),
       .received_bytes = series.counter(shard_, kClusterReceivedBytes),
       .sent_bytes = series.counter(shard_, kClusterSentBytes),

@@ -11,12 +11,13 @@ constexpr auto kEventNames = std::to_array<std::string_view>(
      "one_way_answered", "duplicate_id", "goaway", "streams_overflow", "unsupported", "glitch",
      "peer_reset", "own_reset", "reset_flood", "own_reset_flood", "control_flood", "ack_flood", "head_flood",
      "glitch_flood", "stream_stalled", "body_unread", "edit_skipped", "headers_overflow",
-     "headers_contradict", "ids_spent", "answers_held", "answer_refused", "request_withdrawn"});
+     "headers_contradict", "ids_spent", "answers_held", "answer_refused", "request_withdrawn",
+     "end_untold"});
 constexpr auto kLimitNames =
     std::to_array<std::string_view>({"connections", "streams", "head_bytes", "headers", "uri_bytes",
                                      "body_bytes", "frame_bytes", "heartbeats", "write_buffer"});
 constexpr auto kClusterLimitNames =
-    std::to_array<std::string_view>({"connections", "pending_requests", "requests", "retries"});
+    std::to_array<std::string_view>({"connections", "pending_requests", "requests", "retries", "retry_body"});
 constexpr auto kTypeNames = std::to_array<std::string_view>({"counter", "gauge", "histogram"});
 static_assert(kEventNames.size() == kCodecEventCount);
 static_assert(kLimitNames.size() == kListenerLimitCount);

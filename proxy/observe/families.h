@@ -131,6 +131,9 @@ inline constexpr MetricFamily kClusterPoolReuses{
     .help = "Requests given to a connection that was already open."};
 inline constexpr MetricFamily kClusterRetries{.name = "dragoman_cluster_retries_total",
                                               .help = "Tries that were retries."};
+inline constexpr MetricFamily kClusterRepeats{
+    .name = "dragoman_cluster_repeats_total",
+    .help = "Tries that no retry policy asked for, since the endpoint before had not touched the request."};
 inline constexpr MetricFamily kClusterOverflows{
     .name = "dragoman_cluster_overflows_total",
     .help = "Requests, connections or retries refused by a cluster limit.",
@@ -311,7 +314,8 @@ inline constexpr const MetricFamily* kClusterFamilies[] = {
     &kClusterConnectFailures,   &kClusterConnectTimeouts,
     &kClusterConnectBackoffs,   &kClusterConnectionsEvicted,
     &kClusterConnectionsSilent, &kClusterPoolReuses,
-    &kClusterRetries,           &kClusterOverflows,
+    &kClusterRetries,           &kClusterRepeats,
+    &kClusterOverflows,
     &kClusterReceivedBytes,     &kClusterSentBytes,
     &kClusterCodecEvents,       &kClusterHealthChecks,
     &kClusterEjections,         &kClusterEndpoints,

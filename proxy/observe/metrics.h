@@ -235,9 +235,9 @@ enum class ListenerLimit : uint8_t {
   kWriteBuffer,
 };
 inline constexpr size_t kListenerLimitCount = 9;
-/// A cluster's `limits`.
-enum class ClusterLimit : uint8_t { kConnections, kPendingRequests, kRequests, kRetries };
-inline constexpr size_t kClusterLimitCount = 4;
+/// A cluster's `limits`; kRetryBody: retry.body_bytes_max of its requests.
+enum class ClusterLimit : uint8_t { kConnections, kPendingRequests, kRequests, kRetries, kRetryBody };
+inline constexpr size_t kClusterLimitCount = 5;
 enum class CheckResult : uint8_t { kSuccess, kFailure };  // of a health check, a configuration reload
 inline constexpr size_t kCheckResultCount = 2;
 
@@ -278,6 +278,7 @@ struct ClusterMetrics {
   Counter connections_silent;   // retired because of pool.timeouts_max
   Counter pool_reuses;  // requests given to a connection that was already there
   Counter retries;
+  Counter repeats;  // tries that no policy asked for
   CounterBy<ClusterLimit> overflows;
   Counter received_bytes;
   Counter sent_bytes;

@@ -37,12 +37,10 @@ Result<Route> compile_route(const config::Route& from, const Conditions& conditi
 
   route.name = from.name;
   route.timeout_ms = from.timeout_ms;
+  route.timeout_max_ms = from.timeout_max_ms;
+  route.retry = from.retry;
   route.per_try_timeout_ms = from.per_try_timeout_ms;
   route.idle_timeout_ms = from.idle_timeout_ms;
-  if (from.retry)
-    route.retry = *from.retry;
-  else
-    route.retry.attempts = 0;
   route.path_match = conditions.path_match;
   if (conditions.path_match == PathMatch::kPrefix) route.path_match_bytes = static_cast<uint32_t>(conditions.path.size());
   route.prefix_rewrite = from.prefix_rewrite;

@@ -31,10 +31,11 @@ struct Route {
   uint64_t weight_total = 0;                              // sum of their weights
   std::optional<config::Redirect> redirect;               // kRedirect
   std::optional<config::DirectResponse> direct_response;  // kDirectResponse
-  int64_t timeout_ms = 0;                                 // 0 = none, as the next two
-  int64_t per_try_timeout_ms = 0;
+  std::optional<int64_t> timeout_ms;                      // as configured: see try_rules.h
+  std::optional<int64_t> timeout_max_ms;                  // "
+  std::optional<RetryPolicy> retry;                       // "
+  int64_t per_try_timeout_ms = 0;                         // 0 = none, as the next
   int64_t idle_timeout_ms = 0;
-  RetryPolicy retry;
   PathMatch path_match = PathMatch::kAny;
   uint32_t path_match_bytes = 0;  // kPrefix: length of the matched prefix
   std::string prefix_rewrite;     // empty = off

@@ -426,12 +426,13 @@ void Server::stop_workers() {
     leaks_.streams += w->leaks().streams;
     leaks_.handles += w->leaks().handles;
     leaks_.chunks += w->leaks().chunks;
+    leaks_.untold += w->leaks().untold;
   }
   workers_.clear();
   leaks_.gauges = registry_->left();
   if (!leaks_.none())
-    DRAGOMAN_LOG(kError, "server", "left alive at the end: {} streams, {} handles, {} chunks {}",
-                 leaks_.streams, leaks_.handles, leaks_.chunks, join(leaks_.gauges));
+    DRAGOMAN_LOG(kError, "server", "left alive at the end: {} streams, {} handles, {} chunks, {} ends untold {}",
+                 leaks_.streams, leaks_.handles, leaks_.chunks, leaks_.untold, join(leaks_.gauges));
   codec_sweep_.stop();
   lame_duck_.stop();
   discovery_->stop();

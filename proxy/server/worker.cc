@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "config/protocols.h"
 #include "proxy/stream/stream.h"
 
 namespace dragoman {
@@ -45,6 +46,7 @@ void Worker::run() {
   leaks_.streams = Stream::live();
   leaks_.handles = loop_->live_handles();
   leaks_.chunks = live_chunks();
+  leaks_.untold = untold_exchanges;
 }
 
 void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets,
@@ -85,11 +87,16 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
     if (protocol == "redis") runtime->redis = runtime->binding.redis(listener, cluster);
     if (protocol == "mysql") runtime->mysql = runtime->binding.mysql(listener, cluster);
   }
+  const int64_t timeout_ms = config::default_timeout_ms(config::find_protocol(protocol),
+                                                        spec->protocol && spec->protocol->only_bound);
   for (const Route& route : spec->routes->routes()) {
     RouteRuntime r;
-    for (const auto& target : route.clusters)
+    for (const auto& target : route.clusters) {
+      Ref<Cluster> cluster = find_cluster(target.name);
+      const TryRules rules = try_rules(route, cluster->settings(), spec->settings, timeout_ms);
       r.targets.push_back(
-          {find_cluster(target.name), runtime->binding.request(listener, route.name, target.name, protocol)});
+          {std::move(cluster), runtime->binding.request(listener, route.name, target.name, protocol), rules});
+    }
     if (r.targets.empty()) r.targets.push_back({{}, runtime->binding.request(listener, route.name, "-", protocol)});
     if (runtime->routes.size() <= route.index) runtime->routes.resize(route.index + 1);
     runtime->routes[route.index] = std::move(r);

@@ -3,17 +3,21 @@
 namespace dragoman {
 namespace {
 
+constexpr uint8_t kConnectTries = 3;
+
 // One request from the backend to the client and its answer.
 class ReverseExchange final : public Retired {
  public:
   /// Null when the client's protocol takes no requests.
-  static MessageSink* start(DownstreamConnection& downstream, Exchange& from) {
+  static MessageSink* start(DownstreamConnection& downstream, UpstreamConnection& upstream, Exchange& from) {
     auto* self = new ReverseExchange(downstream, from);
     self->to_ = downstream.open(self->answer_sink_);
     if (!self->to_) {
       delete self;
       return nullptr;
     }
+    downstream.hold(self->to_hold_);
+    upstream.hold(self->from_hold_);
     return &self->request_sink_;
   }
 
@@ -76,6 +80,8 @@ class ReverseExchange final : public Retired {
   void finish(Reason reason) {
     if (done_) return;
     done_ = true;
+    from_hold_.unlink();
+    to_hold_.unlink();
     if (reason != Reason::kNone) {
       from_->reset(reason);
       to_->reset(reason);
@@ -90,6 +96,8 @@ class ReverseExchange final : public Retired {
   Exchange* to_ = nullptr;
   RequestSink request_sink_{*this};
   AnswerSink answer_sink_{*this};
+  ExchangeHold from_hold_{request_sink_};
+  ExchangeHold to_hold_{answer_sink_};
   bool one_way_ = false;
   bool done_ = false;
 };
@@ -102,14 +110,16 @@ Reason BoundLink::acquire(DownstreamConnection& downstream, Cluster& cluster, En
                           PoolWaiter& waiter) {
   BoundLink* link = downstream.bound();
   if (!link) {
-    if (!cluster.take(Limit::kConnections, cluster.settings().limits.connections)) {
-      cluster.metrics().overflows.inc(ClusterLimit::kConnections);
-      return Reason::kConnectionOverflow;
+    link = new BoundLink(downstream, cluster, endpoint);
+    if (Reason reason = link->connect(variant); reason != Reason::kNone) {
+      delete link;
+      return reason;
     }
-    link = new BoundLink(downstream, endpoint);
-    link->upstream_ = UpstreamConnection::connect(cluster, endpoint, variant, PoolMode::kBound, *link);
     downstream.set_bound(link);
   }
+  // After a reload the cluster is another object, and means the same.
+  if (link->cluster_.get() != &cluster && link->cluster_->settings().name != cluster.settings().name)
+    return Reason::kBoundElsewhere;
   if (!link->upstream_) return Reason::kUpstreamReset;  // the pair is closing
   if (!link->upstream_->connected()) {
     link->waiters_.push_back(waiter);
@@ -132,7 +142,29 @@ void BoundLink::on_upstream_connected(UpstreamConnection& connection) {
   }
 }
 
-void BoundLink::on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) { end(reason); }
+Reason BoundLink::connect(uint32_t variant) {
+  if (!cluster_->take(Limit::kConnections, cluster_->settings().limits.connections)) {
+    cluster_->metrics().overflows.inc(ClusterLimit::kConnections);
+    return Reason::kConnectionOverflow;
+  }
+  variant_ = variant;
+  ++connects_;
+  upstream_ = UpstreamConnection::connect(*cluster_, *endpoint_, variant, PoolMode::kBound, *this);
+  return Reason::kNone;
+}
+
+void BoundLink::on_upstream_connect_failed(UpstreamConnection&, Reason reason) {
+  // Nothing was sent: until there is a connection, any endpoint will do.
+  if (downstream_ && connects_ < kConnectTries && cluster_->endpoints().size() > 1) {
+    Endpoint* other = cluster_->pick(endpoint_.get());
+    if (other && other != endpoint_.get()) {
+      endpoint_ = Ref<Endpoint>(other);
+      cluster_->metrics().repeats.inc();
+      if (connect(variant_) == Reason::kNone) return;
+    }
+  }
+  end(reason);
+}
 
 void BoundLink::on_upstream_gone(UpstreamConnection& connection, Reason reason) { end(reason); }
 
@@ -166,7 +198,7 @@ void BoundLink::on_downstream_closed() {
 }
 
 MessageSink* BoundLink::on_upstream_exchange(UpstreamConnection& connection, Exchange& exchange) {
-  return downstream_ ? ReverseExchange::start(*downstream_, exchange) : nullptr;
+  return downstream_ ? ReverseExchange::start(*downstream_, connection, exchange) : nullptr;
 }
 
 }  // namespace dragoman

@@ -11,7 +11,8 @@ namespace dragoman {
 class BoundLink final : public Retired, private UpstreamOwner {
  public:
   /// Gives `waiter` an exchange on the client's own upstream connection, connecting to `endpoint` first if there is
-  /// none yet. Same contract as Pool::acquire.
+  /// none yet; where that can't be reached, to another one. Same contract as Pool::acquire. kBoundElsewhere: the client's
+  /// connection leads to another cluster.
   static Reason acquire(DownstreamConnection& downstream, Cluster& cluster, Endpoint& endpoint, uint32_t variant,
                         PoolWaiter& waiter);
   ~BoundLink() override;
@@ -19,10 +20,15 @@ class BoundLink final : public Retired, private UpstreamOwner {
   Endpoint& endpoint() { return *endpoint_; }
   /// See pool.timeouts_max.
   void note_timeout(uint64_t since_ms, uint32_t max);
+  /// Nothing is under way on it.
+  bool idle() const { return waiters_.empty() && (!upstream_ || upstream_->idle()); }
   void on_downstream_closed();
 
  private:
-  BoundLink(DownstreamConnection& downstream, Endpoint& endpoint) : downstream_(&downstream), endpoint_(&endpoint) {}
+  BoundLink(DownstreamConnection& downstream, Cluster& cluster, Endpoint& endpoint)
+      : downstream_(&downstream), cluster_(&cluster), endpoint_(&endpoint) {}
+  /// Takes a unit of the cluster's connections and begins to connect.
+  Reason connect(uint32_t variant);
 
   void on_upstream_connected(UpstreamConnection& connection) override;
   void on_upstream_connect_failed(UpstreamConnection& connection, Reason reason) override;
@@ -32,8 +38,11 @@ class BoundLink final : public Retired, private UpstreamOwner {
   void end(Reason reason);
 
   DownstreamConnection* downstream_;
+  Ref<Cluster> cluster_;
   Ref<Endpoint> endpoint_;
   UpstreamConnection* upstream_ = nullptr;
+  uint32_t variant_ = 0;
+  uint8_t connects_ = 0;
   IntrusiveList<PoolWaiter, PoolWaiter> waiters_;
 };
 

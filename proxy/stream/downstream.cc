@@ -77,7 +77,13 @@ void DownstreamConnection::start_codec() {
   arm_timer();
 }
 
-DownstreamConnection::~DownstreamConnection() = default;
+DownstreamConnection::~DownstreamConnection() {
+  const size_t untold = holds_.reset_untold(Reason::kDownstreamReset);
+  if (untold == 0) return;
+  runtime().metrics.codec_events.inc(CodecEvent::kEndUntold, untold);
+  DRAGOMAN_LOG(kError, "downstream", "{}: the codec of {} did not end {} exchanges of a closed connection",
+               peer_host_, runtime().spec->protocol->name, untold);
+}
 
 // --- bytes --------------------------------------------------------------------------------------------------------
 
@@ -111,8 +117,11 @@ void DownstreamConnection::on_eof() {
   eof_ = true;
   codec_->on_eof();
   if (closed_) return;
-  // A client that only stopped sending may still want its answers; without any there is nothing left to do.
-  if (codec_->open_exchanges() == 0) close(Reason::kNone, true);
+  if (codec_->open_exchanges() == 0) return close(Reason::kNone, true);
+  // A client that only stopped sending could still want its answers. Hardly any does; those that gave up waiting are many.
+  if (runtime().spec->settings.half_close == config::HalfClose::kServe) return;
+  if (!holds_.outlive_fin()) return close(Reason::kDownstreamReset, true);
+  holds_.reset_for_fin(Reason::kDownstreamReset);
 }
 
 void DownstreamConnection::on_closed(Reason reason) {

@@ -9,6 +9,7 @@
 #include "proxy/net/transport.h"
 #include "proxy/stream/connection.h"
 #include "proxy/stream/listener_slot.h"
+#include "proxy/upstream/exchange_hold.h"
 
 namespace dragoman {
 
@@ -48,6 +49,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   bool closed() const { return closed_; }
   bool draining() const { return draining_; }
   void on_stream_end();
+  /// `hold` has an exchange of this connection: it is reset when that closes and nobody else told it.
+  void hold(ExchangeHold& hold) { holds_.add(hold); }
 
   /// Bound mode: the link to the one upstream connection of this client; made on first use.
   BoundLink* bound() { return bound_; }
@@ -93,6 +96,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<ConnectionCodec> codec_;
   BoundLink* bound_ = nullptr;
+  ExchangeHolds holds_;
   Timer timer_;
   std::string peer_host_;
   uint64_t phase_since_ms_ = 0;

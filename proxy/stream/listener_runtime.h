@@ -14,6 +14,7 @@
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/metrics.h"
 #include "proxy/route/route_table.h"
+#include "proxy/route/try_rules.h"
 #include "proxy/tls/identity.h"
 #include "proxy/upstream/cluster.h"
 
@@ -54,6 +55,7 @@ struct ListenerSpec {
 struct RouteTarget {
   Ref<Cluster> cluster;
   RequestMetrics metrics;
+  TryRules rules{};
 };
 
 struct RouteRuntime {

@@ -18,6 +18,13 @@ constexpr uint8_t kUnsentPause = 2;     // no connection yet and enough is kept
 constexpr uint8_t kUpstreamPause = 4;   // the upstream connection's output is over its watermark
 
 constexpr uint8_t kRacesLostMax = 3;
+constexpr uint8_t kMovesMax = 2;  // as TCP relays do: three endpoints at most
+
+/// The connection could not be made.
+bool is_connect_failure(Reason reason) {
+  return reason == Reason::kConnectFailure || reason == Reason::kConnectTimeout ||
+         reason == Reason::kOwnResources || is_tls_reason(reason);
+}
 
 // Memory of streams is recycled per worker; retire() deletes through the virtual destructor and comes back here.
 struct alignas(Stream) StreamMemory {
@@ -40,6 +47,7 @@ Stream::Stream(DownstreamConnection& connection, Exchange& exchange)
     : connection_(&connection), down_(&exchange), runtime_(&connection.runtime()) {
   deadline_.bind<&Stream::on_deadline>(connection.loop().timers(), this);
   try_timer_.bind<&Stream::on_try_timer>(connection.loop().timers(), this);
+  connection.hold(down_hold_);
 }
 
 Stream::~Stream() = default;
@@ -56,6 +64,7 @@ void Stream::on_request_head(Head& head, bool end) {
   start_wall_us_ = wall_now_us();
   request_ = &head;
   request_ended_ = end;
+  down_hold_.outlives_fin = head.one_way;
   request_bytes_ = head.wire.size();
   arrived_ms_ = connection_->loop().now_ms();
   if (const TlsInfo* tls = connection_->tls()) {
@@ -158,15 +167,19 @@ void Stream::route() {
   requests_taken_ = true;
   apply_request(*route_, *request_);
   // The body is kept from its first byte only where a repeat after sending could be safe.
-  keep_body_ = route_->retry.attempts > 0 && (route_->retry.idempotent || is_idempotent(*request_));
+  keep_body_ = rules().retry.idempotent || is_idempotent(*request_) || cluster.protocol()->refuses_untouched;
+  if (effective_pool_mode(cluster) == PoolMode::kBound) keep_body_ = false;
   start_caller_deadline();
   if (request_ended_ || request_->upgrade) request_complete();  // an upgrade has nothing to send before its answer
   start_try();
 }
 
 void Stream::start_caller_deadline() {
-  if (request_->timeout_ms > 0 && caller_deadline_ms_ == 0)
-    caller_deadline_ms_ = arrived_ms_ + static_cast<uint64_t>(request_->timeout_ms);
+  if (request_->timeout_ms > 0 && caller_deadline_ms_ == 0) {
+    const int64_t max_ms = rules().timeout_max_ms;
+    const int64_t timeout_ms = max_ms > 0 ? std::min(request_->timeout_ms, max_ms) : request_->timeout_ms;
+    caller_deadline_ms_ = arrived_ms_ + static_cast<uint64_t>(timeout_ms);
+  }
   if (caller_deadline_ms_ == 0) return;
   uint64_t now = connection_->loop().now_ms();
   deadline_.start(caller_deadline_ms_ > now ? caller_deadline_ms_ - now : 1);
@@ -175,19 +188,29 @@ void Stream::start_caller_deadline() {
 void Stream::request_complete() {
   if (!route_ || request_completed_ || response_started_) return;
   request_completed_ = true;
-  if (route_->timeout_ms <= 0) return;
-  auto timeout = static_cast<uint64_t>(route_->timeout_ms);
-  if (caller_deadline_ms_ == 0 || connection_->loop().now_ms() + timeout < caller_deadline_ms_) deadline_.start(timeout);
+  start_timeout();
+  if (up_ && !deadline_.active() && !try_timer_.active()) start_idle_clock();
 }
 
-void Stream::start_try() {
+void Stream::start_timeout() {
+  if (deadline_.active() || caller_deadline_ms_ != 0) return;
+  const int64_t timeout_ms = request_->grpc ? rules().grpc_timeout_ms : rules().timeout_ms;
+  if (timeout_ms > 0) deadline_.start(static_cast<uint64_t>(timeout_ms));
+}
+
+void Stream::start_idle_clock() {
+  last_activity_ms_ = connection_->loop().now_ms();
+  if (route_->idle_timeout_ms > 0) try_timer_.start(static_cast<uint64_t>(route_->idle_timeout_ms));
+}
+
+void Stream::start_try(Endpoint* to) {
   Cluster& cluster = *target_->cluster;
   Endpoint* endpoint = nullptr;
   const bool bound = effective_pool_mode(cluster) == PoolMode::kBound;
   if (bound && connection_->bound()) {
     endpoint = &connection_->bound()->endpoint();
   } else {
-    endpoint = cluster.pick(avoid_.get());
+    endpoint = to ? to : cluster.pick(avoid_.get());
   }
   if (!endpoint) return fail(Reason::kNoHealthyUpstream);
   endpoint_ = endpoint;
@@ -204,14 +227,19 @@ void Stream::start_try() {
   }
   if (reason != Reason::kNone) {
     pool_ = nullptr;
-    try_failed(reason);
+    if (reason == Reason::kBoundElsewhere) endpoint_ = {};
+    return try_failed(reason);
   }
+  if (state_ == StreamState::kWaiting) start_timeout();  // what we hold back runs its clock, whole or not
 }
 
 void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, bool reused) {
   pool_ = nullptr;
   up_ = &exchange;
+  connection.hold(up_hold_);
+  if (&connection.endpoint() != endpoint_.get()) endpoint_ = Ref<Endpoint>(&connection.endpoint());
   reused_ = reused;
+  if (!request_completed_ && caller_deadline_ms_ == 0) deadline_.stop();  // the client's time, not ours
   if (!route_->response_headers.empty()) exchange.want_answer(DRAGOMAN_WANT_HEADERS);
   go(StreamState::kSending);
   ++endpoint_->active_requests;
@@ -226,7 +254,10 @@ void Stream::on_pool_failed(Reason reason) {
 }
 
 void Stream::send_request() {
-  if (route_->per_try_timeout_ms > 0) try_timer_.start(static_cast<uint64_t>(route_->per_try_timeout_ms));
+  if (route_->per_try_timeout_ms > 0)
+    try_timer_.start(static_cast<uint64_t>(route_->per_try_timeout_ms));
+  else if (!deadline_.active() && (request_->grpc || request_completed_))
+    start_idle_clock();
   bool more = !kept_.empty() || request_trailers_ || !request_ended_;
   if (caller_deadline_ms_ != 0) {  // what is left of it
     uint64_t now = connection_->loop().now_ms();
@@ -240,7 +271,10 @@ void Stream::send_request() {
   }
   if (!kept_.empty()) {
     body_sent_ = true;
-    if (kept_.size() > route_->retry.body_bytes_max) keep_body_ = false;
+    if (kept_.size() > rules().retry.body_bytes_max && keep_body_) {
+      keep_body_ = false;
+      body_dropped_ = true;
+    }
     size_t left = kept_.size();
     // The codec copies what it can't write at once; the pieces stay ours when a repeat may need them.
     ByteChain sending;
@@ -276,10 +310,11 @@ void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
   if (up_) {
     body_sent_ |= !piece.data.empty();
     if (keep_body_) {
-      if (kept_.size() + piece.data.size() <= route_->retry.body_bytes_max) {
+      if (kept_.size() + piece.data.size() <= rules().retry.body_bytes_max) {
         kept_.append(piece.data);
       } else {
         keep_body_ = false;
+        body_dropped_ = true;
         kept_.clear();
       }
     }
@@ -319,6 +354,7 @@ void Stream::on_downstream_reset(Reason reason) {
 
 void Stream::on_downstream_blocked(bool blocked) {
   if (!up_ || state_ == StreamState::kDone) return;
+  last_activity_ms_ = connection_->loop().now_ms();
   if (blocked)
     up_->pause_reading();
   else
@@ -337,9 +373,9 @@ void Stream::on_response_head(Head& head, bool end) {
   if (!end && (connection_->transport().write_blocked() || down_->write_blocked())) up_->pause_reading();
   response_ = &head;
   const uint32_t http_status = head.is_http && head.rpc_status < 0 ? head.status : 0;
-  if (head.outcome != Outcome::kOk && retry_on_answer(route_->retry, head.outcome, http_status)) {
+  if (head.outcome != Outcome::kOk && retry_on_answer(rules().retry, head.outcome, http_status)) {
     Reason reason = Reason::kUpstreamStatus;
-    RetryInput input{.policy = route_->retry,
+    RetryInput input{.policy = rules().retry,
                      .reason = reason,
                      .outcome = head.outcome,
                      .http_status = http_status,
@@ -348,7 +384,7 @@ void Stream::on_response_head(Head& head, bool end) {
                      .answer_received = false,  // its head says that the call was not served
                      .replayable = request_ended_ && (!body_sent_ || keep_body_)};
     // Only when the repeat will surely be made: otherwise the backend's own words are better than ours.
-    if (attempts_ <= route_->retry.attempts && may_retry(input) && backend_allows_repeat(head) &&
+    if (attempts_ <= rules().retry.attempts && may_retry(input) && backend_allows_repeat(head) &&
         effective_pool_mode(*target_->cluster) != PoolMode::kBound && take_retry()) {
       response_ = nullptr;
       repeat_after_ms_ = head.repeat_after_ms;
@@ -358,6 +394,7 @@ void Stream::on_response_head(Head& head, bool end) {
       return try_failed(reason);
     }
   }
+  give_retry();
   keep_body_ = false;
   kept_.clear();
   for (uint16_t i = filter_at_; i-- > 0;) {
@@ -368,6 +405,7 @@ void Stream::on_response_head(Head& head, bool end) {
   try_timer_.stop();
   if (head.upgrade && head.status == 101) {
     go(StreamState::kTunnel);
+    down_hold_.outlives_fin = true;
   } else {
     go(StreamState::kAnswering);
   }
@@ -389,8 +427,7 @@ void Stream::on_response_head(Head& head, bool end) {
     return fail(reason);
   }
   if (end) return response_complete();
-  last_activity_ms_ = connection_->loop().now_ms();
-  if (route_->idle_timeout_ms > 0) try_timer_.start(static_cast<uint64_t>(route_->idle_timeout_ms));
+  start_idle_clock();
 }
 
 void Stream::on_response_body(std::span<const uint8_t> chunk, bool end) {
@@ -439,15 +476,15 @@ void Stream::response_complete() {
 void Stream::on_upstream_reset(Reason reason) {
   if (state_ == StreamState::kDone || !up_) return;
   end_try(reason, reason_row(reason).outcome);
-  Exchange* gone = std::exchange(up_, nullptr);
-  status_text_ = {};
-  gone->release();
+  if (!up_) return;
+  release_upstream();
   if (response_started_) return fail(reason);
   try_failed(reason);
 }
 
 void Stream::on_upstream_blocked(bool blocked) {
   if (state_ == StreamState::kDone) return;
+  last_activity_ms_ = connection_->loop().now_ms();
   if (blocked && !request_ended_)
     pause_down(kUpstreamPause);
   else if (!blocked)
@@ -461,16 +498,19 @@ void Stream::end_try(Reason reason, Outcome outcome) {
   Cluster& cluster = *target_->cluster;
   try_duration_us_ = (Loop::now_ns() - try_start_ns_) / 1000;
   try_start_ns_ = 0;
-  if (reason == Reason::kUpstreamTimeout || reason == Reason::kTryTimeout) note_timeout();
+  if (reason == Reason::kUpstreamTimeout || reason == Reason::kTryTimeout || reason == Reason::kCallerTimeout)
+    note_timeout();
   cluster.metrics().requests.inc(outcome);
   cluster.metrics().duration.observe_us(try_duration_us_);
   cluster.metrics().requests_active.sub();
   --endpoint_->active_requests;
-  if (cluster.settings().outlier) {
-    bool failed = outcome == Outcome::kUnavailable || outcome == Outcome::kReset || outcome == Outcome::kTimeout ||
-                  outcome == Outcome::kOverloaded;
-    if (reason == Reason::kDownstreamReset) return;  // says nothing about the endpoint
+  if (!cluster.settings().outlier) return;
+  if (reason == Reason::kNone || reason == Reason::kUpstreamStatus) {
+    const bool failed = outcome == Outcome::kUnavailable || outcome == Outcome::kReset ||
+                        outcome == Outcome::kTimeout || outcome == Outcome::kOverloaded;
     cluster.report(*endpoint_, failed);
+  } else if (blames_endpoint(reason)) {
+    cluster.report(*endpoint_, true);
   }
 }
 
@@ -483,6 +523,12 @@ void Stream::note_timeout() {
     endpoint_->note_timeout(since);
 }
 
+void Stream::release_upstream() {
+  up_hold_.unlink();
+  status_text_ = {};  // it is the exchange's
+  std::exchange(up_, nullptr)->release();
+}
+
 void Stream::drop_upstream(Reason reason) {
   if (pool_) {
     pool_->forget(*this);
@@ -492,53 +538,84 @@ void Stream::drop_upstream(Reason reason) {
   }
   if (!up_) return;
   end_try(reason, reason_row(reason).outcome);
+  if (!up_) return;  // a bound pair ended for its silence, and this stream with it
+  up_hold_.unlink();  // it is we who end it
   Exchange* gone = std::exchange(up_, nullptr);
   status_text_ = {};  // it is the exchange's
-  gone->reset(reason);
+  gone->reset(reason);  // a bound pair may end with it, and with that this stream
   gone->release();
+}
+
+Stream::Repeat Stream::repeat_after(Reason reason, bool sent, bool replayable) const {
+  const Cluster& cluster = *target_->cluster;
+  if (effective_pool_mode(cluster) == PoolMode::kBound) return Repeat::kNone;
+  const RetryPolicy& policy = rules().retry;
+  const RetryInput input{.policy = policy,
+                         .reason = reason,
+                         .outcome = reason_row(reason).outcome,
+                         .http_status = 0,
+                         .method_idempotent = is_idempotent(*request_),
+                         .request_sent = sent,
+                         .answer_received = answer_received_,
+                         .replayable = replayable};
+  // A connection may be closed by the backend, or closed to new requests, just while the request travels: repeat when that is
+  // safe, even without a retry policy. Other connections that are idle may be about to end as well, so the repeat asks for a new
+  // one; it may still get one that has served another request this moment.
+  const bool lost =
+      reused_ && reason == Reason::kUpstreamReset && (input.method_idempotent || policy.idempotent);
+  const bool untouched = reason == Reason::kUpstreamRefused;
+  if (sent && (lost || untouched) && !answer_received_ && replayable &&
+      races_lost_ < (lost ? kRacesLostMax : 1))
+    return Repeat::kFree;
+  // An answer that asks for a repeat was judged when its status was still there.
+  if (reason == Reason::kUpstreamStatus || (attempts_ <= policy.attempts && may_retry(input)))
+    return Repeat::kByPolicy;
+  // The addresses of one name are alternatives (RFC 8305), and so are the endpoints of a cluster while nothing was sent.
+  if (!sent && is_connect_failure(reason) && moves_ < kMovesMax && cluster.endpoints().size() > 1)
+    return Repeat::kElsewhere;
+  return Repeat::kNone;
 }
 
 void Stream::try_failed(Reason reason) {
   try_timer_.stop();
   Cluster& cluster = *target_->cluster;
   const bool sent = state_ == StreamState::kSending;
-  if ((reason == Reason::kConnectFailure || reason == Reason::kConnectTimeout) && cluster.settings().outlier)
-    cluster.report(*endpoint_, true);
   go(StreamState::kRouted);
-  const bool bound = effective_pool_mode(cluster) == PoolMode::kBound;
-  const bool replayable = (request_ended_ || !sent) && (!body_sent_ || keep_body_);
-  const RetryInput input{.policy = route_->retry,
-                   .reason = reason,
-                   .outcome = reason_row(reason).outcome,
-                   .http_status = 0,
-                   .method_idempotent = is_idempotent(*request_),
-                   .request_sent = sent,
-                   .answer_received = answer_received_,
-                   .replayable = replayable};
-  // A connection may be closed by the backend, or closed to new requests, just while the request travels: repeat when that is
-  // safe, even without a retry policy. Other connections that are idle may be about to end as well, so the repeat asks for a new
-  // one; it may still get one that has served another request this moment.
-  bool lost = reused_ && reason == Reason::kUpstreamReset && (input.method_idempotent || route_->retry.idempotent);
-  bool untouched = reason == Reason::kUpstreamRefused;
-  bool race = sent && (lost || untouched) && !answer_received_ && replayable && races_lost_ < (lost ? kRacesLostMax : 1);
-  // An answer that asks for a repeat was judged when its status was still there.
-  bool policy = reason == Reason::kUpstreamStatus || (attempts_ <= route_->retry.attempts && may_retry(input));
-  if (bound || (!race && !policy)) return fail(reason);
-  if (race) {
-    ++races_lost_;
-    --attempts_;
-  } else {
-    if (!take_retry()) return fail(Reason::kRetryOverflow);
-    target_->metrics.retries.inc();
-    cluster.metrics().retries.inc();
-    avoid_ = endpoint_;
-  }
+  const Repeat repeat = repeat_after(reason, sent, !body_sent_ || keep_body_);
   const int64_t asked_ms = std::exchange(repeat_after_ms_, -1);
+  switch (repeat) {
+    case Repeat::kNone:
+      if (body_dropped_ && repeat_after(reason, sent, true) != Repeat::kNone)
+        cluster.metrics().overflows.inc(ClusterLimit::kRetryBody);
+      return fail(reason);
+    case Repeat::kFree:
+      if (!take_retry()) return fail(reason);
+      ++races_lost_;
+      --attempts_;
+      cluster.metrics().repeats.inc();
+      return start_try();
+    case Repeat::kElsewhere: {
+      Endpoint* other = cluster.pick(endpoint_.get());
+      if (!other || other == endpoint_.get()) return fail(reason);
+      ++moves_;
+      --attempts_;
+      avoid_ = endpoint_;
+      cluster.metrics().repeats.inc();
+      return start_try(other);
+    }
+    case Repeat::kByPolicy:
+      if (!take_retry()) return fail(Reason::kRetryOverflow);
+      target_->metrics.retries.inc();
+      cluster.metrics().retries.inc();
+      avoid_ = endpoint_;
+      break;
+  }
   if (asked_ms > 0) return try_timer_.start(static_cast<uint64_t>(asked_ms));
-  if (race || asked_ms == 0 || route_->retry.backoff_ms <= 0) return start_try();
+  const RetryPolicy& policy = rules().retry;
+  if (asked_ms == 0 || policy.backoff_ms <= 0) return start_try();
   // Full jitter: uniform in [1, min(backoff * 2^(retry - 1), max)].
-  auto ceiling = static_cast<uint64_t>(route_->retry.backoff_ms) << std::min<uint32_t>(attempts_ - 1u, 16);
-  if (route_->retry.backoff_max_ms > 0) ceiling = std::min(ceiling, static_cast<uint64_t>(route_->retry.backoff_max_ms));
+  auto ceiling = static_cast<uint64_t>(policy.backoff_ms) << std::min<uint32_t>(attempts_ - 1u, 16);
+  if (policy.backoff_max_ms > 0) ceiling = std::min(ceiling, static_cast<uint64_t>(policy.backoff_max_ms));
   try_timer_.start(1 + random() % ceiling);
 }
 
@@ -557,27 +634,51 @@ bool Stream::take_retry() {
   return retry_taken_;
 }
 
+void Stream::give_retry() {
+  if (std::exchange(retry_taken_, false)) target_->cluster->give(Limit::kRetries);
+}
+
 void Stream::on_try_timer() {
   if (state_ == StreamState::kRouted) return start_try();  // back-off is over
-  if (state_ == StreamState::kSending) {
+  if (state_ == StreamState::kSending && route_->per_try_timeout_ms > 0) {
     drop_upstream(Reason::kTryTimeout);
     return try_failed(Reason::kTryTimeout);
   }
-  // Answering or tunnel: idle?
-  auto timeout = static_cast<uint64_t>(route_->idle_timeout_ms);
-  uint64_t idle = connection_->loop().now_ms() - last_activity_ms_;
-  if (idle < timeout) {
-    try_timer_.start(timeout - idle);
-    return;
-  }
-  drop_upstream(Reason::kStreamIdleTimeout);
-  fail(Reason::kStreamIdleTimeout);
+  // Does it still move?
+  const auto timeout = static_cast<uint64_t>(route_->idle_timeout_ms);
+  const uint64_t now = connection_->loop().now_ms();
+  const uint64_t idle = now - last_activity_ms_;
+  if (idle < timeout) return try_timer_.start(timeout - idle);
+  if (client_takes()) return start_idle_clock();
+  // Who is silent: a client that does not read, an endpoint that owes the answer, or both.
+  Reason reason = Reason::kStreamIdleTimeout;
+  if (connection_->transport().write_blocked() || down_->write_blocked())
+    reason = Reason::kWriteStall;
+  else if (!response_started_ && request_ended_)
+    reason = Reason::kUpstreamIdleTimeout;
+  drop_upstream(reason);
+  fail(reason);
+}
+
+bool Stream::client_takes() {
+  if (!response_started_) return false;
+  const Transport& transport = connection_->transport();
+  const size_t waiting = transport.in_flight();
+  if (waiting == 0 && transport.unsent() == 0 && down_->buffered_bytes() == 0) return false;
+  // TCP counts what its peer took, however little of the send buffer that frees.
+  const uint64_t taken = transport.bytes_written() - std::min<uint64_t>(waiting, transport.bytes_written());
+  return std::exchange(taken_seen_, taken) != taken;
 }
 
 void Stream::on_deadline() {
   if (state_ == StreamState::kDone) return;
-  drop_upstream(Reason::kUpstreamTimeout);
-  fail(Reason::kUpstreamTimeout);
+  Reason reason = Reason::kUpstreamTimeout;
+  // A caller in a hurry, or one that has not sent its request yet, says nothing about the endpoint.
+  if (caller_deadline_ms_ != 0 &&
+      (!request_ended_ || caller_deadline_ms_ - arrived_ms_ < static_cast<uint64_t>(rules().fair_ms)))
+    reason = Reason::kCallerTimeout;
+  drop_upstream(reason);
+  fail(reason);
 }
 
 // --- the end ------------------------------------------------------------------------------------------------------
@@ -617,6 +718,8 @@ void Stream::fail(Reason reason, std::string_view text) {
   if (reason == Reason::kUnsupported && request_ && request_->table && target_ && target_->cluster &&
       target_->cluster->protocol() && request_->table != target_->cluster->protocol()->table)
     reply.close = true;
+  // With nothing under way, a new connection may go where this one's requests lead now.
+  if (reason == Reason::kBoundElsewhere && connection_->bound()) reply.close = connection_->bound()->idle();
   if (!response_started_) return answer(reply);
   drop_upstream(reason);
   reason_ = reason;
@@ -632,13 +735,14 @@ void Stream::finish() {
   deadline_.stop();
   try_timer_.stop();
   end_try(reason_, outcome_);  // unless it has ended before the stream
+  down_hold_.unlink();
   if (!target_) {
     target_ = &runtime_->unrouted;
   } else if (counted_active_) {
     target_->metrics.active.sub();
   }
   if (requests_taken_) target_->cluster->give(Limit::kRequests);
-  if (retry_taken_) target_->cluster->give(Limit::kRetries);
+  give_retry();
   uint64_t duration_us = start_ns_ != 0 ? (Loop::now_ns() - start_ns_) / 1000 : 0;
   target_->metrics.requests.inc(outcome_);
   target_->metrics.reasons.inc(reason_);
@@ -650,10 +754,7 @@ void Stream::finish() {
     for (uint16_t i = 0; i < filter_count_; ++i) filters_[i]->on_stream_end(*this);
   // Upstream first: its heads are still referenced by nothing else, and the downstream codec may start the next
   // request of a pipeline inside release().
-  if (up_) {
-    Exchange* up = std::exchange(up_, nullptr);
-    up->release();
-  }
+  if (up_) release_upstream();
   connection_->loop().retire(this);
   connection_->on_stream_end();
   Exchange* down = std::exchange(down_, nullptr);

@@ -74,23 +74,38 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// Shows `filter`, which just saw the head, the body that came while an earlier one held the request back.
   void replay_body(Filter& filter);
   void route();
-  void start_try();
+  /// `to`: the endpoint, null for the balancer's choice.
+  void start_try(Endpoint* to = nullptr);
   void send_request();
   void request_complete();
   /// Arms the deadline that came with the request, as the filters left it: it bounds the whole exchange.
   void start_caller_deadline();
+  /// Arms the deadline of a request whose caller gave none, unless it runs.
+  void start_timeout();
+  /// Ends the exchange after so long without a byte; of an answer, or of one that waits without any deadline.
+  void start_idle_clock();
+  /// Whether the client took some of what it was sent since the last look.
+  bool client_takes();
+  /// The endpoint's exchange is given back.
+  void release_upstream();
   void response_complete();
   /// Status, outcome and reason, as the answer's codec says.
   void take_result(const Head& answer);
   void drop_upstream(Reason reason);
   void note_timeout();
+  const TryRules& rules() const { return target_->rules; }
   /// A try ended without an answer that counts: repeat it if that is safe and allowed, else answer with `reason`.
   void try_failed(Reason reason);
   void end_try(Reason reason, Outcome outcome);
   /// Whether a repeat after this failure is neither forbidden nor too late.
   bool backend_allows_repeat(const Head& answer) const;
-  /// One of the cluster's retries for this stream; false when they are used up, which is counted.
+  /// One of the cluster's retries for this stream, until an answer is there; false when they are used up, which is counted.
   bool take_retry();
+  void give_retry();
+  enum class Repeat : uint8_t { kNone, kFree, kElsewhere, kByPolicy };
+  /// How the request may be sent again after a try that ended with `reason`. kFree: the endpoint had not touched it, or closed a
+  /// connection that had been idle; kElsewhere: nothing was sent, and there are other endpoints.
+  Repeat repeat_after(Reason reason, bool sent, bool replayable) const;
   void fail(Reason reason, std::string_view text = {});
   /// Tells the client, in place of an answer or of the rest of one.
   void send_reply(LocalReply reply);
@@ -107,6 +122,8 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   Exchange* up_ = nullptr;
   DownSink down_sink_{*this};
   UpSink up_sink_{*this};
+  ExchangeHold down_hold_{down_sink_};
+  ExchangeHold up_hold_{up_sink_};
   Ref<ListenerRuntime> runtime_;
   Head* request_ = nullptr;
   Head* response_ = nullptr;
@@ -125,6 +142,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   uint64_t try_start_ns_ = 0;
   uint64_t try_duration_us_ = 0;
   uint64_t last_activity_ms_ = 0;
+  uint64_t taken_seen_ = 0;          // what the client's host had acknowledged at the last look
   int64_t repeat_after_ms_ = -1;     // how long the backend told the next try to wait; -1 = not at all
   uint64_t arrived_ms_ = 0;          // loop time of the request's head
   uint64_t caller_deadline_ms_ = 0;  // loop time; 0 = none came
@@ -140,6 +158,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   Reason reason_ = Reason::kNone;
   uint8_t down_paused_ = 0;
   uint8_t races_lost_ = 0;          // tries that met a connection which its backend was closing
+  uint8_t moves_ = 0;               // endpoints given up since they could not be reached
   bool request_ended_ = false;
   bool request_completed_ = false;  // the route's deadline runs
   bool response_started_ = false;   // the final head was sent downstream
@@ -148,6 +167,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   bool body_seen_ = false;          // some of the request's body came, perhaps an empty end
   bool body_sent_ = false;
   bool keep_body_ = false;          // kept_ still holds everything from the start
+  bool body_dropped_ = false;       // it was kept until it got too long
   bool reused_ = false;             // this try runs on a connection that served before
   bool requests_taken_ = false;
   bool retry_taken_ = false;

@@ -56,6 +56,7 @@ class TlsTransport final : public Transport, private TransportEvents {
   const Address& peer() const override { return inner_->peer(); }
   const Address& local() const override { return inner_->local(); }
   bool unread() const override { return inner_->unread(); }
+  size_t in_flight() const override { return inner_->in_flight(); }
   uint64_t bytes_read() const override { return inner_->bytes_read(); }
   uint64_t bytes_written() const override { return inner_->bytes_written(); }
   uint64_t last_read_ms() const override { return inner_->last_read_ms(); }

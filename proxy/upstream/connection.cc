@@ -69,6 +69,11 @@ void UpstreamConnection::came_to_nothing() {
 }
 
 UpstreamConnection::~UpstreamConnection() {
+  if (size_t untold = holds_.reset_untold(Reason::kUpstreamReset); untold != 0) {
+    cluster_->metrics().codec_events.inc(CodecEvent::kEndUntold, untold);
+    DRAGOMAN_LOG(kError, "upstream", "{}: the codec of {} did not end {} exchanges of a closed connection",
+                 endpoint_->shared().name(), cluster_->protocol()->name, untold);
+  }
   cluster_->metrics().connections_active.sub();
   cluster_->worker().connections.sub();
   give_back();
@@ -136,7 +141,7 @@ void UpstreamConnection::on_connect_failed(Reason reason, int error) {
   connector_.reset();
   if (reason == Reason::kConnectTimeout)
     cluster_->metrics().connect_timeouts.inc();
-  else
+  else if (reason == Reason::kConnectFailure)
     cluster_->metrics().connect_failures.inc();
   DRAGOMAN_LOG(kDebug, "upstream", "connect to {} failed: {} (errno {})", endpoint_->shared().name(),
                reason_row(reason).label, error);
@@ -148,6 +153,7 @@ void UpstreamConnection::connect_failed(Reason reason) {
   left_ = true;
   timer_.stop();
   came_to_nothing();
+  if (blames_endpoint(reason)) cluster_->report(*endpoint_, true);  // once, however many wait for it
   if (owner_) owner_->on_upstream_connect_failed(*this, reason);
   cluster_->worker().loop.retire(this);
   give_back();
@@ -342,7 +348,7 @@ void UpstreamConnection::on_timer() {
   // Blocked with nothing unsent: all that waited was given up.
   if (stall != 0 && (transport_->unsent() != 0 || transport_->write_blocked()) &&
       now - transport_->last_write_ms() >= stall)
-    return close(Reason::kWriteStall);
+    return close(Reason::kUpstreamWriteStall);
   auto idle_timeout = static_cast<uint64_t>(settings.pool.idle_timeout_ms);
   if (idle() && idle_timeout != 0 &&
       (mode_ == PoolMode::kPingPong || (extra_ && owner_ && owner_->is_surplus(*this)))) {

@@ -7,6 +7,7 @@
 #include "proxy/base/token_bucket.h"
 #include "proxy/net/transport.h"
 #include "proxy/upstream/cluster.h"
+#include "proxy/upstream/exchange_hold.h"
 
 namespace dragoman {
 
@@ -39,6 +40,8 @@ class UpstreamConnection final : public Retired,
   uint32_t note_timeout(uint64_t since_ms) { return timeouts_ = silent_since(since_ms) ? timeouts_ + 1 : 0; }
   /// The owner dies first: no more calls to it.
   void disown() { owner_ = nullptr; }
+  /// `hold` has an exchange of this connection: it is reset when that closes and nobody else told it.
+  void hold(ExchangeHold& hold) { holds_.add(hold); }
   Endpoint& endpoint() { return *endpoint_; }
   Cluster& cluster() { return *cluster_; }
   using ListLink<UpstreamConnection>::unlink;
@@ -92,6 +95,7 @@ class UpstreamConnection final : public Retired,
   std::unique_ptr<Connector> connector_;
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<ConnectionCodec> codec_;
+  ExchangeHolds holds_;
   Timer timer_;
   const uint32_t variant_;
   const PoolMode mode_;

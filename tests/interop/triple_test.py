@@ -105,7 +105,7 @@ class Triple(InteropTest):
         self.assertEqual(self.post("/acme.Unknown/Say"), (404, {"status": 12, "message": "no_route"}))
         self.assertEqual(self.post("/acme.Nobody/Say"), (503, {"status": 14, "message": "connect_failure"}))
         self.assertEqual(self.post("/acme.Hello/Never", tri_service_timeout="500"),
-                         (504, {"status": 4, "message": "upstream_timeout"}))
+                         (504, {"status": 4, "message": "caller_timeout"}))
         # No such group: the inner sidecar's answer.
         self.assertEqual(self.post("/acme.Hello/Say", tri_service_group="red", tri_service_version="3.0.0"),
                          (404, {"status": 12, "message": "no_route"}))

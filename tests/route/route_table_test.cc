@@ -363,7 +363,7 @@ TEST(RouteTable, SingleCluster) {
   ASSERT_EQ(route->clusters.size(), 1u);
   EXPECT_EQ(route->clusters[0].name, "api");
   EXPECT_EQ(route->timeout_ms, config::Route().timeout_ms);
-  EXPECT_EQ(route->retry.attempts, 0u);
+  EXPECT_FALSE(route->retry);
   EXPECT_EQ(table->want(), 0u);
   EXPECT_TRUE(table->match(*rpc_request("", "")));
 }
@@ -384,7 +384,8 @@ TEST(RouteTable, CarriesSettings) {
   EXPECT_EQ(route.timeout_ms, 1);
   EXPECT_EQ(route.per_try_timeout_ms, 2);
   EXPECT_EQ(route.idle_timeout_ms, 3);
-  EXPECT_EQ(route.retry.attempts, 4u);
+  ASSERT_TRUE(route.retry);
+  EXPECT_EQ(route.retry->attempts, 4u);
   EXPECT_EQ(route.request_body_bytes_max, 5u);
   EXPECT_EQ(route.host_rewrite, "h");
   EXPECT_EQ(route.path_match, Route::PathMatch::kPrefix);

@@ -129,6 +129,17 @@ TEST(Seata, ThereAreNoLocalReplies) {
   EXPECT_EQ(c.events.broken_reason, Reason::kNoRoute) << "closed instead";
 }
 
+TEST(Seata, ACallThatTookTooLongEndsAlone) {
+  FramedConnection c(seata_codec(), Role::kServer, bound());
+  c.feed(frame(0, 1, be(101, 2)) + frame(0, 2, be(101, 2)));
+  LocalReply reply;
+  reply.reason = Reason::kUpstreamTimeout;
+  c.at(0).exchange->send_reply(*c.at(0).head, reply);
+  EXPECT_EQ(c.sink.take(), "");
+  EXPECT_EQ(c.events.broken, 0) << "the others go on";
+  EXPECT_FALSE(c.at(1).was_reset);
+}
+
 TEST(Seata, Outcomes) {
   Asker asker(seata_codec());
   EXPECT_EQ(asker.outcome(frame(1, 1, be(2, 2) + be(0, 1) + text16("no"))), Outcome::kServerError);

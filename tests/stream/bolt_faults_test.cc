@@ -309,7 +309,7 @@ TEST_F(BoltFaults, A17_AnAnswerAfterOurTimeoutIsDroppedAndItsIdRests) {
   ASSERT_EQ(ids.size(), 2u);
   EXPECT_NE(ids[0], ids[1]) << "an id rests while its answer may still come";
   EXPECT_TRUE(server().becomes(1, kClusterEvents, {"event=\"late_answer\""}));
-  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"upstream_timeout\""}));
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"caller_timeout\""}));
 }
 
 TEST_F(BoltFaults, A18_AnAnswerBeforeTheRequestIsCompleteIsTaken) {

@@ -21,8 +21,15 @@ class EngineHarness {
  public:
   EngineHarness(const std::string& protocol, const std::vector<std::string>& endpoints,
                 std::vector<std::unique_ptr<FilterFactory>> filters, config::Cluster settings = {},
+                config::Listener listener = {})
+      : EngineHarness(*find_protocol(protocol), endpoints, std::move(filters), std::move(settings),
+                      std::move(listener)) {}
+  /// `own` outlives the harness.
+  EngineHarness(const Protocol& own, const std::vector<std::string>& endpoints,
+                std::vector<std::unique_ptr<FilterFactory>> filters = {}, config::Cluster settings = {},
                 config::Listener listener = {}) {
-    const std::shared_ptr<const Protocol> wire(std::shared_ptr<void>(), find_protocol(protocol));  // built in: nobody owns it
+    const std::shared_ptr<const Protocol> wire(std::shared_ptr<void>(), &own);
+    const std::string protocol(own.name);
     auto spec = std::make_shared<ListenerSpec>();
     listener.name = "in";
     listener.protocol = protocol;

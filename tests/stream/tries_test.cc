@@ -1,6 +1,10 @@
 // Repeats, deadlines and what a client sees when its backend fails at any stage.
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "tests/http2/frames.h"
+#include "tests/server/server_support.h"
 #include "tests/stream/stream_support.h"
 
 namespace dragoman::testing {
@@ -271,7 +275,433 @@ TEST_F(Tries, ABoundConnectionNeverRepeatsAndPassesTheBackendsRefusal) {
   EXPECT_EQ(read_answer(s).status, kBoltBusy) << "the pair of connections lives on";
 }
 
+// --- what nobody touched ---
+
+/// A backend's end of an HTTP/2 connection.
+class H2Peer {
+ public:
+  explicit H2Peer(TestSocket& s) : s_(s) {
+    s_.read(h2::kPreface.size());
+    s_.send(h2::frame(h2::kSettings, 0, 0));
+  }
+  /// The next whole request: its stream, 0 at the end, and its body.
+  uint32_t next(std::string& body) {
+    body.clear();
+    for (;;) {
+      const std::string head = s_.read(9);
+      if (head.size() < 9) return 0;
+      const auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<uint8_t>(head[i])); };
+      const uint32_t n = byte(0) << 16 | byte(1) << 8 | byte(2);
+      const std::string payload = s_.read(n);
+      if (byte(3) == h2::kSettings && !(byte(4) & h2::kAck)) s_.send(h2::frame(h2::kSettings, h2::kAck, 0));
+      if (byte(3) == h2::kData) {
+        body += payload;
+        s_.send(h2::frame(h2::kWindowUpdate, 0, 0, h2::u32(n ? n : 1)));
+      }
+      if ((byte(3) == h2::kHeaders || byte(3) == h2::kData) && byte(4) & h2::kEndStream)
+        return byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8);
+    }
+  }
+  void answer(uint32_t id) { s_.send(h2::frame(h2::kHeaders, h2::kEndHeaders | h2::kEndStream, id, "\x88")); }
+  void refuse(uint32_t id) { s_.send(h2::frame(h2::kRstStream, 0, id, h2::u32(h2::kRefusedStream))); }
+  void leave_before(uint32_t id) {
+    s_.send(h2::frame(h2::kGoAway, 0, 0, h2::u32(id > 1 ? id - 2 : 0) + h2::u32(h2::kNoError)));
+  }
+
+ private:
+  TestSocket& s_;
+};
+
+TEST_F(Tries, WhatTheBackendDidNotTouchIsSentAgainWhateverItIs) {
+  for (const bool goaway : {false, true}) {
+    for (const std::string& method : {"GET", "POST", "PUT"}) {
+      SCOPED_TRACE(method + (goaway ? " goaway" : " refused"));
+      std::mutex mutex;
+      std::vector<std::string> bodies;
+      bool first = true;
+      ScriptedBackend backend([&](TestSocket& s) {
+        H2Peer peer(s);
+        std::string body;
+        while (const uint32_t id = peer.next(body)) {
+          std::lock_guard lock(mutex);
+          if (std::exchange(first, false)) {
+            goaway ? peer.leave_before(id) : peer.refuse(id);
+            continue;
+          }
+          bodies.push_back(body);
+          peer.answer(id);
+        }
+      });
+      serve("http1", "", "'" + backend.address() + "'", ", protocol: http2");
+      const std::string body = method == "GET" ? "" : std::string(30'000, 'b');
+      EXPECT_EQ(get(method, body).status, 200);
+      EXPECT_TRUE(server().becomes(1, "dragoman_cluster_repeats_total"));
+      EXPECT_TRUE(server().becomes(0, kRetries)) << "no policy asked for it";
+      std::lock_guard lock(mutex);
+      EXPECT_EQ(bodies, std::vector<std::string>{body});
+    }
+  }
+}
+
+TEST_F(Tries, ABodyOverTheBoundIsNotKeptAndThatIsCounted) {
+  std::atomic<int> requests{0};
+  ScriptedBackend backend([&](TestSocket& s) {
+    H2Peer peer(s);
+    std::string body;
+    while (const uint32_t id = peer.next(body)) {
+      ++requests;
+      peer.refuse(id);
+    }
+  });
+  serve("http1", ", retry: {attempts: 0, body_bytes_max: 1KiB}", "'" + backend.address() + "'",
+        ", protocol: http2");
+  EXPECT_EQ(get("POST", std::string(20'000, 'b')).status, 503);
+  EXPECT_EQ(requests, 1);
+  EXPECT_TRUE(server().becomes(1, "dragoman_cluster_overflows_total", {"limit=\"retry_body\""}));
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"upstream_refused\""}));
+}
+
+TEST_F(Tries, RepeatsThatNobodyAskedForKeepTheBudgetToo) {
+  ScriptedBackend backend([&](TestSocket& s) {
+    H2Peer peer(s);
+    std::string body;
+    while (const uint32_t id = peer.next(body)) peer.refuse(id);
+  });
+  serve("http1", "", "'" + backend.address() + "'", ", protocol: http2, limits: {retries: 0}");
+  EXPECT_EQ(get("POST", "x").status, 503);
+  EXPECT_TRUE(server().becomes(1, "dragoman_cluster_overflows_total", {"limit=\"retries\""}));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_repeats_total"));
+}
+
+TEST_F(Tries, AnUnreachableEndpointIsReplacedByAnotherWithoutAPolicy) {
+  RefusingPort nobody;
+  ScriptedBackend good(scripts::http("good"));
+  serve("http1", "", "'" + nobody.address() + "', '" + good.address() + "'");
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(get("POST", "body").body, "good");
+  EXPECT_TRUE(server().becomes(0, kRetries));
+  EXPECT_TRUE(server().becomes(6, "dragoman_cluster_repeats_total"));
+  for (const char* mode : {"multiplex", "bound"}) {
+    ScriptedBackend bolt(scripts::bolt());
+    serve("bolt", "", "'" + nobody.address() + "', '" + bolt.address() + "'",
+          std::string(", pool: {mode: ") + mode + "}");
+    for (int i = 0; i < 4; ++i) {
+      TestSocket s = connect();
+      s.send(BoltFrame::request(1, "here").bytes());
+      EXPECT_EQ(read_answer(s).content, "here") << mode;
+    }
+  }
+}
+
+TEST_F(Tries, APutThatMetAClosingConnectionIsSentAgainWithItsBody) {
+  std::atomic<int> puts{0};
+  ScriptedBackend backend({[&](TestSocket& s) {
+                             if (!s.read_request().complete) return;
+                             s.send(http_ok("one"));
+                             if (s.read_request().complete) ++puts;
+                             s.reset();
+                           },
+                           scripts::http([&](const HttpMessage& m) {
+                             ++puts;
+                             return http_ok(m.body);
+                           })});
+  serve("http1", "", "'" + backend.address() + "'");
+  TestSocket s = connect();
+  s.send("GET /1 HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_EQ(s.read_response().body, "one");
+  s.send("PUT /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
+  EXPECT_EQ(s.read_response().body, "body");
+  EXPECT_EQ(puts, 2);
+  EXPECT_TRUE(server().becomes(1, "dragoman_cluster_repeats_total"));
+}
+
+TEST_F(Tries, ARetryIsGivenBackWhenItsAnswerBegins) {
+  std::mutex mutex;
+  std::set<std::string> seen;
+  ScriptedBackend backend([&](TestSocket& s) {
+    for (;;) {
+      HttpMessage m = s.read_request();
+      if (!m.complete) return;
+      bool first;
+      {
+        std::lock_guard lock(mutex);
+        first = seen.insert(m.target).second;
+      }
+      if (first) {
+        if (!s.send("HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n")) return;
+      } else if (m.target == "/long") {
+        s.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun");
+        s.wait_end();
+        return;
+      } else if (!s.send(http_ok("second"))) {
+        return;
+      }
+    }
+  });
+  serve("http1", ", retry: {attempts: 1, backoff: 1ms, on: [5xx]}", "'" + backend.address() + "'",
+        ", limits: {retries: 1}");
+  TestSocket longer = connect();
+  longer.send("GET /long HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_TRUE(longer.read_until("begun").ends_with("begun"));
+  EXPECT_EQ(get().body, "second") << "the answer that streams holds none of them";
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_overflows_total", {"limit=\"retries\""}));
+}
+
+TEST_F(Tries, ACallThatItsServerCancelledIsCancelledAndNotRepeated) {
+  std::atomic<int> calls{0};
+  ScriptedBackend backend([&](TestSocket& s) {
+    H2Peer peer(s);
+    std::string body;
+    while (const uint32_t id = peer.next(body)) {
+      ++calls;
+      s.send(h2::frame(h2::kRstStream, 0, id, h2::u32(h2::kCancel)));
+    }
+  });
+  serve("http1",
+        ", retry: {attempts: 2, backoff: 1ms, on: [reset, refused, gateway_error, 5xx], idempotent: true}",
+        "'" + backend.address() + "'", ", protocol: http2");
+  TestSocket s = connect();
+  s.send(
+      "POST /a.B/C HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\nte: trailers\r\ncontent-length: "
+      "5\r\n\r\n" +
+      std::string(5, '\0'));
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"upstream_cancelled\""}));
+  EXPECT_EQ(calls, 1);
+}
+
+// --- bound clients whose routes disagree ---
+
+TEST_F(Tries, ABoundClientsRequestsForAnotherClusterAreRefused) {
+  BoltRecorder a, b;
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: bolt, routes: r}]\n"
+                "routes:\n"
+                "  - {name: r, routes: [{match: {service: svc.B}, cluster: b}, {cluster: a}]}\n"
+                "clusters:\n"
+                "  - {name: a, endpoints: ['$A'], pool: {mode: bound}}\n"
+                "  - {name: b, endpoints: ['$B'], pool: {mode: bound}}\n",
+                {{"A", a.address()}, {"B", b.address()}}),
+        options);
+  BoltFrame to_b = BoltFrame::request(2, "for b");
+  to_b.header = kv("service", "svc.B") + kv("sofa_head_method_name", "m");
+  TestSocket s = connect();
+  s.send(BoltFrame::request(1, "for a").bytes());
+  EXPECT_EQ(read_answer(s).content, "for a");
+  s.send(to_b.bytes());
+  EXPECT_NE(read_answer(s).status, kBoltSuccess);
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"bound_elsewhere\""}));
+  EXPECT_TRUE(s.closed_by_peer()) << "idle: the client's next connection may be bound to b";
+  EXPECT_EQ(a.count(), 1u);
+  EXPECT_EQ(b.count(), 0u);
+  TestSocket again = connect();
+  again.send(to_b.bytes());
+  EXPECT_EQ(read_answer(again).content, "for b");
+}
+
+// --- whose fault ---
+
+TEST_F(Tries, WhatIsNotTheEndpointsFaultDoesNotEjectIt) {
+  const std::string outlier = ", outlier: {consecutive_failures: 2, max_ejection_percent: 100}";
+  ScriptedBackend silent(scripts::silent());
+  {  // callers in a hurry
+    serve("bolt", "", "'" + silent.address() + "'", outlier);
+    for (uint32_t i = 1; i <= 5; ++i) {
+      TestSocket s = connect();
+      BoltFrame f = BoltFrame::request(i);
+      f.timeout_ms = 30;
+      s.send(f.bytes());
+      EXPECT_EQ(read_answer(s).status, kBoltTimeout);
+    }
+    EXPECT_TRUE(server().becomes(5, kReasons, {"reason=\"caller_timeout\""}));
+    EXPECT_TRUE(server().becomes(0, "dragoman_cluster_ejections_total"));
+  }
+  {  // clients that stop in the middle of their bodies
+    TestServer::Options options;
+    options.workers = 1;
+    start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c, "
+                  "http: {body_idle_timeout: 100ms}}]\n"
+                  "clusters: [{name: c, endpoints: ['$UP']$MORE}]\n",
+                  {{"UP", silent.address()}, {"MORE", outlier}}),
+          options);
+    for (int i = 0; i < 5; ++i) {
+      TestSocket s = connect();
+      s.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nhalf");
+      EXPECT_EQ(s.read_response().status, 408);
+    }
+    EXPECT_TRUE(server().becomes(0, "dragoman_cluster_ejections_total"));
+  }
+  {  // an endpoint that answers too late is at fault
+    serve("http1", ", timeout: 50ms", "'" + silent.address() + "'", outlier);
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(get().status, 504);
+    EXPECT_TRUE(server().becomes(1, "dragoman_cluster_ejections_total"));
+  }
+  {  // and so is one whose TLS handshake fails
+    ScriptedBackend plain([](TestSocket& s) {
+      s.read_some(2'000);
+      s.send("this is not TLS\r\n");
+      s.wait_end();
+    });
+    serve("http1", "", "'" + plain.address() + "'", outlier + ", tls: {verify: false}");
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(get().status, 503);
+    EXPECT_TRUE(server().becomes(1, "dragoman_cluster_ejections_total"));
+  }
+}
+
+TEST_F(Tries, StreamsCutWithTheirListenerDoNotEject) {
+  ScriptedBackend silent(scripts::silent());
+  const std::string yaml = fill_in(
+      "listeners:\n  - {name: stays, address: '127.0.0.1:0', protocol: http1, cluster: c}\n$IN"
+      "clusters: [{name: c, endpoints: ['$UP'], outlier: {consecutive_failures: 2, max_ejection_percent: "
+      "100}}]\n",
+      {{"UP", silent.address()}});
+  auto with = [&](const std::string& in) { return fill_in(yaml, {{"IN", in}}); };
+  TestServer::Options options;
+  options.workers = 1;
+  options.drain = "{deadline: 100ms, idle_grace: 10ms}";
+  TempDir dir;
+  options.file = dir.file("dragoman.yaml");
+  start(with("  - {name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}\n"), options);
+  std::vector<TestSocket> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(connect());
+    clients.back().send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  }
+  EXPECT_TRUE(server().becomes(4, "dragoman_cluster_requests_active"));
+  server().write_file(with(""));
+  EXPECT_EQ(server().admin("POST", "/reload").status, 200);
+  for (TestSocket& s : clients) EXPECT_TRUE(s.closed_by_peer());
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_requests_active"));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_ejections_total"));
+}
+
 // --- deadlines ---
+
+TEST_F(Tries, AListenerAndAClusterHaveTimeoutsAndRetriesWithoutRoutes) {
+  struct Case {
+    const char* listener;
+    const char* cluster;
+    int status;
+    int requests;
+  };
+  const Case cases[] = {
+      {", timeout: 50ms", "", 504, 1},
+      {"", ", timeout: 50ms", 504, 1},
+      {", timeout: 50ms", ", timeout: 100s", 200, 1},  // the cluster knows its servers
+      {", retry: {attempts: 1, backoff: 1ms, on: [5xx]}", ", timeout: 100s", 200, 2},
+      {"", ", timeout: 100s, retry: {attempts: 1, backoff: 1ms, on: [5xx]}", 200, 2},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(std::string(c.listener) + c.cluster);
+    std::atomic<int> requests{0};
+    ScriptedBackend backend(scripts::http([&](const HttpMessage&) -> std::string {
+      const bool bad = ++requests < c.requests;
+      sleep_ms(300);
+      return bad ? "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n" : http_ok("good");
+    }));
+    TestServer::Options options;
+    options.workers = 1;
+    start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c$L}]\n"
+                  "clusters: [{name: c, endpoints: ['$UP']$C}]\n",
+                  {{"L", c.listener}, {"C", c.cluster}, {"UP", backend.address()}}),
+          options);
+    EXPECT_EQ(get().status, static_cast<uint32_t>(c.status));
+    EXPECT_EQ(requests, c.requests);
+  }
+}
+
+TEST_F(Tries, TheCallersOwnDeadlineWinsUpToTheCap) {
+  struct Case {
+    const char* route;
+    bool answered;
+  };
+  const Case cases[] = {
+      {", timeout: 50ms, timeout_max: 0", true},
+      {", timeout: 50ms, timeout_max: 100s", true},
+      {", timeout: 50ms", false},  // what is written is a cap, too
+      {", timeout: 100s, timeout_max: 50ms", false},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.route);
+    ScriptedBackend slow([](TestSocket& s) {
+      const std::string frame = s.read_bolt();
+      if (frame.empty()) return;
+      sleep_ms(300);
+      s.send(BoltFrame::response(bolt_id(frame), "late").bytes());
+      s.wait_end();
+    });
+    serve("bolt", c.route, "'" + slow.address() + "'");
+    TestSocket s = connect();
+    BoltFrame f = BoltFrame::request(1);
+    f.timeout_ms = 60'000;
+    s.send(f.bytes());
+    EXPECT_EQ(read_answer(s).status, c.answered ? kBoltSuccess : kBoltTimeout);
+  }
+}
+
+TEST_F(Tries, ARequestThatWaitsHereRunsItsClockHoweverLongItIs) {
+  ScriptedBackend endless([](TestSocket& s) {
+    if (!s.read_request().complete) return;
+    s.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbegun");
+    s.wait_end();
+  });
+  serve("http1", ", timeout: 200ms", "'" + endless.address() + "'", ", limits: {connections: 1}");
+  TestSocket first = connect();
+  first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_TRUE(first.read_until("begun").ends_with("begun"));
+  TestSocket second = connect();
+  second.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n");
+  second.send_some(std::string(4 << 20, 'b'));
+  EXPECT_EQ(second.read_response().status, 504) << "paused by us, it will never be complete";
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"upstream_timeout\""}));
+  EXPECT_TRUE(server().becomes(0, "dragoman_cluster_requests_pending"));
+}
+
+TEST_F(Tries, OneSlowCallDoesNotEndABoundPair) {
+  ScriptedBackend backend([](TestSocket& s) {
+    for (;;) {
+      const std::string frame = s.read_bolt();
+      if (frame.empty()) return;
+      if (bolt_parts(frame).content != "slow") s.send(BoltFrame::response(bolt_id(frame), "fast").bytes());
+    }
+  });
+  serve("bolt", ", timeout: 100ms", "'" + backend.address() + "'", ", pool: {mode: bound}");
+  TestSocket s = connect();
+  s.send(BoltFrame::request(1, "slow").bytes());
+  EXPECT_EQ(read_answer(s).status, kBoltTimeout);
+  s.send(BoltFrame::request(2, "quick").bytes());
+  EXPECT_EQ(read_answer(s).content, "fast");
+  EXPECT_EQ(backend.connections(), 1);
+}
+
+TEST_F(Tries, BytesThatASlowClientTakesAreMovement) {
+  constexpr size_t kSize = 24 << 20;
+  ScriptedBackend big([](TestSocket& s) {
+    if (!s.read_request().complete) return;
+    s.send("HTTP/1.1 200 OK\r\ncontent-length: " + std::to_string(kSize) + "\r\n\r\n");
+    s.send(std::string(kSize, 'x'));
+    s.wait_end();
+  });
+  serve("http1", ", idle_timeout: 600ms", "'" + big.address() + "'");
+  TestSocket s = TestSocket::connect(server().port("in"), 65'536);
+  s.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+  EXPECT_TRUE(s.read_until("\r\n\r\n").ends_with("\r\n\r\n"));
+  uint64_t taken = 0;
+  for (int i = 0; i < 25; ++i) {
+    taken += s.discard(30'000);
+    sleep_ms(100);
+  }
+  taken += s.discard(kSize - taken);
+  EXPECT_EQ(taken, kSize);
+  EXPECT_TRUE(server().becomes(0, kReasons, {"reason=\"stream_idle_timeout\""}));
+  EXPECT_TRUE(server().becomes(0, kReasons, {"reason=\"write_stall\""}));
+}
+
+TEST_F(Tries, AnExchangeWithoutADeadlineEndsBySilence) {
+  ScriptedBackend silent(scripts::silent());
+  serve("http1", ", timeout: 0, idle_timeout: 100ms", "'" + silent.address() + "'");
+  EXPECT_EQ(get().status, 504);
+  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"upstream_idle_timeout\""}));
+}
 
 TEST_F(Tries, TheTotalTimeoutEndsTheRequest) {
   ScriptedBackend silent(scripts::silent());

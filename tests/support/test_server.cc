@@ -127,7 +127,7 @@ void ServerTest::stop() {
   server_->stop();
   const WorkerLeaks& leaks = server_->leaks();
   EXPECT_TRUE(leaks.none()) << leaks.streams << " streams, " << leaks.handles << " handles, " << leaks.chunks
-                            << " chunks";
+                            << " chunks, " << leaks.untold << " ends untold";
   for (const std::string& gauge : leaks.gauges) ADD_FAILURE() << gauge << " when nothing is there";
   server_.reset();
 }
