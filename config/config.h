@@ -187,6 +187,8 @@ struct GrpcWebFilter {
 /// One alternative per value of the key `type`, in the order of kFilterTypes in fields.cc.
 using Filter = std::variant<HeadersFilter, FaultFilter, GrpcWebFilter>;
 
+enum class PathBytes : uint8_t { kPass, kRefuse };
+enum class Underscores : uint8_t { kDrop, kRefuse, kPass };
 enum class TraceMethod : uint8_t { kReject, kAllow };
 enum class XForwarded : uint8_t { kAppend, kSet, kOff };
 enum class ServerHeader : uint8_t { kPass, kRemove };
@@ -201,6 +203,8 @@ struct ListenerHttp {
   int64_t header_timeout_ms = 15'000;
   int64_t body_idle_timeout_ms = 60'000;  // 0 = none
   bool normalize_path = true;
+  PathBytes encoded_slashes = PathBytes::kPass;
+  PathBytes backslashes = PathBytes::kRefuse;
   TraceMethod trace_method = TraceMethod::kReject;
   std::vector<std::string> upgrade{"websocket"};  // lower-case tokens
   XForwarded x_forwarded = XForwarded::kAppend;
@@ -270,6 +274,17 @@ struct Buffer {
   int64_t write_stall_timeout_ms = 60'000;  // 0 = none
 
   bool operator==(const Buffer&) const = default;
+};
+
+/// Client connections that were closed and still read what the client had sent, so that it can read its last answer.
+struct Linger {
+  Position pos;
+  int64_t timeout_ms = 30'000;
+  int64_t idle_timeout_ms = 5'000;
+  uint64_t bytes_max = 256 << 20;
+  uint32_t connections_max = 1'000;
+
+  bool operator==(const Linger&) const = default;
 };
 
 /// The `protocol` of listeners that tell several apart by the first bytes of a connection.
@@ -359,6 +374,7 @@ struct Listener {
   Observe observe;
   Glitches glitches;
   Buffer buffer;
+  Linger linger;
 
   bool operator==(const Listener&) const = default;
 };
@@ -547,6 +563,7 @@ struct ClusterHttp {
   Position pos;
   uint64_t header_bytes_max = 64 << 10;
   uint32_t headers_max = 100;
+  Underscores underscores = Underscores::kDrop;
 
   bool operator==(const ClusterHttp&) const = default;
 };

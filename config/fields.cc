@@ -395,6 +395,28 @@ In<GrpcWebFilter> grpc_web_filter_block() {
                               {}, {.type = "grpc_web"});
 }
 
+In<Linger> linger_block() {
+  return block<Linger>(
+      "linger",
+      "A closed connection whose client may still be sending: the last answer is flushed, the connection "
+      "half-closed, and what comes "
+      "is read and dropped, because a reset could destroy the answer before it was read. It still counts as "
+      "a connection of the "
+      "listener. What goes over a bound is reset.",
+      {
+          field<&Linger::timeout_ms>("timeout", duration(1, kHour),
+                                     "How long at most, after the last answer was flushed."),
+          field<&Linger::idle_timeout_ms>("idle_timeout", duration(1, kHour),
+                                          "How long while nothing comes. A client that neither sends nor "
+                                          "closes holds a connection so long."),
+          field<&Linger::bytes_max>("bytes_max", size(0, 1024 * kGiB),
+                                    "How much is read and dropped. Costs the network, not memory."),
+          field<&Linger::connections_max>("connections_max", whole(0, 10'000'000),
+                                          "How many such connections a worker keeps; for a further one the "
+                                          "oldest is reset (limit lingering)."),
+      });
+}
+
 In<ListenerHttp> listener_http_block() {
   return block<ListenerHttp>(
       "listener_http", "HTTP settings; listeners with an HTTP protocol only.",
@@ -414,15 +436,31 @@ In<ListenerHttp> listener_http_block() {
           field<&ListenerHttp::body_idle_timeout_ms>(
               "body_idle_timeout", duration(100, kDay, "never"),
               "How long a request body may pause before the exchange is ended."),
-          field<&ListenerHttp::normalize_path>("normalize_path", boolean(),
-                                               "Resolve '.', '..' and repeated slashes before routing, so "
-                                               "that no spelling of a path gets around a route."),
+          field<&ListenerHttp::normalize_path>(
+              "normalize_path", boolean(),
+              "Resolve '.', '..', repeated slashes and needless escapes before routing, so that no spelling "
+              "of a path gets around a "
+              "route; the result is what is forwarded. Refused then: dot segments above the root, beside an "
+              "encoded slash or with "
+              "a parameter ('..;x'), or made by a route's prefix_rewrite; %00; a '%' without two digits."),
+          field<&ListenerHttp::encoded_slashes>(
+              "encoded_slashes", choice<PathBytes>({"pass", "refuse"}),
+              "Paths with %2F or %5C. Routes see them as they are, and so does the server (names of packages "
+              "and projects are "
+              "spelt so). Refuse them (400) when servers decode them and routes decide who may do what."),
+          field<&ListenerHttp::backslashes>("backslashes", choice<PathBytes>({"pass", "refuse"}),
+                                            "Paths with a backslash, which is not allowed there. Some "
+                                            "servers take it for a slash, and routes do not."),
           field<&ListenerHttp::trace_method>(
               "trace_method", choice<TraceMethod>({"reject", "allow"}),
               "Whether TRACE requests, which echo headers back, are passed on."),
-          field<&ListenerHttp::upgrade>("upgrade", texts(kToken, 0),
-                                        "Protocols a client may upgrade to; the connection is then relayed "
-                                        "as bytes. An empty list forbids all."),
+          field<&ListenerHttp::upgrade>(
+              "upgrade", texts(kToken, 0),
+              "Protocols a client may upgrade to from HTTP/1. websocket: the connection "
+              "is relayed as bytes after the server agreed. h2c: the connection goes on "
+              "in HTTP/2 here, whatever the server speaks; the request that asks must have "
+              "no body (protocols http1 and http; RFC 7540 3.2). An empty "
+              "list forbids all; a request that asks is then served without."),
           field<&ListenerHttp::x_forwarded>("x_forwarded", choice<XForwarded>({"append", "set", "off"}),
                                             "Whether the client's address is added to x-forwarded-for, "
                                             "replaces it (where clients can't be trusted), or is left out."),
@@ -708,6 +746,8 @@ In<Listener> listener_block() {
               .where<Listener, is_observed_listener>(),
           field<&Listener::glitches>("glitches", glitches_block(), "How much oddness a connection survives."),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
+          field<&Listener::linger>("linger", linger_block(),
+                                   "How connections end whose client is still sending."),
       },
       {.groups = {{Pick::kAtMostOne, {"cluster", "routes"}}}});
 }
@@ -998,6 +1038,13 @@ In<Cluster> cluster_block() {
                                                 "Longest head of a response, in total; beyond, 502."),
           field<&ClusterHttp::headers_max>("headers_max", whole(1, 10'000),
                                            "Most header fields of a response; beyond, 502."),
+          field<&ClusterHttp::underscores>(
+              "underscores", choice<Underscores>({"drop", "refuse", "pass"}),
+              "Requests to HTTP/1 servers: fields and trailers whose names have an underscore. Many servers "
+              "take Content_Length for "
+              "Content-Length, so such a field may frame or route a request in another way than it was "
+              "judged here. Drop leaves "
+              "the field out (codec event field_dropped), refuse answers 400. HTTP/2 servers get them."),
       });
   const In<ClusterHttp2> http2 = block<ClusterHttp2>(
       "cluster_http2", "HTTP/2 settings; clusters with protocol http2 only.",

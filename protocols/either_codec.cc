@@ -52,6 +52,7 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   Exchange* open(MessageSink& answers) override { return inner_ ? inner_->open(answers) : nullptr; }
   uint32_t capacity() const override { return inner_ ? inner_->capacity() : 0; }
   uint32_t open_exchanges() const override { return inner_ ? inner_->open_exchanges() : 0; }
+  bool cut() const override { return inner_ && inner_->cut(); }
   ReadPhase phase() const override {
     if (inner_) return inner_->phase();
     return matched_ ? ReadPhase::kHead : ReadPhase::kIdle;

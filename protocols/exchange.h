@@ -125,8 +125,9 @@ enum class CodecEvent : uint8_t {
   kAnswerRefused,       // the peer doesn't read and enough is kept for it: an error instead of an answer
   kRequestWithdrawn,    // given up before a byte of it left: taken out of what is to be sent
   kEndUntold,           // a connection ended and its codec had not said so to an exchange: the codec's fault
+  kFieldDropped,        // a field that would not be read the same by everybody was left out
 };
-inline constexpr int kCodecEventCount = 29;
+inline constexpr int kCodecEventCount = 30;
 
 /// Implemented by the owner of a connection. All calls come from inside ConnectionCodec's methods.
 class ConnectionEvents {
@@ -192,6 +193,9 @@ class ConnectionCodec {
   /// Exchanges not yet released, or released and not yet sent completely.
   virtual uint32_t open_exchanges() const = 0;
   virtual ReadPhase phase() const = 0;
+  /// The connection is over inside a message that we send: it must end with a reset, lest the peer take the message for complete
+  /// (the only end of some is the connection's). True from on_broken() or on_transport_closed() on.
+  virtual bool cut() const { return false; }
   /// A deadline of the owner passed: answers in the protocol if it can, then on_broken(reason).
   virtual void fail(Reason reason) = 0;
   /// The owner closes a quiet connection after flushing: what the protocol says at such an end is to be written now.
@@ -207,15 +211,22 @@ class ConnectionCodec {
   virtual uint32_t heartbeats_missed() const { return 0; }
 };
 
+/// Field names with underscores, which some servers take for hyphens: left out, refused, or passed on.
+enum class Underscores : uint8_t { kDrop, kRefuse, kPass };
+
 struct Http1Options {
   uint32_t header_bytes_max = 64 * 1024;
   uint32_t headers_max = 100;
   uint32_t uri_bytes_max = 8 * 1024;
   uint64_t body_bytes_max = 0;        // 0 = no limit
   bool normalize_path = true;
+  bool encoded_slashes = true;        // %2f and %5c in paths pass as they are
+  bool backslashes = false;           // so does a backslash
+  Underscores underscores = Underscores::kDrop;  // client role
   bool allow_trace = false;
   bool allow_websocket = true;
   bool allow_h2c = false;             // HTTP/1 server role: Upgrade: h2c
+  size_t pending_bytes_max = 256 * 1024;  // HTTP/1 server role: beyond so much unsent the next request waits
 };
 
 /// Which pool shape an upstream connection of a framed protocol serves.

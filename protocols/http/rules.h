@@ -26,7 +26,6 @@ constexpr bool connection_field(HeaderId id) {
     case HeaderId::kContentLength:
     case HeaderId::kTransferEncoding:
     case HeaderId::kTe:
-    case HeaderId::kTrailer:
     case HeaderId::kUpgrade:
     case HeaderId::kKeepAlive:
     case HeaderId::kProxyConnection:
@@ -37,6 +36,10 @@ constexpr bool connection_field(HeaderId id) {
     default:
       return false;
   }
+}
+/// Whether servers that take '_' for '-' (CGI and its descendants) read this field as another one.
+inline bool underscored(std::string_view name, HeaderId id) {
+  return id == HeaderId::kOther && name.find('_') != std::string_view::npos;
 }
 /// RFC 9110 6.5.1: fields for framing, routing, authentication, modifiers and content can't come in trailers.
 bool forbidden_trailer(std::string_view name, HeaderId id);

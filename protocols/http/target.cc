@@ -1,5 +1,6 @@
 #include "protocols/http/target.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -21,7 +22,7 @@ bool alnum(char c) {
 
 bool unreserved(char c) { return alnum(c) || c == '-' || c == '.' || c == '_' || c == '~'; }
 
-// True when normalize_target would change or refuse nothing: no escape, backslash, double slash or dot segment.
+// True when settle_target would change or refuse nothing: no escape, backslash, double slash or dot segment.
 bool plain(const char* path, size_t n) {
   char previous = '/';
   for (size_t i = 1; i < n; ++i) {
@@ -33,15 +34,52 @@ bool plain(const char* path, size_t n) {
   return true;
 }
 
+// The length of a slash by another spelling at `text`'s front ("%2f", "%5c", "\\"), else 0.
+size_t other_slash(std::string_view text) {
+  if (text.empty()) return 0;
+  if (text[0] == '\\') return 1;
+  if (text.size() < 3 || text[0] != '%') return 0;
+  const int byte = hex(text[1]) * 16 + hex(text[2]);
+  return byte == '/' || byte == '\\' ? 3 : 0;
+}
+
+// Why the path is refused whether it is normalised or not, or null.
+const char* refused_bytes(std::string_view path, const PathRules& rules) {
+  if (rules.encoded_slashes && rules.backslashes) return nullptr;
+  for (size_t i = 0; i < path.size(); ++i) {
+    switch (other_slash(path.substr(i))) {
+      case 1:
+        if (!rules.backslashes) return "backslash in the path";
+        break;
+      case 3:
+        if (!rules.encoded_slashes) return "encoded slash or backslash in the path";
+        break;
+      default: break;
+    }
+  }
+  return nullptr;
+}
+
+// Whether `segment` has a ".." for those who take other spellings of a slash for one.
+bool hides_dots(std::string_view segment) {
+  size_t start = 0;
+  bool other = false;
+  for (size_t i = 0; i <= segment.size(); ++i) {
+    const size_t slash = other_slash(segment.substr(i));
+    other |= slash != 0;
+    if (i < segment.size() && !slash) continue;
+    std::string_view piece = segment.substr(start, i - start);
+    if (other && (piece == ".." || piece.starts_with("..;"))) return true;
+    start = i + std::max<size_t>(slash, 1);
+  }
+  return false;
+}
+
 // Decodes unreserved escapes in place; the new length, or 0 with `why`.
 size_t decode(char* path, size_t n, const char** why) {
   size_t out = 0;
   for (size_t i = 0; i < n; ++i) {
     char c = path[i];
-    if (c == '\\') {
-      *why = "backslash in the path";
-      return 0;
-    }
     if (c != '%') {
       path[out++] = c;
       continue;
@@ -53,8 +91,8 @@ size_t decode(char* path, size_t n, const char** why) {
       return 0;
     }
     auto byte = static_cast<char>(high * 16 + low);
-    if (byte == 0 || byte == '/' || byte == '\\') {
-      *why = byte == 0 ? "%00 in the path" : "encoded slash or backslash in the path";
+    if (byte == 0) {
+      *why = "%00 in the path";
       return 0;
     }
     if (unreserved(byte)) {
@@ -82,6 +120,10 @@ size_t resolve(char* path, size_t n, const char** why) {
     if (dots == std::string_view::npos) dots = segment.size();
     bool special = (dots == 1 || dots == 2) && (dots == segment.size() || segment[dots] == ';');
     if (segment.empty() || (special && segment == ".")) continue;
+    if (hides_dots(segment)) {
+      *why = "dot segment beside an encoded slash or a backslash in the path";
+      return 0;
+    }
     if (special && segment.size() > dots) {
       *why = "dot segment with a parameter in the path";
       return 0;
@@ -115,10 +157,15 @@ Authority split_authority(std::string_view text) {
 
 }  // namespace
 
-std::string_view normalize_target(char* target, size_t n, const char** why) {
+std::string_view settle_target(char* target, size_t n, const PathRules& rules, const char** why) {
   const void* mark = std::memchr(target, '?', n);
   size_t path_len = mark ? static_cast<size_t>(static_cast<const char*>(mark) - target) : n;
   if (plain(target, path_len)) return {target, n};
+  if (const char* refused = refused_bytes({target, path_len}, rules)) {
+    *why = refused;
+    return {};
+  }
+  if (!rules.normalize) return {target, n};
   size_t out = decode(target, path_len, why);
   if (out) out = resolve(target, out, why);
   if (!out) return {};

@@ -6,13 +6,20 @@
 
 namespace dragoman {
 
-/// Normalises the path part of `target` ("/path?query") in place and returns the new text, a prefix of the same memory;
-/// empty when the target is refused (`why` then says so). The query is not touched. Idempotent. Rules (RFC 3986 6.2.2):
+/// Three switches, each for itself.
+struct PathRules {
+  bool normalize = true;
+  bool encoded_slashes = true;  // %2f and %5c may be there, and stay as they are
+  bool backslashes = false;     // '\\' may be there
+};
+
+/// Looks at the path part of `target` ("/path?query"); the query is not touched. Returns the text that is routed and forwarded,
+/// a prefix of the same memory; empty when the target is refused (`why` then says so). Idempotent. Normalising (RFC 3986 6.2.2):
 ///  - percent-encoded unreserved characters (letters, digits, - . _ ~) are decoded; other escapes stay as they are
 ///  - runs of slashes become one; "." and ".." segments are resolved
-///  - refused: '%' without two hex digits, %00, encoded slash and backslash (%2f, %5c), a raw backslash, ".." above the
-///    root, and the dot segments with a parameter ("..;x") that some servers resolve and others don't
-std::string_view normalize_target(char* target, size_t n, const char** why);
+///  - refused: '%' without two hex digits, %00, ".." above the root, and the dot segments that some servers resolve and others
+///    don't: with a parameter ("..;x"), or between slashes of which one is encoded or a backslash ("..%2f")
+std::string_view settle_target(char* target, size_t n, const PathRules& rules, const char** why);
 
 /// Whether `text` is a plausible host[:port]: a reg-name, IPv4 or bracketed IPv6 literal of allowed characters, no
 /// userinfo, and digits only as the port.

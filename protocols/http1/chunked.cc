@@ -19,6 +19,7 @@ ChunkDecoder::Verdict ChunkDecoder::decode(std::span<const uint8_t> in, size_t& 
       data = in.subspan(used, std::min<uint64_t>(left_, in.size() - used));
       used += data.size();
       left_ -= data.size();
+      allowance_ += data.size();
       if (left_ == 0) state_ = State::kDataCr;
       return Verdict::kData;
     }
@@ -40,10 +41,16 @@ ChunkDecoder::Verdict ChunkDecoder::decode(std::span<const uint8_t> in, size_t& 
           return Verdict::kBad;
         break;
       case State::kExtension:
-        if (c == '\r')
+        if (c == '\r') {
           state_ = State::kSizeLf;
-        else if ((c < 0x20 && c != '\t') || c == 0x7f || ++line_ > kExtensionBytesMax)
+          break;
+        }
+        if ((c < 0x20 && c != '\t') || c == 0x7f) return Verdict::kBad;
+        if (++line_ > kExtensionBytesMax || allowance_ < kBodyBytesPerExtensionByte) {
+          allowance_ = 0;
           return Verdict::kBad;
+        }
+        allowance_ -= kBodyBytesPerExtensionByte;
         break;
       case State::kSizeLf:
         if (c != '\n') return Verdict::kBad;

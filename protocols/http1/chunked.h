@@ -12,6 +12,9 @@ class ChunkDecoder {
  public:
   static constexpr uint32_t kSizeDigitsMax = 16;
   static constexpr uint32_t kExtensionBytesMax = 4096;  // of one chunk
+  /// Of all chunks together: so much, and one more for so many bytes of the body. (Signatures of chunks take 1 %.)
+  static constexpr uint32_t kExtensionBytesFree = 16 * 1024;
+  static constexpr uint32_t kBodyBytesPerExtensionByte = 16;
 
   enum class Verdict : uint8_t {
     kMore,   // everything was consumed
@@ -20,6 +23,8 @@ class ChunkDecoder {
     kBad,
   };
 
+  /// After kBad.
+  const char* why() const { return allowance_ == 0 ? "chunk extensions too long" : "bad chunk"; }
   /// Consumes a prefix of `in`, says how much in `used`.
   Verdict decode(std::span<const uint8_t> in, size_t& used, std::span<const uint8_t>& data);
 
@@ -28,6 +33,8 @@ class ChunkDecoder {
   State state_ = State::kSize;
   uint16_t line_ = 0;   // size digits, then extension bytes of this line
   uint64_t left_ = 0;
+  uint64_t allowance_ =
+      uint64_t{kExtensionBytesFree} * kBodyBytesPerExtensionByte;  // for extensions, in bytes of the body
 };
 
 }  // namespace dragoman::http1

@@ -147,12 +147,17 @@ Reason ClientCodec::send_head(Http1Exchange& x, Head& message, bool end) {
     // Without one, some servers wait for a body after these methods (RFC 9110 8.6).
     bool expected = message.method == "POST" || message.method == "PUT" || message.method == "PATCH";
     if (expected || message.content_length == 0) lines.content_length = 0;
-  } else if (message.content_length >= 0) {
+  } else if (message.content_length >= 0 && !message.headers.find(HeaderId::kTrailer)) {
     lines.content_length = message.content_length;
     writing = Writing::kLength;
   } else {
     lines.chunked = true;
     writing = Writing::kChunked;
+  }
+  if (options_.underscores != Underscores::kPass && has_underscores(message.headers)) {
+    if (options_.underscores == Underscores::kRefuse) return Reason::kMalformed;
+    lines.underscores = false;
+    events_.on_event(CodecEvent::kFieldDropped);
   }
   triple::write_deadline(message);
   Reason reason = encode_request_head(message, lines, out_.out);

@@ -94,6 +94,7 @@ class Http1Codec : public ConnectionCodec {
   void on_transport_closed(Reason reason) final;
   void on_write_blocked(bool blocked) final;
   uint32_t open_exchanges() const final { return open_; }
+  bool cut() const final { return cut_; }
   ReadPhase phase() const final;
 
   // The exchange's methods arrive here; `x` is alive, and nothing is called for dead ones but release.
@@ -180,6 +181,8 @@ class Http1Codec : public ConnectionCodec {
   uint32_t open_ = 0;
   bool broken_ = false;     // no input or output any more
   bool finished_ = false;   // on_finished was called: input is dropped
+  bool blocked_ = false;    // the transport's output is over its watermark
+  bool cut_ = false;
   bool eof_ = false;
   bool draining_ = false;
   bool handed_over_ = false;  // another codec has the connection: nothing is read or said here any more

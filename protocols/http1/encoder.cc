@@ -59,17 +59,18 @@ void put_number(Writer& w, uint64_t value) {
 }
 
 template <class Writer>
-void put_field(Writer& w, std::string_view name, std::string_view value) {
+void put_field(Writer& w, std::string_view name, std::string_view value, std::string_view more = {}) {
   w.put(name);
   w.put(": ");
   w.put(value);
+  w.put(more);
   w.put("\r\n");
 }
 
 template <class Writer>
-void put_fields(Writer& w, const HeaderList& headers) {
+void put_fields(Writer& w, const HeaderList& headers, bool underscores = true) {
   for (const Header& h : headers)
-    if (!connection_field(h.id)) put_field(w, h.name, h.value);
+    if (!connection_field(h.id) && (underscores || !underscored(h.name, h.id))) put_field(w, h.name, h.value);
 }
 
 template <class Writer>
@@ -84,11 +85,15 @@ void put_framing(Writer& w, const Lines& lines) {
 }
 
 template <class Writer>
-void put_connection(Writer& w, Lines::Connection connection) {
+void put_connection(Writer& w, Lines::Connection connection, std::string_view offered = {}) {
+  std::string_view also = offered.empty() ? "" : ", upgrade";
   if (connection == Lines::Connection::kClose)
-    w.put("connection: close\r\n");
+    put_field(w, "connection", "close", also);
   else if (connection == Lines::Connection::kKeepAlive)
-    w.put("connection: keep-alive\r\n");
+    put_field(w, "connection", "keep-alive", also);
+  else if (!offered.empty())
+    put_field(w, "connection", "upgrade");
+  if (!offered.empty()) put_field(w, "upgrade", offered);
 }
 
 template <class Writer>
@@ -101,6 +106,12 @@ void put_status_line(Writer& w, uint32_t status, std::string_view phrase) {
 }
 
 }  // namespace
+
+bool has_underscores(const HeaderList& headers) {
+  for (const Header& h : headers)
+    if (underscored(h.name, h.id)) return true;
+  return false;
+}
 
 Reason encode_request_head(const Head& head, const Lines& lines, ByteChain& out) {
   size_t fields = check_fields(head.headers);
@@ -116,7 +127,7 @@ Reason encode_request_head(const Head& head, const Lines& lines, ByteChain& out)
     w.put(head.path);
     w.put(" HTTP/1.1\r\n");
     put_field(w, "host", head.authority);
-    put_fields(w, head.headers);
+    put_fields(w, head.headers, lines.underscores);
     put_framing(w, lines);
     if (head.expect_continue) w.put("expect: 100-continue\r\n");
     if (upgrade) {
@@ -133,6 +144,9 @@ Reason encode_request_head(const Head& head, const Lines& lines, ByteChain& out)
 Reason encode_response_head(const Head& head, const Lines& lines, ByteChain& out) {
   size_t fields = check_fields(head.headers);
   bool upgrade = lines.connection == Lines::Connection::kUpgrade;
+  // What a 426 says the client should speak (RFC 9110 15.5.22).
+  std::string_view offered =
+      head.status == 426 && clean_value(head.upgrade_token) ? head.upgrade_token : std::string_view();
   if (!fields || head.status < 100 || head.status > 999 || !clean_value(head.status_text) ||
       (upgrade && !clean_token(head.upgrade_token)))
     return Reason::kEditFailed;
@@ -145,7 +159,7 @@ Reason encode_response_head(const Head& head, const Lines& lines, ByteChain& out
       w.put("connection: upgrade\r\n");
       put_field(w, "upgrade", head.upgrade_token);
     } else {
-      put_connection(w, lines.connection);
+      put_connection(w, lines.connection, offered);
     }
     w.put("\r\n");
   });
@@ -186,11 +200,13 @@ void encode_chunk(std::span<const uint8_t> data, bool end, ByteSink& out) {
   out.write(tail);
 }
 
-void encode_trailers(const HeaderList& trailers, ByteChain& out) {
+void encode_trailers(const HeaderList& trailers, bool underscores, ByteChain& out) {
   Pieces w{out};
   w.put("0\r\n");
   for (const Header& h : trailers)
-    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
+    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value) &&
+        (underscores || !underscored(h.name, h.id)))
+      put_field(w, h.name, h.value);
   w.put("\r\n");
 }
 

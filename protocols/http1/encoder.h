@@ -18,8 +18,11 @@ struct Lines {
   Connection connection = Connection::kNone;
   bool chunked = false;
   int64_t content_length = -1;  // -1: none
+  bool underscores = true;      // false: fields whose names have one are left out
 };
 
+/// Whether a field of the list is underscored().
+bool has_underscores(const HeaderList& headers);
 /// kNone, or kEditFailed with nothing written.
 Reason encode_request_head(const Head& head, const Lines& lines, ByteChain& out);
 Reason encode_response_head(const Head& head, const Lines& lines, ByteChain& out);
@@ -29,7 +32,7 @@ void encode_reply(uint32_t status, const LocalReply& reply, Lines::Connection co
 
 /// One chunk (nothing when empty), and the last chunk if `end`.
 void encode_chunk(std::span<const uint8_t> data, bool end, ByteSink& out);
-/// The last chunk and the trailer fields that can be encoded.
-void encode_trailers(const HeaderList& trailers, ByteChain& out);
+/// The last chunk and the trailer fields that can be encoded; without `underscores`, not those whose names have one.
+void encode_trailers(const HeaderList& trailers, bool underscores, ByteChain& out);
 
 }  // namespace dragoman::http1

@@ -123,6 +123,8 @@ void Http1Codec::break_connection(Reason reason, std::string_view text) {
 void Http1Codec::abandon(Reason reason) {
   Http1Exchange* x = current_;
   if (!x) return;
+  cut_ = x->writing == Writing::kUntilClose || x->writing == Writing::kTunnel ||
+         x->writing == Writing::kChunked || (x->writing == Writing::kLength && x->write_left > 0);
   if (!x->sink) return retire(*x);
   if (!std::exchange(x->dead, true)) x->sink->on_reset(reason);
 }
@@ -147,7 +149,9 @@ void Http1Codec::on_transport_closed(Reason reason) {
 
 void Http1Codec::on_write_blocked(bool blocked) {
   Scope scope(*this);
+  blocked_ = blocked;
   if (current_ && current_->sink && !current_->dead) current_->sink->on_write_blocked(blocked);
+  if (!blocked && !current_ && !broken_ && !finished_) pump();
 }
 
 ReadPhase Http1Codec::phase() const {
@@ -296,7 +300,9 @@ bool Http1Codec::read_block(Http1Exchange& x, Bytes in, size_t& used) {
 
 void Http1Codec::on_trailer_block(Http1Exchange& x, size_t size, bool more) {
   if (size > 2) {
-    if (Refusal refusal = parse_trailers(x.block, size, x.trailers)) return refuse(refusal);
+    uint32_t dropped = 0;
+    if (Refusal refusal = parse_trailers(x.block, size, x.trailers, dropped)) return refuse(refusal);
+    while (dropped--) events_.on_event(CodecEvent::kFieldDropped);
   }
   if (x.trailers.empty()) return deliver(x, {}, true, more);
   end_message(x, more);
@@ -337,8 +343,7 @@ void Http1Codec::read_chunked(Http1Exchange& x, Bytes in, size_t& used) {
     case ChunkDecoder::Verdict::kLast:
       x.reading = Reading::kTrailers;
       return start_block(x);
-    case ChunkDecoder::Verdict::kBad:
-      return refuse({Reason::kMalformed, 0, "bad chunk"});
+    case ChunkDecoder::Verdict::kBad: return refuse({Reason::kMalformed, 0, x.chunks.why()});
   }
 }
 
@@ -399,7 +404,9 @@ void Http1Codec::send_body(Http1Exchange& x, std::span<const uint8_t> chunk, boo
 
 void Http1Codec::send_trailers(Http1Exchange& x, const HeaderList& trailers) {
   if (x.writing != Writing::kChunked || !x.te_trailers) return send_body(x, {}, true);
-  encode_trailers(trailers, out_.out);
+  const bool underscores = role_ == Role::kServer || options_.underscores == Underscores::kPass;
+  if (!underscores && has_underscores(trailers)) events_.on_event(CodecEvent::kFieldDropped);
+  encode_trailers(trailers, underscores, out_.out);
   out_.wrote();
   x.writing = Writing::kDone;
 }

@@ -64,10 +64,12 @@ struct Parse {
 
   std::string_view host;
   std::string_view upgrade;
+  std::string_view upgrade_list;  // the whole field
   std::string_view transfer_encoding;
   uint32_t hosts = 0;
   uint32_t lengths = 0;
   uint32_t transfer_encodings = 0;
+  uint32_t dropped_trailers = 0;
   uint32_t connection_names = 0;  // beyond the well-known ones; kept in `fields` as kConnection until the end
   bool close = false;
   bool keep_alive = false;
@@ -110,7 +112,10 @@ struct Parse {
     value = trim(value);
     HeaderId id = header_id(name);
     if (trailers) {
-      if (!forbidden_trailer(name, id)) fields.push(name, value, id);
+      if (forbidden_trailer(name, id))
+        ++dropped_trailers;
+      else
+        fields.push(name, value, id);
       return true;
     }
     switch (id) {
@@ -129,6 +134,7 @@ struct Parse {
         for_each_token(value, [this](std::string_view t) { te_trailers |= equals_ignore_case(t, "trailers"); });
         return true;
       case HeaderId::kUpgrade:
+        upgrade_list = value;
         for_each_token(value, [this](std::string_view t) {
           if (upgrade.empty() || equals_ignore_case(t, "websocket")) upgrade = t;
           h2c |= equals_ignore_case(t, "h2c");
@@ -142,9 +148,7 @@ struct Parse {
         ++http2_settings_count;
         return true;
       case HeaderId::kKeepAlive:
-      case HeaderId::kProxyConnection:
-      case HeaderId::kTrailer:
-        return true;
+      case HeaderId::kProxyConnection: return true;
       default:
         fields.push(name, value, id);
         return true;
@@ -223,7 +227,22 @@ Refusal refusal_of(const llhttp_t& parser, const Parse& parse) {
   return {Reason::kMalformed, 0, why && *why ? why : "malformed head"};
 }
 
-bool parse_block(llhttp_t& parser, Parse& parse, llhttp_type_t type, const char* block, size_t n) {
+// A TAB around a value is as good as a space (RFC 9110 5.5); llhttp does not know it before every number.
+void spaces_for_tabs(char* block, size_t n) {
+  char* const end = block + n;
+  for (char* line = block;
+       (line = static_cast<char*>(std::memchr(line, '\n', static_cast<size_t>(end - line)))) != nullptr;) {
+    if (++line == end) return;
+    auto* stop = static_cast<char*>(std::memchr(line, '\r', static_cast<size_t>(end - line)));
+    auto* colon = static_cast<char*>(std::memchr(line, ':', static_cast<size_t>(end - line)));
+    if (!stop || !colon || colon > stop) continue;
+    for (char* p = colon + 1; p < stop && (*p == '\t' || *p == ' '); ++p) *p = ' ';
+    for (char* p = stop; --p > colon && (*p == '\t' || *p == ' ');) *p = ' ';
+  }
+}
+
+bool parse_block(llhttp_t& parser, Parse& parse, llhttp_type_t type, char* block, size_t n) {
+  if (std::memchr(block, '\t', n)) spaces_for_tabs(block, n);
   llhttp_init(&parser, type, &kSettings);
   parser.data = &parse;
   if (llhttp_execute(&parser, block, n) == HPE_PAUSED && llhttp_get_error_pos(&parser) == block + n && !parse.refusal)
@@ -233,8 +252,14 @@ bool parse_block(llhttp_t& parser, Parse& parse, llhttp_type_t type, const char*
 }
 
 // Body length by RFC 9112 6.3, stricter: nothing ambiguous is let through.
-bool decide_framing(const llhttp_t& parser, Parse& parse, bool http10, Head& head, Framing& out) {
-  if (parse.transfer_encodings) {
+bool decide_framing(const llhttp_t& parser, Parse& parse, bool http10, bool bodiless, Head& head,
+                    Framing& out) {
+  if (bodiless && parse.transfer_encodings) {
+    // Nothing follows, whatever it says: the answer to HEAD, 204, 304 (RFC 9112 6.3).
+    if (parse.lengths == 1 && parser.content_length <= INT64_MAX &&
+        equals_ignore_case(parse.transfer_encoding, "identity"))
+      head.content_length = static_cast<int64_t>(parser.content_length);
+  } else if (parse.transfer_encodings) {
     if (parse.lengths) return parse.malformed("both Transfer-Encoding and Content-Length");
     if (http10) return parse.malformed("Transfer-Encoding in an HTTP/1.0 message");
     if (!equals_ignore_case(parse.transfer_encoding, "chunked")) {
@@ -293,9 +318,10 @@ bool set_target(Parse& parse, char* target, size_t n, const Http1Options& option
   }
   if (!head.authority.empty() && !valid_authority(head.authority)) return parse.malformed("bad host");
   if (text == "*" && parse.method != "OPTIONS") return parse.malformed("target * is for OPTIONS only");
-  if (options.normalize_path && text.size() > 1) {
+  if (text.size() > 1) {
     const char* why = "bad path";
-    text = normalize_target(target + (text.data() - target), text.size(), &why);
+    const PathRules rules{options.normalize_path, options.encoded_slashes, options.backslashes};
+    text = settle_target(target + (text.data() - target), text.size(), rules, &why);
     if (text.empty()) return parse.malformed(why);
   }
   head.path = text;
@@ -320,7 +346,7 @@ bool finish_request(const llhttp_t& parser, Parse& parse, char* block, const Htt
   if (parse.method == "CONNECT") return parse.refuse(Reason::kUnsupported, 0, "CONNECT is not supported");
   if (parse.method == "TRACE" && !options.allow_trace)
     return parse.refuse(Reason::kUnsupported, 405, "TRACE is not allowed");
-  if (!decide_framing(parser, parse, head.http10, head, framing)) return false;
+  if (!decide_framing(parser, parse, head.http10, false, head, framing)) return false;
   // RFC 1945 8.3: a body that only the end of the connection could end is not one we could pass on.
   if (head.http10 && !parse.lengths && (parse.method == "POST" || parse.method == "PUT" || parse.method == "PATCH"))
     return parse.malformed("HTTP/1.0 request body without Content-Length");
@@ -354,7 +380,8 @@ bool finish_response(const llhttp_t& parser, Parse& parse, const char* block, bo
   head.http10 = parse.version == "1.0";
   head.status_text = parse.reason_phrase;
   head.outcome = outcome_of_status(head.status);
-  if (!decide_framing(parser, parse, head.http10, head, framing)) return false;
+  const bool bodiless = to_head || head.status < 200 || head.status == 204 || head.status == 304;
+  if (!decide_framing(parser, parse, head.http10, bodiless, head, framing)) return false;
   parse.strip_connection_names();
   bool no_body = head.status < 200 || head.status == 204;
   if (no_body) {
@@ -370,6 +397,7 @@ bool finish_response(const llhttp_t& parser, Parse& parse, const char* block, bo
     head.upgrade = true;
     head.upgrade_token = parse.upgrade;
   }
+  if (head.status == 426) head.upgrade_token = parse.upgrade_list;
   return true;
 }
 
@@ -404,7 +432,7 @@ Refusal parse_response(char* block, size_t n, bool to_head, Head& head, Framing&
   return parse.refusal;
 }
 
-Refusal parse_trailers(char* block, size_t n, HeaderList& trailers) {
+Refusal parse_trailers(char* block, size_t n, HeaderList& trailers, uint32_t& dropped) {
   // A start line before the trailer lines makes them a head for llhttp; it doesn't have to be in the same memory.
   static constexpr std::string_view kStart = "HTTP/1.1 200 OK\r\n";
   llhttp_t parser;
@@ -415,6 +443,7 @@ Refusal parse_trailers(char* block, size_t n, HeaderList& trailers) {
   if (llhttp_execute(&parser, kStart.data(), kStart.size()) != HPE_OK ||
       llhttp_execute(&parser, block, n) != HPE_PAUSED || llhttp_get_error_pos(&parser) != block + n || parse.refusal)
     return refusal_of(parser, parse);
+  dropped = parse.dropped_trailers;
   return {};
 }
 

@@ -34,7 +34,8 @@ Refusal parse_request(char* block, size_t n, const Http1Options& options, Head& 
 /// The same for a response. `to_head`: it answers a HEAD request.
 Refusal parse_response(char* block, size_t n, bool to_head, Head& head, Framing& framing);
 
-/// Parses the trailer lines and the empty line after a last chunk; fields that must not come in trailers are dropped.
-Refusal parse_trailers(char* block, size_t n, HeaderList& trailers);
+/// Parses the trailer lines and the empty line after a last chunk. Fields that must not come in trailers (forbidden_trailer())
+/// are left out, `dropped` says how many; Content-Length and Transfer-Encoding are among them.
+Refusal parse_trailers(char* block, size_t n, HeaderList& trailers, uint32_t& dropped);
 
 }  // namespace dragoman::http1

@@ -57,7 +57,8 @@ bool ServerCodec::skip_empty_lines(Bytes in, size_t& used) {
 }
 
 bool ServerCodec::begin(Bytes in, size_t& used) {
-  if (handed_over_) return false;
+  // Who does not read the answers has no further request served. The transport tells when there is room.
+  if (handed_over_ || blocked_ || out_.out.size() > options_.pending_bytes_max) return false;
   if (discard_left_) {
     used = std::min<size_t>(in.size(), discard_left_);
     discard_left_ -= static_cast<uint32_t>(used);
@@ -198,7 +199,7 @@ Reason ServerCodec::send_head(Http1Exchange& x, Head& message, bool end) {
     if (message.status != 204) lines.content_length = message.content_length;
   } else if (end) {
     lines.content_length = 0;
-  } else if (message.content_length >= 0) {
+  } else if (message.content_length >= 0 && !(x.te_trailers && message.headers.find(HeaderId::kTrailer))) {
     lines.content_length = message.content_length;
     writing = Writing::kLength;
   } else if (!x.head.http10) {

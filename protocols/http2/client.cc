@@ -112,7 +112,7 @@ void ClientCodec::on_message_head(Http2Exchange& x, bool end) {
     head.upgrade = true;
     head.upgrade_token = "websocket";
     head.content_length = -1;
-    if (!x.websocket_accept.empty()) head.headers.add("sec-websocket-accept", x.websocket_accept);
+    if (!x.websocket_accept.empty()) head.headers.set("sec-websocket-accept", x.websocket_accept);
     if (end) return give_up(x, NGHTTP2_PROTOCOL_ERROR, Reason::kUpstreamProtocolError);
   } else if (x.connect) {
     // Declined: it was an ordinary request without a body.
@@ -188,7 +188,8 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   if (!message.authority.empty()) block.add(":authority", message.authority);
   block.add(":path", message.path);
   if (tunnel) block.add(":protocol", message.upgrade_token);
-  if (!block.add_fields(message.headers, tunnel)) return Reason::kEditFailed;
+  // The key goes with it: proxies that end in HTTP/1 want one.
+  if (!block.add_fields(message.headers)) return Reason::kEditFailed;
   // Without one, some servers wait for a body after these methods (RFC 9110 8.6).
   int64_t length = message.content_length;
   if (end && length < 0 && (message.method == "POST" || message.method == "PUT" || message.method == "PATCH")) length = 0;

@@ -79,6 +79,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool connect = false;         // extended CONNECT
   bool unsent =
       false;  // client role: its head could not be sent any more, so that nobody has seen the request
+  bool websocket_key = false;   // server role: the request had a Sec-WebSocket-Key of its own
   bool grpc = false;            // the request's content type says so
   triple::Envelopes envelopes;  // of the answer to a call of Triple's HTTP face
 
@@ -88,7 +89,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
 
   bool cookie = false;        // `head` has one, to which further crumbs are added
   std::string_view protocol;  // :protocol
-  std::string_view websocket_accept;  // what answers the request's Sec-WebSocket-Key, which HTTP/2 does not carry
+  std::string_view websocket_accept;  // what answers the request's Sec-WebSocket-Key
   Head head;                  // received
   HeaderList trailers{head.arena, 4};  // few, so that a call's fields stay within the arena's first bytes
   HeaderList out_trailers{head.arena, 4};

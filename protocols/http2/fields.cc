@@ -29,11 +29,6 @@ bool visible_ascii(std::string_view text) {
   return !text.empty();
 }
 
-// Websocket fields that only HTTP/1 has (RFC 8441 5).
-bool websocket_field(std::string_view name) {
-  return equals_ignore_case(name, "sec-websocket-key") || equals_ignore_case(name, "sec-websocket-accept");
-}
-
 }  // namespace
 
 const char* take_pseudo(std::string_view name, std::string_view value, Head& head, std::string_view& protocol) {
@@ -118,10 +113,11 @@ Refusal finish_request(Head& head, std::string_view protocol, const Http1Options
     if (head.method != "OPTIONS") return {Reason::kMalformed, 0, "path * is for OPTIONS only"};
   } else if (!visible_ascii(head.path) || head.path[0] != '/' || head.path.find('#') != std::string_view::npos) {
     return {Reason::kMalformed, 0, "bad path"};
-  } else if (options.normalize_path && head.path.size() > 1) {
+  } else if (head.path.size() > 1) {
     const char* why = "bad path";
+    const PathRules rules{options.normalize_path, options.encoded_slashes, options.backslashes};
     // The path is a copy in the head's own arena.
-    head.path = normalize_target(const_cast<char*>(head.path.data()), head.path.size(), &why);
+    head.path = settle_target(const_cast<char*>(head.path.data()), head.path.size(), rules, &why);
     if (head.path.empty()) return {Reason::kMalformed, 0, why};
   }
   if (options.body_bytes_max && head.content_length > 0 && static_cast<uint64_t>(head.content_length) > options.body_bytes_max)
@@ -141,9 +137,9 @@ void Block::add_number(std::string_view name, uint64_t value) {
   add(name, {digits, static_cast<size_t>(end - digits)});
 }
 
-bool Block::add_fields(const HeaderList& fields, bool websocket) {
+bool Block::add_fields(const HeaderList& fields, std::string_view without) {
   for (const Header& h : fields) {
-    if (connection_field(h.id) || (websocket && websocket_field(h.name))) continue;
+    if (connection_field(h.id) || (!without.empty() && equals_ignore_case(h.name, without))) continue;
     // A name that has an id is one of those we know.
     if (h.id == HeaderId::kOther && (!clean_name(h.name) || h.name[0] == ':')) return false;
     if (!clean_value(h.value)) return false;

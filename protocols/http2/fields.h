@@ -37,7 +37,7 @@ class Block {
   void add(std::string_view name, std::string_view value);
   void add_number(std::string_view name, uint64_t value);
   /// Every field that may be passed on; false when one can't be encoded.
-  bool add_fields(const HeaderList& fields, bool websocket = false);
+  bool add_fields(const HeaderList& fields, std::string_view without = {});
   const nghttp2_nv* data() const { return list_.data(); }
   size_t size() const { return list_.size(); }
 

@@ -161,12 +161,16 @@ void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
   if (!accept(x, end)) refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
 }
 
-// The backend may speak HTTP/1, where a websocket begins with a key and its proof.
+// The backend may speak HTTP/1, where a websocket begins with a key and its proof. RFC 8441 5 has none, but proxies send theirs.
 void ServerCodec::add_handshake(Http2Exchange& x) {
   Head& head = x.head;
-  WebsocketKey key = make_websocket_key();
-  WebsocketAccept accept = websocket_accept({key.data(), key.size()});
-  head.headers.set("sec-websocket-key", {key.data(), key.size()});
+  const Header* given = head.headers.find("sec-websocket-key");
+  x.websocket_key = given != nullptr;
+  if (!given) {
+    WebsocketKey key = make_websocket_key();
+    head.headers.add("sec-websocket-key", {key.data(), key.size()});
+  }
+  WebsocketAccept accept = websocket_accept(head.header("sec-websocket-key"));
   if (!head.headers.find("sec-websocket-version")) head.headers.add("sec-websocket-version", "13");
   x.websocket_accept = head.arena.copy({accept.data(), accept.size()});
 }
@@ -221,7 +225,9 @@ Reason ServerCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   if (tunnel) status = 200;
   Block block;
   block.add_number(":status", status);
-  if (!block.add_fields(message.headers, tunnel)) return Reason::kEditFailed;
+  // Who sent a key of HTTP/1 wants its proof.
+  if (!block.add_fields(message.headers, tunnel && !x.websocket_key ? "sec-websocket-accept" : ""))
+    return Reason::kEditFailed;
   Scope scope(*this);
   if (status < 200) {
     nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, x.id, nullptr, block.data(), block.size(), nullptr);

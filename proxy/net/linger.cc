@@ -4,42 +4,103 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
+#include "proxy/net/loop_impl.h"
 #include "proxy/net/socket.h"
 
 namespace dragoman {
 namespace {
 
 constexpr uint64_t kFlushStallMs = 10'000;
-constexpr size_t kDropBytesMax = 256 * 1024;
+constexpr uint64_t kStoppingMs = 1'000;
 
 }  // namespace
 
-void Linger::start(Loop& loop, int fd, PollHandle& poll, ByteChain& out, bool eof, uint64_t linger_ms) {
-  auto* linger = new Linger(loop, fd, poll, out, eof, linger_ms);
+// --- LingerGroup ------------------------------------------------------------------------------------------------------
+
+bool LingerGroup::cut_oldest() {
+  for (Member* m = members_.front(); m; m = members_.next(*m)) {
+    Linger* linger = static_cast<Linger::InGroup*>(m)->self;
+    if (!linger->sent_fin_) continue;
+    linger->cut();
+    return true;
+  }
+  return false;
+}
+
+// --- Linger -----------------------------------------------------------------------------------------------------------
+
+void Linger::start(Loop& loop, int fd, PollHandle& poll, ByteChain& out, bool eof, uint64_t limit_ms,
+                   std::shared_ptr<LingerGroup> group) {
+  if (!group) group = loop.impl().lingerers;
+  auto* linger = new Linger(loop, fd, poll, out, eof, limit_ms, group);
+  while (group->count_ > group->limits().connections_max && !group->cut_oldest()) {
+    Linger* oldest = static_cast<InGroup*>(group->members_.front())->self;
+    oldest->cut();
+    if (oldest == linger) return;
+  }
   linger->flush();
 }
 
-Linger::Linger(Loop& loop, int fd, PollHandle& poll, ByteChain& out, bool eof, uint64_t linger_ms)
-    : loop_(loop), fd_(fd), eof_(eof), linger_ms_(linger_ms) {
+Linger::Linger(Loop& loop, int fd, PollHandle& poll, ByteChain& out, bool eof, uint64_t limit_ms,
+               std::shared_ptr<LingerGroup> group)
+    : loop_(loop), fd_(fd), eof_(eof), moved_ms_(loop.now_ms()), group_(std::move(group)) {
+  limit_ms_ = limit_ms != 0 ? limit_ms : group_->limits().timeout_ms;
   out_.swap(out);
+  counted_ = out_.size();
   poll_.take<&Linger::on_poll>(poll, this);
-  timer_.bind<&Linger::on_timeout>(loop.timers(), this);
-  timer_.start(loop.impl().stopping ? linger_ms_ : std::max(linger_ms_, kFlushStallMs));
+  timer_.bind<&Linger::on_timer>(loop.timers(), this);
   loop.impl().lingering.push_back(*this);
+  in_group_.self = this;
+  group_->members_.push_back(in_group_);
+  ++group_->count_;
+  group_->on_linger(1, static_cast<int64_t>(counted_));
+  wait();
 }
 
 Linger::~Linger() {
   poll_.close();
   close_fd(fd_);
+  in_group_.unlink();
+  --group_->count_;
+  group_->on_linger(-1, -static_cast<int64_t>(counted_));
 }
 
 void Linger::cut_all(Loop::Impl& loop) {
-  for (Linger* l = loop.lingering.front(); l; l = loop.lingering.next(*l)) l->timer_.start(l->linger_ms_);
+  for (Linger* l = loop.lingering.front(); l; l = loop.lingering.next(*l)) {
+    l->limit_ms_ = std::min(l->limit_ms_, kStoppingMs);
+    l->timer_.start(l->limit_ms_);
+  }
 }
 
 void Linger::close_all(Loop::Impl& loop) {
   while (Linger* l = loop.lingering.front()) delete l;
+}
+
+void Linger::cut() {
+  group_->on_cut();
+  const linger reset{1, 0};
+  ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  delete this;
+}
+
+// While output is left only its standing still counts, then silence and the whole.
+void Linger::wait() {
+  if (loop_.impl().stopping) return timer_.start(std::min(limit_ms_, kStoppingMs));
+  if (!sent_fin_) return timer_.start(std::max(limit_ms_, kFlushStallMs));
+  const uint64_t now = loop_.now_ms();
+  const uint64_t due = std::min(fin_ms_ + limit_ms_, moved_ms_ + idle_limit_ms());
+  timer_.start(due > now ? due - now : 1);
+}
+
+void Linger::on_timer() {
+  const uint64_t now = loop_.now_ms();
+  const bool over = loop_.impl().stopping || !sent_fin_ || now >= fin_ms_ + limit_ms_;
+  if (!over && now < moved_ms_ + idle_limit_ms()) return wait();
+  // A client that went on sending is cut; one that only did not close may keep its answer.
+  if (!out_.empty() || (sent_fin_ && now < moved_ms_ + idle_limit_ms())) return cut();
+  delete this;
 }
 
 void Linger::flush() {
@@ -48,8 +109,13 @@ void Linger::flush() {
     delete this;
     return;
   }
+  if (sent.bytes) {
+    moved_ms_ = loop_.now_ms();
+    group_->on_linger(0, static_cast<int64_t>(out_.size()) - static_cast<int64_t>(counted_));
+    counted_ = out_.size();
+  }
   if (!out_.empty()) {
-    if (sent.bytes && !loop_.impl().stopping) timer_.start(std::max(linger_ms_, kFlushStallMs));
+    if (sent.bytes) wait();
     watch();
     return;
   }
@@ -59,7 +125,8 @@ void Linger::flush() {
       delete this;  // close() sends the FIN; nothing is left to read, so no reset follows
       return;
     }
-    if (!loop_.impl().stopping) timer_.start(linger_ms_);
+    fin_ms_ = moved_ms_ = loop_.now_ms();
+    if (!loop_.impl().stopping) wait();
   }
   watch();
 }
@@ -69,11 +136,13 @@ void Linger::watch() { poll_.want((out_.empty() ? 0 : UV_WRITABLE) | (eof_ ? 0 :
 void Linger::drop_input() {
   const ssize_t n = ::recv(fd_, loop_.scratch(), Loop::kScratchBytes, 0);
   if (n > 0) {
-    dropped_ += static_cast<size_t>(n);
-    if (dropped_ <= kDropBytesMax) return;
-  } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+    dropped_ += static_cast<uint64_t>(n);
+    if (sent_fin_) moved_ms_ = loop_.now_ms();  // the timer looks at it when it fires
+    if (dropped_ > group_->limits().bytes_max) cut();
     return;
-  } else if (n == 0 && !out_.empty()) {
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+  if (n == 0 && !out_.empty()) {
     eof_ = true;
     watch();
     return;

@@ -59,6 +59,7 @@ struct Loop::Impl {
   IntrusiveList<Transport, Transport> dirty;
   IntrusiveList<Retired, Retired> retired;
   IntrusiveList<Linger, Linger> lingering;
+  std::shared_ptr<LingerGroup> lingerers = std::make_shared<LingerGroup>();  // of connections without a group
   size_t live_handles = 0;
   LoopStats stats;
   std::unique_ptr<uint8_t[]> scratch;  // kScratchHeadroom + kScratchBytes

@@ -271,6 +271,11 @@ void TcpTransport::flush() {
 
 /// False when the transport failed on the way.
 bool TcpTransport::write_out() {
+  if (!blocked_ && !fin_sent_ && out.size() > options_.high_bytes) {
+    const PollHandle::Guard guard(poll_);
+    report_watermark();
+    if (guard.gone()) return false;
+  }
   if (fin_sent_) {
     out.clear();  // written after finish()
   } else if (!out.empty()) {
@@ -345,7 +350,7 @@ void TcpTransport::close_after_flush(uint64_t linger_ms) {
     close(false);
     return;
   }
-  Linger::start(loop_, fd_, poll_, out, eof_, linger_ms);
+  Linger::start(loop_, fd_, poll_, out, eof_, linger_ms, std::move(options_.linger));
   release();
 }
 

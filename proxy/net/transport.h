@@ -56,7 +56,8 @@ class TransportEvents {
   /// The connection broke (reset, write error, ...): TransportOptions::broken. What the peer had sent before
   /// was delivered first unless reading was paused. Last event; the transport is closed already.
   virtual void on_closed(Reason reason) = 0;
-  /// Output went over the high watermark (true), or fell under the low one (false).
+  /// Output went over the high watermark (true), or fell under the low one (false). Output that is over it when a flush begins
+  /// is told, even if the flush brings it under the low one.
   virtual void on_write_blocked(bool blocked) = 0;
   /// TLS only: the handshake is done, Transport::tls() is there. Comes once, before any on_data.
   virtual void on_ready() {}
@@ -65,11 +66,42 @@ class TransportEvents {
   ~TransportEvents() = default;
 };
 
+/// What a closed connection may still take: see close_after_flush().
+struct LingerLimits {
+  uint64_t timeout_ms = 1000;       // after FIN
+  uint64_t idle_timeout_ms = 1000;  // after FIN, or the peer's last bytes
+  uint64_t bytes_max = 256 * 1024;  // read and dropped
+  uint32_t connections_max = 1024;  // of a group; the oldest is reset for one too many
+};
+
+/// Connections that linger and are counted together. Confined to one loop; each of them holds its group.
+class LingerGroup {
+ public:
+  struct Member : ListLink<Member> {};
+
+  virtual ~LingerGroup() = default;
+  /// Looked at again and again: they may follow a configuration.
+  virtual LingerLimits limits() const { return {}; }
+  /// How the connections, and the bytes they have not sent, became more or fewer.
+  virtual void on_linger(int connections, int64_t unsent_bytes) {}
+  /// One was reset for a bound.
+  virtual void on_cut() {}
+  /// Resets the one that has been there longest of those that have sent everything; false when there is none.
+  bool cut_oldest();
+  size_t count() const { return count_; }
+
+ private:
+  friend class Linger;
+  IntrusiveList<Member, Member> members_;
+  size_t count_ = 0;
+};
+
 struct TransportOptions {
   uint32_t high_bytes = 256 * 1024;  // output watermarks
   uint32_t low_bytes = 64 * 1024;
   uint32_t read_budget_bytes = 256 * 1024;   // per loop turn; then the other connections have theirs
   Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
+  std::shared_ptr<LingerGroup> linger;       // null: the loop's own, with the limits' defaults
 };
 
 /// What a TLS handshake agreed on.
@@ -100,9 +132,10 @@ class Transport : public ByteSink, public ListLink<Transport> {
   /// Closes now, dropping unsent output. `abort` = with RST.
   virtual void close(bool abort = false) = 0;
   /// Detaches from the owner: flushes what is queued (giving up after 10 s without progress), sends FIN, then
-  /// reads and drops what the peer still sends (at most 256 KiB and `linger_ms`) so that a last answer isn't
-  /// destroyed by a reset, and closes. No more events. Once the loop stops, `linger_ms` bounds it all.
-  virtual void close_after_flush(uint64_t linger_ms = 1000) = 0;
+  /// reads and drops what the peer still sends, within its group's limits, so that a last answer isn't
+  /// destroyed by a reset, and closes. No more events. `linger_ms` stands for the group's time limit, 0 = that
+  /// one. Once the loop stops, a second bounds it all.
+  virtual void close_after_flush(uint64_t linger_ms = 0) = 0;
   virtual bool closed() const = 0;
   /// Events go to another owner from now on.
   virtual void set_events(TransportEvents& events) = 0;

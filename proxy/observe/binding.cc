@@ -32,6 +32,8 @@ ListenerMetrics MetricsBinding::listener(std::string_view listener) {
   return {
       .connections = series.counter(shard_, kListenerConnections),
       .connections_active = series.gauge(shard_, kListenerConnectionsActive),
+      .connections_lingering = series.gauge(shard_, kListenerConnectionsLingering),
+      .lingering_bytes = series.gauge(shard_, kListenerLingeringBytes),
       .connections_rejected = series.counter(shard_, kListenerConnectionsRejected),
       .accept_failures = series.counter(shard_, kListenerAcceptFailures),
       .received_bytes = series.counter(shard_, kListenerReceivedBytes),

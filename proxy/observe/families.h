@@ -69,6 +69,17 @@ inline constexpr MetricFamily kListenerConnections{.name = "dragoman_listener_co
                                                    .help = "Connections accepted."};
 inline constexpr MetricFamily kListenerConnectionsActive{
     .name = "dragoman_listener_connections_active", .help = "Connections open now.", .type = kGauge};
+inline constexpr MetricFamily kListenerConnectionsLingering{
+    .name = "dragoman_listener_connections_lingering",
+    .help =
+        "Connections that are closed but still flush their last answer, or read what the client sends "
+        "(linger); they count "
+        "against connections_max.",
+    .type = kGauge};
+inline constexpr MetricFamily kListenerLingeringBytes{.name = "dragoman_listener_lingering_bytes",
+                                                      .help = "What those have not sent yet.",
+                                                      .type = kGauge,
+                                                      .unit = "bytes"};
 inline constexpr MetricFamily kListenerConnectionsRejected{
     .name = "dragoman_listener_connections_rejected_total",
     .help = "Connections closed at once because of connections_max."};
@@ -304,9 +315,10 @@ inline constexpr const MetricFamily* kRequestFamilies[] = {
     &kRequests, &kRequestDuration, &kRequestBytes, &kResponseBytes, &kRequestRetries, &kRequestsActive};
 inline constexpr const MetricFamily* kReasonFamilies[] = {&kRequestReasons};
 inline constexpr const MetricFamily* kListenerFamilies[] = {
-    &kListenerConnections,    &kListenerConnectionsActive, &kListenerConnectionsRejected,
-    &kListenerAcceptFailures, &kListenerReceivedBytes,     &kListenerSentBytes,
-    &kListenerProtocolErrors, &kListenerCodecEvents,       &kListenerLimitHits};
+    &kListenerConnections,          &kListenerConnectionsActive, &kListenerConnectionsRejected,
+    &kListenerConnectionsLingering, &kListenerLingeringBytes,    &kListenerAcceptFailures,
+    &kListenerReceivedBytes,        &kListenerSentBytes,         &kListenerProtocolErrors,
+    &kListenerCodecEvents,          &kListenerLimitHits};
 inline constexpr const MetricFamily* kClusterFamilies[] = {
     &kClusterRequests,          &kClusterDuration,
     &kClusterRequestsActive,    &kClusterRequestsPending,

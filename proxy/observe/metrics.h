@@ -233,8 +233,9 @@ enum class ListenerLimit : uint8_t {
   kFrameBytes,
   kHeartbeats,
   kWriteBuffer,
+  kLingering,
 };
-inline constexpr size_t kListenerLimitCount = 9;
+inline constexpr size_t kListenerLimitCount = 10;
 /// A cluster's `limits`; kRetryBody: retry.body_bytes_max of its requests.
 enum class ClusterLimit : uint8_t { kConnections, kPendingRequests, kRequests, kRetries, kRetryBody };
 inline constexpr size_t kClusterLimitCount = 5;
@@ -255,6 +256,8 @@ struct RequestMetrics {
 struct ListenerMetrics {
   Counter connections;
   Gauge connections_active;
+  Gauge connections_lingering;
+  Gauge lingering_bytes;
   Counter connections_rejected;
   Counter accept_failures;
   Counter received_bytes;

@@ -1,5 +1,6 @@
 #include "proxy/route/apply.h"
 
+#include "protocols/http/target.h"
 #include "proxy/route/domain_index.h"
 #include "proxy/route/route_matcher.h"
 
@@ -21,6 +22,16 @@ std::string_view replace_matched(const Route& route, std::string_view path, std:
     seam = "/";
   }
   return arena.concat(replacement, seam, rest);
+}
+
+/// The path was normalised before; at the seam of a rewrite a dot segment or an escape may have come together.
+bool settle_rewritten(std::string_view& path, std::string_view replacement) {
+  if (path == "*") return true;
+  const char* why = nullptr;
+  const PathRules rules{.normalize = true, .encoded_slashes = true, .backslashes = true};
+  path = settle_target(const_cast<char*>(path.data()), path.size(), rules,
+                       &why);  // a copy in the request's arena
+  return !path.empty() && path.starts_with(replacement.substr(0, without_query(replacement).rfind('/') + 1));
 }
 
 /// "//x" and "/\x" would name a host when they stand alone (RFC 3986 section 4.2; browsers take '\' for '/').
@@ -62,17 +73,21 @@ void apply_edits(const config::HeaderEdits& edits, LocalReply& reply, Arena& are
   reply.headers = {fields.begin(), fields.size()};
 }
 
-void apply_request(const Route& route, Head& head) {
+bool apply_request(const Route& route, Head& head, bool normalize) {
   if (head.is_http) {
-    if (!route.prefix_rewrite.empty()) head.path = replace_matched(route, head.path, route.prefix_rewrite, head.arena);
+    if (!route.prefix_rewrite.empty()) {
+      head.path = replace_matched(route, head.path, route.prefix_rewrite, head.arena);
+      if (normalize && !settle_rewritten(head.path, route.prefix_rewrite)) return false;
+    }
     if (!route.host_rewrite.empty()) head.authority = head.arena.copy(route.host_rewrite);
   }
   apply_edits(route.request_headers, head);
+  return true;
 }
 
 void apply_response(const Route& route, Head& head) { apply_edits(route.response_headers, head); }
 
-std::string_view make_location(const Route& route, const Head& request, Arena& arena) {
+std::string_view make_location(const Route& route, const Head& request, Arena& arena, bool normalize) {
   const config::Redirect& to = *route.redirect;
   std::string_view path = request.path.starts_with('/') ? request.path : std::string_view("/");
   if (!to.path.empty()) {
@@ -80,6 +95,7 @@ std::string_view make_location(const Route& route, const Head& request, Arena& a
     path = arena.concat(to.path, own_query ? std::string_view() : path.substr(without_query(path).size()));
   } else if (!to.prefix.empty()) {
     path = replace_matched(route, path, to.prefix, arena);
+    if (normalize && !settle_rewritten(path, to.prefix)) return {};
   }
   std::string_view scheme = request.scheme.empty() ? std::string_view("http") : request.scheme;
   std::string_view host = request.authority;

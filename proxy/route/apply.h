@@ -8,14 +8,16 @@
 
 namespace dragoman {
 
-/// Path and host rewrites (HTTP), then request_headers. Call once per request, not once per try.
-void apply_request(const Route& route, Head& head);
+/// Path and host rewrites (HTTP), then request_headers. Call once per request, not once per try. False: what the rewrite of the
+/// path puts together leaves the place it was to be put in ("/files../x" behind "/data/"); only looked at when `normalize`.
+bool apply_request(const Route& route, Head& head, bool normalize = true);
 /// response_headers.
 void apply_response(const Route& route, Head& head);
 
 /// Value of the Location field (RFC 9110 section 10.2.2) for a route with action kRedirect, in memory of `arena`: relative when
-/// the redirect names neither host nor scheme. The request's query is kept unless the redirect's path has its own.
-std::string_view make_location(const Route& route, const Head& request, Arena& arena);
+/// the redirect names neither host nor scheme. The request's query is kept unless the redirect's path has its own. Empty when
+/// apply_request() would say false.
+std::string_view make_location(const Route& route, const Head& request, Arena& arena, bool normalize = true);
 
 /// Index into route.clusters, by weight; `random` is uniform. Only for action kCluster.
 inline size_t pick_cluster(const Route& route, uint64_t random) {

@@ -1,10 +1,19 @@
 #include "proxy/route/route_table.h"
 
+#include "protocols/http/target.h"
 #include "proxy/route/domain_index.h"
 #include "proxy/route/route_matcher.h"
 
 namespace dragoman {
 namespace {
+
+/// What a rewrite puts in front is compared with normalised paths.
+bool settle(std::string& path) {
+  const char* why = nullptr;
+  const PathRules rules{.normalize = true, .encoded_slashes = true, .backslashes = true};
+  if (!path.empty()) path.resize(settle_target(path.data(), path.size(), rules, &why).size());
+  return why == nullptr;
+}
 
 Result<Route> compile_route(const config::Route& from, const Conditions& conditions) {
   using PathMatch = Route::PathMatch;
@@ -23,6 +32,8 @@ Result<Route> compile_route(const config::Route& from, const Conditions& conditi
   if (from.redirect) {
     route.action = Route::Action::kRedirect;
     route.redirect = from.redirect;
+    if (!settle(route.redirect->prefix))
+      return unexpected("redirect.prefix is no path that a request could have");
   } else if (from.direct_response) {
     route.action = Route::Action::kDirectResponse;
     route.direct_response = from.direct_response;
@@ -44,6 +55,7 @@ Result<Route> compile_route(const config::Route& from, const Conditions& conditi
   route.path_match = conditions.path_match;
   if (conditions.path_match == PathMatch::kPrefix) route.path_match_bytes = static_cast<uint32_t>(conditions.path.size());
   route.prefix_rewrite = from.prefix_rewrite;
+  if (!settle(route.prefix_rewrite)) return unexpected("prefix_rewrite is no path that a request could have");
   route.host_rewrite = from.host_rewrite;
   route.request_headers = from.request_headers;
   route.response_headers = from.response_headers;

@@ -15,11 +15,14 @@ CodecOptions codec_options(const config::Listener& l, Want want) {
   o.http1.uri_bytes_max = static_cast<uint32_t>(l.http.uri_bytes_max);
   o.http1.body_bytes_max = l.http.body_bytes_max;
   o.http1.normalize_path = l.http.normalize_path;
+  o.http1.encoded_slashes = l.http.encoded_slashes == config::PathBytes::kPass;
+  o.http1.backslashes = l.http.backslashes == config::PathBytes::kPass;
   o.http1.allow_trace = l.http.trace_method == config::TraceMethod::kAllow;
   o.http1.allow_websocket =
       std::find(l.http.upgrade.begin(), l.http.upgrade.end(), "websocket") != l.http.upgrade.end();
   o.http1.allow_h2c =
       std::find(l.http.upgrade.begin(), l.http.upgrade.end(), "h2c") != l.http.upgrade.end();
+  o.http1.pending_bytes_max = l.buffer.high_bytes;
   o.http2.pending_bytes_max = l.buffer.high_bytes;
   o.http2.streams_max = l.http2.streams_max;
   o.http2.stream_window_bytes = static_cast<uint32_t>(l.http2.stream_window_bytes);

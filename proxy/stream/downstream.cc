@@ -239,10 +239,14 @@ void DownstreamConnection::close(Reason reason, bool flush) {
   codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
   if (bound_) std::exchange(bound_, nullptr)->on_downstream_closed();
   metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->unsent() : 0));
-  if (flush)
+  if (codec_->cut()) {
+    transport_->flush();  // what had come of the message is the client's
+    transport_->close(true);
+  } else if (flush) {
     transport_->close_after_flush();
-  else
+  } else {
     transport_->close(cut);
+  }
   loop().retire(this);
   slot_->on_closed(*this);
 }

@@ -6,13 +6,47 @@
 #include "proxy/stream/tcp_relay.h"
 
 namespace dragoman {
+namespace {
+
+/// Closed connections of one listener on one worker. They keep their place among its connections.
+class SlotLinger final : public LingerGroup {
+ public:
+  explicit SlotLinger(ListenerRuntime& runtime) : runtime_(&runtime) {}
+  void follow(ListenerRuntime& runtime) { runtime_ = Ref<ListenerRuntime>(&runtime); }
+
+  LingerLimits limits() const override {
+    const config::Linger& linger = runtime_->spec->settings.linger;
+    return {static_cast<uint64_t>(linger.timeout_ms), static_cast<uint64_t>(linger.idle_timeout_ms),
+            linger.bytes_max, linger.connections_max};
+  }
+  void on_linger(int connections, int64_t unsent_bytes) override {
+    const ListenerMetrics& metrics = runtime_->metrics;
+    metrics.connections_lingering.add(connections);
+    metrics.lingering_bytes.add(unsent_bytes);
+    runtime_->spec->shared->connections.fetch_add(static_cast<uint32_t>(connections),
+                                                  std::memory_order_relaxed);
+  }
+  void on_cut() override { runtime_->metrics.limit_hits.inc(ListenerLimit::kLingering); }
+
+ private:
+  Ref<ListenerRuntime> runtime_;
+};
+
+}  // namespace
 
 ListenerSlot::ListenerSlot(WorkerContext& worker, Ref<ListenerRuntime> runtime, int fd)
     : worker_(worker), runtime_(std::move(runtime)), shared_(runtime_->spec->shared) {
+  linger_ = std::make_shared<SlotLinger>(*runtime_);
   acceptor_ = Acceptor::create(worker.loop, fd, *this, static_cast<int>(runtime_->spec->settings.accept_per_turn));
 }
 
 ListenerSlot::~ListenerSlot() = default;
+
+void ListenerSlot::set_runtime(Ref<ListenerRuntime> runtime) {
+  runtime_ = std::move(runtime);
+  ++reloads_;
+  static_cast<SlotLinger&>(*linger_).follow(*runtime_);
+}
 
 void ListenerSlot::add(AcceptedConnection& connection) {
   connections_.push_back(connection);
@@ -32,6 +66,7 @@ TransportOptions ListenerSlot::transport_options() const {
   options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
   options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
   options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  options.linger = linger_;
   return options;
 }
 
@@ -45,7 +80,9 @@ void ListenerSlot::on_closed(AcceptedConnection& connection) {
 
 void ListenerSlot::on_accept(int fd, const Address& peer) {
   const config::Listener& settings = runtime_->spec->settings;
-  if (shared_->connections.fetch_add(1, std::memory_order_relaxed) >= settings.connections_max) {
+  // One that lingers goes before a new one is sent away.
+  if (shared_->connections.fetch_add(1, std::memory_order_relaxed) >= settings.connections_max &&
+      !linger_->cut_oldest()) {
     shared_->connections.fetch_sub(1, std::memory_order_relaxed);
     runtime_->metrics.connections_rejected.inc();
     runtime_->metrics.limit_hits.inc(ListenerLimit::kConnections);

@@ -19,10 +19,7 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   WorkerContext& worker() { return worker_; }
   const WorkerContext& worker() const { return worker_; }
   ListenerRuntime* runtime() const { return runtime_.get(); }
-  void set_runtime(Ref<ListenerRuntime> runtime) {
-    runtime_ = std::move(runtime);
-    ++reloads_;
-  }
+  void set_runtime(Ref<ListenerRuntime> runtime);
   /// How often the runtime was replaced.
   uint64_t reloads() const { return reloads_; }
 
@@ -48,6 +45,7 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   Ref<ListenerRuntime> runtime_;
   std::shared_ptr<ListenerShared> shared_;
   std::unique_ptr<Acceptor> acceptor_;
+  std::shared_ptr<LingerGroup> linger_;  // those that were closed
   IntrusiveList<AcceptedConnection, AcceptedConnection> connections_;
   size_t count_ = 0;
   uint64_t reloads_ = 0;

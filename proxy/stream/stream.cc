@@ -140,7 +140,10 @@ void Stream::route() {
   counted_active_ = true;
 
   if (route_->action == Route::Action::kRedirect) {
-    Header location{"location", make_location(*route_, *request_, request_->arena), HeaderId::kLocation};
+    const bool normalize = runtime_->spec->codec.http1.normalize_path;
+    Header location{"location", make_location(*route_, *request_, request_->arena, normalize),
+                    HeaderId::kLocation};
+    if (location.value.empty()) return fail(Reason::kMalformed, "path leaves its route");
     LocalReply reply;
     reply.reason = Reason::kRedirect;
     reply.http_status = route_->redirect->status;
@@ -165,7 +168,8 @@ void Stream::route() {
     return fail(Reason::kRequestOverflow);
   }
   requests_taken_ = true;
-  apply_request(*route_, *request_);
+  if (!apply_request(*route_, *request_, runtime_->spec->codec.http1.normalize_path))
+    return fail(Reason::kMalformed, "path leaves its route");
   // The body is kept from its first byte only where a repeat after sending could be safe.
   keep_body_ = rules().retry.idempotent || is_idempotent(*request_) || cluster.protocol()->refuses_untouched;
   if (effective_pool_mode(cluster) == PoolMode::kBound) keep_body_ = false;

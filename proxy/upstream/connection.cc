@@ -117,6 +117,7 @@ void UpstreamConnection::start_codec() {
   CodecOptions codec;
   codec.http1.header_bytes_max = static_cast<uint32_t>(settings.http.header_bytes_max);
   codec.http1.headers_max = static_cast<uint32_t>(settings.http.headers_max);
+  codec.http1.underscores = static_cast<Underscores>(settings.http.underscores);
   codec.http2.pending_bytes_max = settings.buffer.high_bytes;
   codec.http2.streams_max = settings.http2.streams_max;
   codec.http2.stream_window_bytes = static_cast<uint32_t>(settings.http2.stream_window_bytes);
@@ -219,7 +220,9 @@ void UpstreamConnection::finish(bool flush, Reason reason) {
   cluster_->metrics().received_bytes.inc(transport_->bytes_read());
   cluster_->metrics().sent_bytes.inc(transport_->bytes_written());
   codec_->on_transport_closed(reason);
-  if (flush)
+  if (codec_->cut())
+    transport_->close(true);
+  else if (flush)
     transport_->close_after_flush();
   else
     transport_->close();

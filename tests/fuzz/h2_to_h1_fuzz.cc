@@ -44,6 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   roomy.http1.header_bytes_max = roomy.http1.uri_bytes_max = 1 << 20;
   roomy.http1.headers_max = 10'000;
   roomy.http1.normalize_path = false;
+  roomy.http1.backslashes = true;
+  roomy.http1.underscores = Underscores::kPass;  // what comes out is compared with what went in
   {
     Connection down(make_http2_codec, Role::kServer, options);
     Connection up(make_http1_codec, Role::kClient, roomy);

@@ -69,6 +69,7 @@ bool read_body(TestSocket& s, uint64_t n, bool chunked) {
 
 class LargeBodies : public ServerTest {
  protected:
+  LargeBodies() { gauges_end_at_zero_ = true; }
   void run(const ScriptedBackend& backend) {
     TestServer::Options options;
     options.workers = 1;

@@ -59,8 +59,8 @@ TEST_F(Http1Client, FramingOfRequests) {
     open();
     Request r(row.method, "/p?q");
     r.head.content_length = row.length;
-    for (std::string_view own : {"Connection", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Keep-Alive",
-                                 "Proxy-Connection", "HTTP2-Settings", "Host", "Expect"})
+    for (std::string_view own : {"Connection", "Content-Length", "Transfer-Encoding", "TE", "Upgrade",
+                                 "Keep-Alive", "Proxy-Connection", "HTTP2-Settings", "Host", "Expect"})
       r.head.headers.add(own, "7");
     r.head.headers.add("x", "y");
     ASSERT_EQ(sink.exchange->send_head(r.head, row.end), Reason::kNone);
@@ -94,6 +94,40 @@ TEST_F(Http1Client, RequestExtras) {
   upgrade.head.upgrade_token = "websocket";
   ASSERT_EQ(sink.exchange->send_head(upgrade.head, false), Reason::kNone);
   EXPECT_EQ(out(), "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+}
+
+// Servers that take '_' for '-' would read them as fields that frame or route.
+TEST_F(Http1Client, FieldNamesWithUnderscores) {
+  for (Underscores rule : {Underscores::kDrop, Underscores::kRefuse, Underscores::kPass}) {
+    for (std::string_view name : {"Content_Length", "Transfer_Encoding", "x_forwarded-for", "a_", "_"}) {
+      Http1Options options;
+      options.underscores = rule;
+      sink.release();
+      c = std::make_unique<Http1Connection>(Role::kClient, options);
+      open();
+      Request r("POST");
+      r.head.headers.add("a", "1");
+      r.head.headers.add(name, "2");
+      r.head.headers.add("b", "v_w");
+      Reason refused = sink.exchange->send_head(r.head, false);
+      if (rule == Underscores::kRefuse) {
+        EXPECT_EQ(refused, Reason::kMalformed);
+        EXPECT_EQ(out(), "");
+        continue;
+      }
+      ASSERT_EQ(refused, Reason::kNone);
+      HeaderList trailers(r.head.arena);
+      trailers.add(name, "3");
+      trailers.add("c", "4");
+      sink.exchange->send_trailers(trailers);
+      const bool pass = rule == Underscores::kPass;
+      const std::string field(name);
+      EXPECT_EQ(out(), "POST / HTTP/1.1\r\nhost: a\r\na: 1\r\n" + (pass ? field + ": 2\r\n" : "") +
+                           "b: v_w\r\ntransfer-encoding: chunked\r\n\r\n0\r\n" +
+                           (pass ? field + ": 3\r\n" : "") + "c: 4\r\n\r\n");
+      EXPECT_EQ(c->events.count(CodecEvent::kFieldDropped), pass ? 0u : 2u);
+    }
+  }
 }
 
 TEST_F(Http1Client, WhatCanNotBeWrittenIsNotBegun) {
@@ -141,6 +175,17 @@ TEST(Http1Answers, Framing) {
   expect_answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "200 OK\n\n", true, "HEAD");
   expect_answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "200 OK\n\n", true, "HEAD");
   expect_answer("HTTP/1.1 200 OK\r\n\r\n", "200 OK\n\n", true, "HEAD");
+  // A coding of a body that is not there does no harm.
+  for (std::string_view coding : {"identity", "gzip, chunked", "xchunked"}) {
+    const std::string field = "Transfer-Encoding: " + std::string(coding) + "\r\n\r\n";
+    expect_answer("HTTP/1.1 200 OK\r\n" + field, "200 OK\n\n", true, "HEAD");
+    expect_answer("HTTP/1.1 204 No Content\r\n" + field, "204 No Content\n\n", true);
+    expect_answer("HTTP/1.1 304 Not Modified\r\n" + field, "304 Not Modified\n\n", true);
+  }
+  expect_answer(
+      "HTTP/1.1 426 Upgrade Required\r\nUpgrade: h2c, x/1\r\nConnection: Upgrade\r\nContent-Length: "
+      "0\r\n\r\n",
+      "426 Upgrade Required\n\n", true);
   expect_answer("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", "200 \n\n", true);
   expect_answer("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", "200 \n\n", true);
   expect_answer("HTTP/1.1 599 Very \xc3\xa4 odd\r\nContent-Length: 0\r\n\r\n", "599 Very \xc3\xa4 odd\n\n", true);

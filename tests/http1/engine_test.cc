@@ -13,6 +13,7 @@ const std::string kGet = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 class Http1Engine : public ServerTest {
  protected:
+  Http1Engine() { gauges_end_at_zero_ = true; }
   /// One listener in front of `backend`; `http` and `listener` are further keys, `route` those of its only route.
   void run(const ScriptedBackend& backend, const std::string& http = "", const std::string& listener = "",
            const std::string& route = "") {
@@ -66,7 +67,7 @@ TEST_F(Http1Engine, NothingOfARefusedRequestGoesOn) {
       {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
       {"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"GET /a/../../b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
-      {"GET /%2f HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"GET /..%2f HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"GET /" + std::string(300, 'u') + " HTTP/1.1\r\nHost: a\r\n\r\n", 414},
       {"GET / HTTP/1.1\r\nHost: a\r\n" + many + "\r\n", 431},
       {"GET / HTTP/1.1\r\nHost: a\r\nx: " + std::string(2000, 'v') + "\r\n\r\n", 431},
@@ -542,7 +543,7 @@ TEST_F(Http1Engine, AThousandPipelinedRequestsUnread) {
     return false;
   }));
   EXPECT_LT(served, 900) << "who does not read his answers is not asked for more";
-  EXPECT_TRUE(server().becomes(1, "dragoman_requests_active"));
+  EXPECT_TRUE(server().becomes(0, "dragoman_requests_active"));
   std::thread rest([&] { s.send(std::string_view(all).substr(sent)); });
   for (int i = 0; i < 1000; ++i) {
     HttpMessage answer = s.read_response();
@@ -552,6 +553,125 @@ TEST_F(Http1Engine, AThousandPipelinedRequestsUnread) {
   rest.join();
   EXPECT_EQ(served, 1000);
   EXPECT_EQ(backend.connections(), 1);
+}
+
+TEST_F(Http1Engine, AThousandPipelinedLocalAnswersUnread) {
+  ScriptedBackend backend(scripts::http("never"));
+  const std::string body(50'000, 'b');
+  TestServer::Options options;
+  options.workers = 1;
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: 127.0.0.1:0, protocol: http1, routes: all, buffer: {high: 64KiB, low: 16KiB}}
+routes:
+  - {name: all, routes: [{direct_response: {status: 200, body: "$BODY"}}]}
+)",
+                {{"BODY", body}}),
+        options);
+  TestSocket s = TestSocket::connect(server().port("in"), 4 << 10);
+  std::string all;
+  for (int i = 0; i < 1000; ++i) all += kGet;
+  ASSERT_TRUE(s.send(all)) << "little more than one read";
+  EXPECT_TRUE(eventually([&] { return server().metric("dragoman_requests_total") > 0; }));
+  sleep_ms(100);
+  EXPECT_LT(server().metric("dragoman_requests_total"), 200)
+      << "who does not read his answers gets no more of them";
+  for (int i = 0; i < 1000; ++i) {
+    HttpMessage answer = s.read_response();
+    ASSERT_EQ(answer.status, 200) << i;
+    ASSERT_EQ(answer.body.size(), body.size());
+  }
+  EXPECT_EQ(ask(s, kGet).body.size(), body.size()) << "and the connection goes on";
+}
+
+// --- the end of connections ------------------------------------------------------------------------------------------
+
+TEST_F(Http1Engine, AnEarlyAnswerReachesAClientThatGoesOnSending) {
+  ScriptedBackend backend([](TestSocket& s) {
+    s.read_until("\r\n\r\n");
+    s.send("HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig");
+    s.finish();
+    s.read_to_end();
+  });
+  run(backend, "body_bytes_max: 3MiB");
+  const std::string piece(64 << 10, 'z');
+  for (int size : {8, 40, 100, 300}) {  // pieces; the last ones over our own limit
+    for (bool chunked : {false, true}) {
+      SCOPED_TRACE(size);
+      TestSocket s = connect();
+      bool sent = s.send("POST / HTTP/1.1\r\nHost: a\r\n" +
+                         (chunked ? std::string("Transfer-Encoding: chunked")
+                                  : "Content-Length: " + std::to_string(size * piece.size())) +
+                         "\r\n\r\n");
+      for (int i = 0; i < size && sent; ++i) sent = s.send(chunked ? "10000\r\n" + piece + "\r\n" : piece);
+      EXPECT_TRUE(sent) << "nobody resets the connection";
+      HttpMessage answer = s.read_response();
+      EXPECT_EQ(answer.status, 413);
+    }
+  }
+  EXPECT_TRUE(server().becomes(0, "dragoman_listener_connections_lingering"));
+}
+
+TEST_F(Http1Engine, LingeringHasBounds) {
+  ScriptedBackend backend(scripts::http("ok"));
+  const std::string last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  run(backend, "",
+      "connections_max: 6, linger: {timeout: 1h, idle_timeout: 1h, connections_max: 4, bytes_max: 1MiB}");
+  std::vector<TestSocket> sockets;
+  auto close_one = [&] {
+    sockets.push_back(connect());
+    EXPECT_EQ(ask(sockets.back(), last).body, "ok");
+    EXPECT_EQ(sockets.back().read_to_end(), "");
+  };
+  // Their number: the oldest goes.
+  for (int i = 0; i < 5; ++i) close_one();
+  EXPECT_TRUE(server().becomes(4, "dragoman_listener_connections_lingering"));
+  EXPECT_TRUE(server().becomes(1, "dragoman_listener_limit_hits_total", {"limit=\"lingering\""}));
+  // They are among the connections; a new one takes the place of the oldest.
+  TestSocket a = connect(), b = connect(), c = connect();
+  for (TestSocket* s : {&a, &b, &c}) EXPECT_EQ(ask(*s, kGet).body, "ok");
+  EXPECT_TRUE(server().becomes(3, "dragoman_listener_connections_lingering"));
+  EXPECT_TRUE(server().becomes(2, "dragoman_listener_limit_hits_total", {"limit=\"lingering\""}));
+  EXPECT_EQ(server().metric("dragoman_listener_connections_rejected_total"), 0);
+  // What one of them sends.
+  const std::string piece(64 << 10, 'z');
+  bool open = true;
+  for (int i = 0; i < 500 && open; ++i) open = sockets.back().send(piece);
+  EXPECT_FALSE(open);
+  EXPECT_TRUE(server().becomes(3, "dragoman_listener_limit_hits_total", {"limit=\"lingering\""}));
+  // A client that closes leaves at once.
+  sockets.clear();
+  EXPECT_TRUE(server().becomes(0, "dragoman_listener_connections_lingering"));
+  EXPECT_TRUE(server().becomes(0, "dragoman_listener_lingering_bytes"));
+}
+
+TEST_F(Http1Engine, LingeringEndsInSilenceAndInTime) {
+  ScriptedBackend backend(scripts::http("ok"));
+  run(backend, "", "linger: {timeout: 400ms, idle_timeout: 50ms}");
+  TestSocket silent = connect(), busy = connect();
+  for (TestSocket* s : {&silent, &busy}) {
+    EXPECT_EQ(ask(*s, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").body, "ok");
+    EXPECT_EQ(s->read_to_end(), "");
+  }
+  EXPECT_TRUE(eventually([&] { return !busy.send("x"); })) << "however steadily it sends";
+  EXPECT_TRUE(server().becomes(0, "dragoman_listener_connections_lingering"));
+}
+
+TEST_F(Http1Engine, ACutAnswerIsNoCleanEnd) {
+  ScriptedBackend backend([](TestSocket& s) {
+    s.read_until("\r\n\r\n");
+    s.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    s.close();
+  });
+  run(backend);
+  for (std::string_view version : {"1.0", "1.1"}) {
+    TestSocket s = connect();
+    ASSERT_TRUE(s.send("GET / HTTP/" + std::string(version) + "\r\nHost: a\r\n\r\n"));
+    const std::string got = s.read_to_end();
+    EXPECT_NE(got.find("hello"), std::string::npos);
+    EXPECT_EQ(got.find("0\r\n\r\n"), std::string::npos);
+    EXPECT_EQ(s.end(), End::kReset) << "with 1.0 only the connection's end ends the answer";
+  }
 }
 
 }  // namespace

@@ -90,8 +90,10 @@ TEST(Requests, LengthThatIsNoNumber) {
   }
   expect_refused(post("Content-Length: 5\x0b\r\n", "hello"), 400);
   expect_refused(post(std::string_view("Content-Length: 5\0\r\n", 20), "hello"), 400);
-  expect_refused(post("Content-Length: 5\t\r\n", "hello"), 400);  // legal, but nobody writes it
-  expect_taken(post("Content-Length: \t 5  \r\n", "hello"), "POST / a\n\nhello");
+  for (std::string_view value : {"\t5", "5\t", " 5\t", "\t5\t", "\t \t5 \t ", " \t 5  "})
+    expect_taken(post("Content-Length:" + std::string(value) + "\r\n", "hello"), "POST / a\n\nhello");
+  expect_taken(get("a:\tb\tc\t\r\n"), "GET / a\na: b\tc\n\n");
+  expect_refused(post("Content-Length\t: 5\r\n", "hello"), 400);
   expect_taken(post("Content-Length: 0005\r\n", "hello"), "POST / a\n\nhello");
 }
 
@@ -126,6 +128,33 @@ TEST(Requests, Chunks) {
   expect_refused(chunked(std::string_view("5;\0\r\nhello\r\n", 12)), 400, {}, true);
   expect_taken(chunked("1;" + std::string(4096, 'e') + "\r\nx\r\n0\r\n\r\n"), "POST / a\n\nx");
   expect_refused(chunked("1;" + std::string(4097, 'e') + "\r\nx\r\n0\r\n\r\n"), 400, {}, true);
+  // All of them together: 16 KiB, and a sixteenth of the body.
+  auto extended = [](int chunks, size_t extension, size_t data) {
+    std::string body;
+    for (int i = 0; i < chunks; ++i) {
+      char size[20];
+      snprintf(size, sizeof size, "%zx;", data);
+      body += size + std::string(extension, 'e') + "\r\n" + std::string(data, 'x') + "\r\n";
+    }
+    return serve(chunked(body + "0\r\n\r\n"), whole()).out;
+  };
+  EXPECT_TRUE(extended(16, 1024, 1).starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(extended(17, 1024, 1).starts_with("HTTP/1.1 400 "));
+  EXPECT_NE(extended(20'000, 1000, 1).find("chunk extensions too long"), std::string::npos);
+  EXPECT_TRUE(extended(500, 85, 8192).starts_with("HTTP/1.1 200 ")) << "chunks that are signed";
+}
+
+TEST(Requests, FramingFieldsAmongTrailersAreLeftOut) {
+  const std::string text = "POST / a\n\nx\n<trailer> x: y";
+  for (std::string_view field :
+       {"Content-Length: 5", "Transfer-Encoding: chunked", "Host: b", "Trailer: x", "Connection: close",
+        "Upgrade: h2c", "TE: trailers", "Authorization: a", "Content-Type: b"}) {
+    SCOPED_TRACE(field);
+    expect_taken(chunked("1\r\nx\r\n0\r\n" + std::string(field) + "\r\nx: y\r\n\r\n"), text);
+    Http1Connection c(Role::kServer);
+    c.feed(chunked("1\r\nx\r\n0\r\n" + std::string(field) + "\r\nx: y\r\n\r\n"));
+    EXPECT_EQ(c.events.count(CodecEvent::kFieldDropped), 1u);
+  }
 }
 
 TEST(Requests, Trailers) {
@@ -328,11 +357,45 @@ TEST(Requests, PathsAreNormalised) {
                   Row{"/..a/a../.a", "/..a/a../.a"}, Row{"/...", "/..."}, Row{"/a;x=1/b", "/a;x=1/b"}, Row{"/a/../?q", "/?q"},
                   Row{"/\"<>^`{|}", "/\"<>^`{|}"}})
     expect_taken(at(row.target), "GET " + std::string(row.path) + " a\n\n");
-  for (std::string_view bad : {"/..", "/../a", "/a/../..", "/%2e%2e/a", "/a/../../b", "/%00", "/a%2fb", "/a%2Fb", "/a%5cb", "/a\\b",
-                               "/%", "/%4", "/%zz", "/%4g", "/a%", "/..;x", "/a/..;/b", "/.;x/b", "/a#b", "/#"})
+  for (std::string_view bad :
+       {"/..",      "/../a",   "/a/../..",       "/%2e%2e/a", "/a/../../b",    "/%00",
+        "/a\\b",    "/..%2fa", "/a/..%5c..%5cb", "/a%2f..",   "/a%2f%2e%2e/b", "/a%5c..;x/b",
+        "/%",       "/%4",     "/%zz",           "/%4g",      "/a%",           "/..;x",
+        "/a/..;/b", "/.;x/b",  "/a#b",           "/#"})
     expect_refused(at(bad), 400);
+  // Other spellings of a slash are bytes like others, for routes and for the server.
+  for (std::string_view kept : {"/@scope%2fname", "/a/group%2Fproject/b%2Fc", "/q/%2F/o", "/C:%5Ctmp", "/%2f",
+                                "/a%2f.b/..c%2f...", "/%252f.."})
+    expect_taken(at(kept), "GET " + std::string(kept) + " a\n\n");
+  expect_taken(at("/x/../a%2fb//c?d%2f\\"), "GET /a%2fb/c?d%2f\\ a\n\n");
   Http1Options as_is;
   as_is.normalize_path = false;
+  for (std::string_view target : {"/a//b", "/../a", "/%2e%2e/%2f", "/%zz", "//a", "/a/.", "/a?\\"})
+    expect_taken(at(target), "GET " + std::string(target) + " a\n\n", as_is);
+  // Three switches, each for itself.
+  for (bool normalize : {true, false}) {
+    for (bool encoded : {true, false}) {
+      for (bool backslashes : {true, false}) {
+        Http1Options options;
+        options.normalize_path = normalize;
+        options.encoded_slashes = encoded;
+        options.backslashes = backslashes;
+        auto expect = [&](std::string_view target, bool taken, std::string_view path) {
+          if (taken)
+            expect_taken(at(target), "GET " + std::string(path) + " a\n\n", options);
+          else
+            expect_refused(at(target), 400, options);
+        };
+        expect("/a/../b", true, normalize ? "/b" : "/a/../b");
+        expect("/a%2Fb", encoded, "/a%2Fb");
+        expect("/a%5cb", encoded, "/a%5cb");
+        expect("/a\\b", backslashes, "/a\\b");
+        expect("/a\\..\\b", backslashes && !normalize, "/a\\..\\b");
+        expect("/a%2f..%2fb", encoded && !normalize, "/a%2f..%2fb");
+      }
+    }
+  }
+  as_is.backslashes = true;
   for (std::string_view target : {"/a//b", "/../a", "/%2e%2e/%2f", "/%zz", "/a\\b", "//a", "/a/."})
     expect_taken(at(target), "GET " + std::string(target) + " a\n\n", as_is);
 }
@@ -340,9 +403,10 @@ TEST(Requests, PathsAreNormalised) {
 // --- hop by hop ------------------------------------------------------------------------------------------------------
 
 TEST(Requests, HopByHopFieldsStayHere) {
-  expect_taken(get("Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nTrailer: x\r\n"
+  expect_taken(get("Connection: keep-alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: "
+                   "gzip\r\nTrailer: x\r\n"
                    "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\na: b\r\n"),
-               "GET / a\na: b\n\n");
+               "GET / a\nTrailer: x\na: b\n\n");
   expect_taken(get("x: 1\r\nConnection: X, y\r\nY: 2\r\nz: 3\r\nx: 4\r\n"), "GET / a\nz: 3\n\n");
   expect_taken(get("Connection: x\r\nConnection: , y ,\r\nx: 1\r\ny: 2\r\nz: 3\r\n"), "GET / a\nz: 3\n\n");
   expect_taken(get("Connection: connection, x\r\nx: 1\r\nz: 3\r\n"), "GET / a\nz: 3\n\n");

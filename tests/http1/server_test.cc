@@ -102,11 +102,68 @@ TEST_F(Http1Server, TrailersForThoseWhoTakeThem) {
   }
 }
 
+// A length leaves no room for trailers: who announces them, to those who take them, is sent in chunks.
+TEST_F(Http1Server, AnnouncedTrailersOutweighALength) {
+  for (bool te : {false, true}) {
+    c = std::make_unique<Http1Connection>(Role::kServer);
+    c->feed(te ? "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te\r\n\r\n" : kGet);
+    Answer a(200, 2);
+    a.with("trailer", "x-sum");
+    ASSERT_EQ(exchange(0).send_head(a.head, false), Reason::kNone);
+    body(0, "hi", false);
+    Head h;
+    HeaderList trailers(h.arena);
+    trailers.add("x-sum", "1");
+    exchange(0).send_trailers(trailers);
+    at(0).release();
+    EXPECT_EQ(out(), te ? "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: "
+                          "chunked\r\n\r\n2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n"
+                        : "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ncontent-length: 2\r\n\r\nhi");
+  }
+}
+
+TEST_F(Http1Server, A426SaysWhatToSpeak) {
+  for (bool close : {false, true}) {
+    c = std::make_unique<Http1Connection>(Role::kServer);
+    c->feed(close ? "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" : kGet);
+    Answer a(426, 0);
+    a.head.upgrade_token = "h2c, x/1";
+    ASSERT_EQ(exchange(0).send_head(a.head, true), Reason::kNone);
+    EXPECT_EQ(out(), std::string("HTTP/1.1 426 Upgrade Required\r\ncontent-length: 0\r\nconnection: ") +
+                         (close ? "close, " : "") + "upgrade\r\nupgrade: h2c, x/1\r\n\r\n");
+  }
+}
+
+// The end of the connection ends some of them, so that end must not come cleanly when the message is cut.
+TEST_F(Http1Server, ACutMessageIsToEndWithAReset) {
+  const std::string old = "GET / HTTP/1.0\r\n\r\n";
+  for (int i = 0; i < 5; ++i) {
+    const bool tunnel = i == 4;
+    SCOPED_TRACE(i);
+    for (bool finished : {false, true}) {
+      for (bool lost : {false, true}) {
+        c = std::make_unique<Http1Connection>(Role::kServer);
+        c->feed(tunnel ? kUpgrade : i < 2 ? kGet : old);
+        Answer a(tunnel ? 101 : 200, i % 2 ? 5 : -1);
+        a.head.upgrade_token = "websocket";
+        ASSERT_EQ(exchange(0).send_head(a.head, false), Reason::kNone);
+        body(0, i % 2 ? "hello" : "abc", finished);
+        if (lost)
+          c->codec->on_transport_closed(Reason::kDraining);
+        else
+          exchange(0).reset(Reason::kUpstreamTruncated);
+        EXPECT_EQ(c->codec->cut(), !finished && (i % 2 == 0));
+        at(0).release();
+      }
+    }
+  }
+}
+
 TEST_F(Http1Server, FramingAndConnectionFieldsAreOurs) {
   c->feed(kGet);
   Answer a(200, 2);
-  for (std::string_view name : {"Connection", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Keep-Alive",
-                                "Proxy-Connection", "HTTP2-Settings", "Host", "Expect"})
+  for (std::string_view name : {"Connection", "Content-Length", "Transfer-Encoding", "TE", "Upgrade",
+                                "Keep-Alive", "Proxy-Connection", "HTTP2-Settings", "Host", "Expect"})
     a.with(name, "7");
   a.with("x", "y");
   ASSERT_EQ(exchange(0).send_head(a.head, false), Reason::kNone);
@@ -663,6 +720,42 @@ const std::vector<std::pair<const char*, Way>> kEnds = {
      }},
 };
 
+// Requests behind each other that are answered at once, to a client that does not read.
+TEST_F(Http1Server, OutputOverTheWatermarkHoldsTheNextRequest) {
+  Http1Options options;
+  options.pending_bytes_max = 10'000;
+  c = std::make_unique<Http1Connection>(Role::kServer, options);
+  const std::string text(1000, 't');
+  size_t answered = 0;
+  c->events.then_exchange = [&](FakeMessageSink& sink) {
+    sink.then_head = [&](Head& head, bool) {
+      LocalReply reply;
+      reply.text = text;
+      sink.exchange->send_reply(head, reply);
+      ++answered;
+      sink.release();
+    };
+  };
+  std::string all;
+  for (int i = 0; i < 100; ++i) all += kGet;
+  c->feed(all);
+  EXPECT_EQ(answered, 10u);
+  EXPECT_TRUE(c->events.paused);
+  c->codec->on_write_blocked(true);
+  size_t written = out().size();
+  EXPECT_LT(written, 20'000u);
+  c->feed(kGet);
+  EXPECT_EQ(answered, 10u) << "until there is room";
+  for (size_t rounds = 1; answered < 101; ++rounds) {
+    c->codec->on_write_blocked(false);
+    ASSERT_EQ(answered, std::min<size_t>(10 * (rounds + 1), 101));
+    if (answered < 101) c->codec->on_write_blocked(true);
+    out();
+  }
+  c->codec->on_write_blocked(false);
+  EXPECT_FALSE(c->events.paused);
+}
+
 // Whatever the request and its answer are at, and whatever ends the connection: the holder hears it, once.
 TEST_F(Http1Server, WhoeverHoldsAnExchangeHearsTheEndOfItsConnection) {
   const std::string post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
@@ -715,9 +808,11 @@ TEST_F(Http1Server, AnExchangeMayOutliveItsConnection) {
 TEST_F(Http1Server, WatermarksReachTheSink) {
   c->codec->on_write_blocked(true);
   c->feed(kGet);
+  EXPECT_EQ(c->accepted(), 0) << "until there is room for its answer";
   c->codec->on_write_blocked(false);
   c->codec->on_write_blocked(true);
-  EXPECT_EQ(at(0).blocked, (std::vector<bool>{false, true}));
+  c->codec->on_write_blocked(false);
+  EXPECT_EQ(at(0).blocked, (std::vector<bool>{true, false}));
   EXPECT_EQ(c->codec->capacity(), 0);
   FakeMessageSink none;
   EXPECT_EQ(c->codec->open(none), nullptr);

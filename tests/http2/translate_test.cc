@@ -202,6 +202,29 @@ TEST_F(TwoToOne, AnExtendedConnectIsAWebsocketUpgrade) {
   EXPECT_TRUE(ended(parse(down.sink.take()), 1));
 }
 
+// Proxies that come from HTTP/1 send their client's key, and pass on what proves that it was read.
+TEST_F(TwoToOne, AGivenWebsocketKeyIsPassedOnAndItsProofReturned) {
+  std::string wire = request(headers(1,
+                                     {{":method", "CONNECT"},
+                                      {":protocol", "websocket"},
+                                      {":scheme", "http"},
+                                      {":path", "/chat"},
+                                      {":authority", "a.example"},
+                                      {"sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="},
+                                      {"sec-websocket-version", "13"}},
+                                     kEndHeaders));
+  EXPECT_EQ(wire,
+            "GET /chat HTTP/1.1\r\nhost: a.example\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "sec-websocket-version: 13\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+  auto said = answer(
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+  ASSERT_FALSE(said.empty());
+  Reader reader(said);
+  EXPECT_EQ(reader.call.answer.head->status, 200u);
+  EXPECT_EQ(reader.call.answer.head->header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+}
+
 TEST_F(TwoToOne, AWebsocketAnswerThatDoesNotFitIsRefused) {
   request(headers(1,
                   {{":method", "CONNECT"}, {":protocol", "websocket"}, {":scheme", "http"}, {":path", "/chat"},
@@ -334,12 +357,18 @@ TEST_F(OneToTwo, AWebsocketUpgradeIsAnExtendedConnect) {
   down.feed("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
   std::string wire = up.sink.take();
-  EXPECT_EQ(wire.find("dGhlIHNhbXBsZSBub25jZQ=="), std::string::npos);
   reader.feed(hello().substr(0, 24) + settings() + wire);
   ASSERT_EQ(reader.accepted(), 1u);
   EXPECT_TRUE(reader.at(0).head->upgrade);
   EXPECT_EQ(reader.at(0).head->path, "/chat");
-  std::string said = answer(head(1, {{":status", "200"}, {"sec-websocket-protocol", "chat"}}, kEndHeaders) + data(1, "hi"));
+  EXPECT_EQ(reader.at(0).head->header("sec-websocket-key"), "dGhlIHNhbXBsZSBub25jZQ==") << "proxies want it";
+  // Such a proxy gives the proof back, and there must be one only.
+  std::string said = answer(head(1,
+                                 {{":status", "200"},
+                                  {"sec-websocket-protocol", "chat"},
+                                  {"sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}},
+                                 kEndHeaders) +
+                            data(1, "hi"));
   EXPECT_EQ(said,
             "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-protocol: chat\r\n"
             "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi");

@@ -213,7 +213,8 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   r.requests.inc(Outcome::kOk), r.reasons.inc(Reason::kNone), r.duration.observe_us(1);
   r.request_bytes.inc(), r.response_bytes.inc(), r.retries.inc(), r.active.add();
   const ListenerMetrics l = b.listener("l");
-  l.connections.inc(), l.connections_active.add(), l.connections_rejected.inc(), l.accept_failures.inc();
+  l.connections.inc(), l.connections_active.add(), l.connections_lingering.add(), l.lingering_bytes.add(),
+      l.connections_rejected.inc(), l.accept_failures.inc();
   l.received_bytes.inc(), l.sent_bytes.inc(), l.protocol_errors.inc(Reason::kNone);
   l.codec_events.inc(CodecEvent::kHeartbeatAnswered), l.limit_hits.inc(ListenerLimit::kConnections);
   const ClusterMetrics c = b.cluster("c");

@@ -53,6 +53,56 @@ TEST(Rewrite, Path) {
   }
 }
 
+// The matched path was normalised; what a rewrite puts together is again.
+TEST(Rewrite, MakesNoDotSegments) {
+  struct Case {
+    config::Match match;
+    std::string rewrite;
+    std::string_view before, after;  // after: empty = refused
+  };
+  for (const Case& c : {
+           Case{prefix("/files"), "/", "/files../x", ""},
+           Case{prefix("/files"), "/data/", "/files../x", ""},
+           Case{prefix("/files"), "/data/", "/files..", ""},
+           Case{prefix("/files"), "/data/", "/files..?q", ""},
+           Case{prefix("/files"), "/data/", "/files..;a/x", ""},
+           Case{prefix("/files"), "/data/", "/files..%2fx", ""},
+           Case{prefix("/files"), "/data", "/files../x", "/data../x"},
+           Case{prefix("/files"), "/data/", "/files./x", "/data/x"},
+           Case{prefix("/files"), "/", "/files.", "/"},
+           Case{prefix("/files"), "/data/.", "/files./x", "/data/x"},
+           Case{prefix("/files/"), "/data/", "/files/x%2fy?a/../b", "/data/x%2fy?a/../b"},
+           Case{prefix("/files"), "/a/../data//", "/files/x", "/data/x"},
+           Case{prefix("/f%20"), "/%", "/f%202e%2e/x", "<refused at load>"},
+       }) {
+    config::Route from = to("r", c.match);
+    from.prefix_rewrite = c.rewrite;
+    if (c.after.starts_with("<")) {
+      EXPECT_FALSE(RouteTable::compile(table_of({from})).has_value()) << c.rewrite;
+      continue;
+    }
+    OneRoute one(from);
+    auto head = http_request("GET", c.before);
+    ASSERT_EQ(one.table->match(*head), &one.route) << c.before;
+    EXPECT_EQ(apply_request(one.route, *head), !c.after.empty()) << c.before;
+    if (!c.after.empty()) EXPECT_EQ(head->path, c.after) << c.before << " with " << c.rewrite;
+    // Whoever does not want paths to be touched gets what the text says.
+    if (c.before == "/files../x" && c.rewrite == "/") {
+      auto as_is = http_request("GET", c.before);
+      EXPECT_TRUE(apply_request(one.route, *as_is, false));
+      EXPECT_EQ(as_is->path, "/../x");
+    }
+    from.prefix_rewrite.clear();
+    from.cluster.clear();
+    from.redirect =
+        config::Redirect{.pos = {}, .host = "", .path = "", .prefix = c.rewrite, .scheme = "", .status = 308};
+    OneRoute redirect(from);
+    auto again = http_request("GET", c.before);
+    Arena arena;
+    EXPECT_EQ(make_location(redirect.route, *again, arena), c.after) << c.before << " to " << c.rewrite;
+  }
+}
+
 TEST(Rewrite, HostAndNothing) {
   config::Route from = to("r");
   auto head = http_request("GET", "/x?y", "a.test:80", {{"a", "b"}});

@@ -109,6 +109,20 @@ double TestServer::metric(std::string_view family, std::initializer_list<std::st
   return failure << "} is " << last << ", not " << value;
 }
 
+::testing::AssertionResult TestServer::comes_to_rest() {
+  static constexpr std::string_view kGauges[] = {
+      "dragoman_requests_active",
+      "dragoman_cluster_requests_active",
+      "dragoman_cluster_requests_pending",
+      "dragoman_listener_connections_active",
+      "dragoman_listener_connections_lingering",
+      "dragoman_listener_lingering_bytes",
+  };
+  for (std::string_view gauge : kGauges)
+    if (auto result = becomes(0, gauge); !result) return result;
+  return ::testing::AssertionSuccess();
+}
+
 void TestServer::write_file(const std::string& yaml) {
   const std::string next = options_.file + ".next";
   std::ofstream(next) << whole(yaml);
@@ -132,6 +146,9 @@ void ServerTest::stop() {
   server_.reset();
 }
 
-void ServerTest::TearDown() { stop(); }
+void ServerTest::TearDown() {
+  if (server_ && gauges_end_at_zero_) EXPECT_TRUE(server_->comes_to_rest());
+  stop();
+}
 
 }  // namespace dragoman::testing

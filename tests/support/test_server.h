@@ -59,6 +59,8 @@ class TestServer {
   void stop();
   const WorkerLeaks& leaks() const { return server_->leaks(); }
   int exit_code() const { return exit_code_; }
+  /// Every gauge of things that begin and end becomes zero. (Connections to backends may be kept for later.)
+  ::testing::AssertionResult comes_to_rest();
 
  private:
   Options options_;
@@ -80,6 +82,8 @@ class ServerTest : public ::testing::Test {
   void TearDown() override;
   /// Ends the server and checks that nothing leaked.
   void stop();
+  /// At the test's end: that nothing is under way any more, by the gauges. For tests whose clients are gone by then.
+  bool gauges_end_at_zero_ = false;
 
  private:
   std::unique_ptr<TestServer> server_;
