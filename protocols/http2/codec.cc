@@ -388,6 +388,7 @@ int Http2Codec::on_begin_headers(const nghttp2_frame& frame) {
   cookies_.clear();
   pieces_bytes_ = 0;
   if (!done()) on_block_begin(frame);
+  if (current_) current_->cookie = false;  // of an interim head, whose fields are gone
   return verdict();
 }
 

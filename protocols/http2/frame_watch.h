@@ -23,12 +23,19 @@ class FrameWatch {
   void pass(uint8_t* data, size_t n, Feed&& feed, OnDataFrame&& on_data_frame) {
     uint8_t* from = data;  // not yet fed
     uint8_t* const end = data + n;
+    frame_ = data;  // the head that is under way began before
     while (data < end) {
       const bool in_head = have_ < kHead, held = fields_.holding();
       in_block_ = false;
+      if (have_ == 0 && preface_ == 0) frame_ = data;
       const size_t part = step(data, static_cast<size_t>(end - data));
       if (in_head && head_is_data_) {
         head_is_data_ = false;
+        // What a reset in the same bytes has closed is closed for this frame.
+        if (std::exchange(reset_before_, false) && from < frame_ && frame_ <= data) {
+          if (!feed(from, static_cast<size_t>(frame_ - from))) return;
+          from = frame_;
+        }
         on_data_frame(id());
       }
       if (held || fields_.holding()) {
@@ -54,7 +61,7 @@ class FrameWatch {
 
  private:
   static constexpr size_t kHead = 9;
-  static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kGoAway = 7, kContinuation = 9;
+  static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kRstStream = 3, kGoAway = 7, kContinuation = 9;
   static constexpr uint8_t kEndHeaders = 0x4, kPadded = 0x8, kHasPriority = 0x20;
 
   /// Takes bytes of one part of one frame; how many.
@@ -97,6 +104,7 @@ class FrameWatch {
     left_ = uint32_t{head_[0]} << 16 | uint32_t{head_[1]} << 8 | head_[2];
     at_ = word_ = 0;
     head_is_data_ = head_[3] == kData;
+    reset_before_ = reset_before_ || head_[3] == kRstStream;
     prefix_ = 0;
     block_end_ = left_;
     if (head_[3] == kHeaders && (head_[4] & kEndHeaders) == 0) {
@@ -123,6 +131,8 @@ class FrameWatch {
 
   const bool server_;
   bool depends_on_itself_ = false;
+  bool reset_before_ = false;   // RST_STREAM came since bytes were last fed for that
+  uint8_t* frame_ = nullptr;        // where the last frame's head begins, if in these bytes
   bool head_is_data_ = false;  // the head of a DATA frame is complete, and was not yet told
   size_t preface_;             // bytes of the client's preface that are still to come
   size_t have_ = 0;            // of head_

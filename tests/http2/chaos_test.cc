@@ -277,6 +277,7 @@ TEST_P(Http2Chaos, EachSinkHearsOneEnd) {
   const uint64_t seed = from_environment("DRAGOMAN_TEST_SEED", std::random_device{}());
   const uint64_t rounds = from_environment("DRAGOMAN_TEST_ROUNDS", 8000);
   std::printf("DRAGOMAN_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  std::fflush(stdout);  // a sanitizer ends the process without
   for (uint64_t i = 0; i < rounds && !HasFailure(); ++i) {
     SCOPED_TRACE("DRAGOMAN_TEST_SEED=" + std::to_string(seed + i) + " fails at once");
     Chaos(GetParam(), seed + i).run(400);

@@ -90,6 +90,15 @@ TEST(Http2Streams, FramesThatComeTooLate) {
   }
 }
 
+TEST(Http2Streams, ABodyBehindAResetInTheSameBytes) {
+  Server s;
+  s.feed(headers(1, post(), kEndHeaders) + rst(1) + data(1, "x", kEndStream));
+  const Frame f = s.one(kRstStream);
+  EXPECT_EQ(f.id, 1u);
+  EXPECT_EQ(f.word(0), kStreamClosed);
+  EXPECT_EQ(s.events.broken, 0);
+}
+
 // Each of them has to be decoded.
 TEST(Http2Streams, HeadsOnStreamsThatWereResetAreBounded) {
   for (bool ours : {true, false}) {
@@ -317,6 +326,19 @@ TEST(Http2Streams, CookieCrumbsAreOneField) {
   // Nothing of it is left for the next request.
   s.feed(headers(3, get() + Fields{{"cookie", "a=b"}}));
   EXPECT_EQ(s.at(1).head->headers.find(HeaderId::kCookie)->value, "a=b");
+}
+
+TEST(Http2Streams, CookiesOfAnInterimHeadAreNotContinued) {
+  Http2Connection c(Role::kClient);
+  c.feed(settings());
+  Call call("GET", "/");
+  ASSERT_TRUE(call.open(*c.codec));
+  call.exchange->send_head(call.head, true);
+  c.sink.take();
+  c.feed(headers(1, {{":status", "103"}, {"cookie", "a"}, {"cookie", "b"}}, kEndHeaders) +
+         headers(1, {{":status", "200"}, {"cookie", "c"}, {"cookie", "d"}}));
+  ASSERT_TRUE(call.answer.ended);
+  EXPECT_EQ(call.answer.head->header("cookie"), "c; d");
 }
 
 // --- long fields ----------------------------------------------------------------------------------------------------
