@@ -225,7 +225,8 @@ struct BoltOptions {
 /// HTTP/2 settings of a listener: what one connection may take of us.
 struct ListenerHttp2 {
   Position pos;
-  uint32_t streams_max = 100;
+  uint32_t streams_max = 1024;
+  uint64_t memory_bytes_max = 16 << 20;
   uint64_t stream_window_bytes = 256 << 10;
   uint64_t connection_window_bytes = 1 << 20;
   uint32_t continuations_max = 8;
@@ -574,6 +575,7 @@ struct ClusterHttp2 {
   uint32_t streams_max = 1'000;
   uint64_t stream_window_bytes = 256 << 10;
   uint64_t connection_window_bytes = 16 << 20;
+  uint64_t memory_bytes_max = 64 << 20;
   int64_t stall_timeout_ms = 60'000;     // 0 = none
   int64_t settings_timeout_ms = 10'000;  // 0 = none
 

@@ -480,6 +480,11 @@ In<ListenerHttp2> listener_http2_block() {
           field<&ListenerHttp2::streams_max>("streams_max", whole(1, 1'000'000),
                                              "Most requests under way at once on one connection; further ones are refused "
                                              "(REFUSED_STREAM), so that their clients may repeat them."),
+          field<&ListenerHttp2::memory_bytes_max>(
+              "memory_bytes_max", size(64 * kKiB, 64 * kGiB),
+              "What heads of requests under way and unsent answers of one connection may take together. Beyond it new requests are "
+              "refused as beyond streams_max, and beyond twice that the answer that would add to it is reset. Also what "
+              "requests whose backends do not read may hold beyond connection_window_bytes before the others wait for them."),
           field<&ListenerHttp2::stream_window_bytes>(
               "stream_window_bytes", size(1 * kKiB, 1 * kGiB),
               "What a client may send ahead on one request. A request that nobody reads holds so much memory."),
@@ -1059,6 +1064,11 @@ In<Cluster> cluster_block() {
           field<&ClusterHttp2::connection_window_bytes>(
               "connection_window_bytes", size(64 * kKiB, 1 * kGiB),
               "The same for all answers on a connection together, as far as they move."),
+          field<&ClusterHttp2::memory_bytes_max>(
+              "memory_bytes_max", size(64 * kKiB, 64 * kGiB),
+              "What answers whose clients do not read may hold beyond connection_window_bytes, so that the others on the connection go "
+              "on. At half of it further requests go to another connection; when all is used, the others wait. Raise it when many "
+              "slow clients share few connections; each connection may then take as much memory."),
           field<&ClusterHttp2::stall_timeout_ms>(
               "stall_timeout", duration(100, kDay, "never"),
               "A request body of which the server takes less than 1 KiB in so long is given up."),

@@ -249,10 +249,11 @@ struct FramedOptions {
 };
 
 struct Http2Options {
-  uint32_t streams_max = 100;                 // server role: concurrent streams; client role: more are not opened
+  uint32_t streams_max = 1024;                // server role: concurrent streams; client role: more are not opened
   uint32_t stream_window_bytes = 256 * 1024;  // what the peer may send ahead on one stream
   uint32_t connection_window_bytes = 1 << 20;
   size_t pending_bytes_max = 256 * 1024;      // unsent on all streams, beyond it each stream may hold less
+  size_t memory_bytes_max = 16 << 20;         // heads and unsent bytes of one connection; what stalled streams hold beyond its window
   uint32_t continuations_max = 8;             // CONTINUATION frames of one head
   uint32_t acks_max = 1000;                   // unsent answers to SETTINGS and PING
   uint32_t resets_burst = 1000;               // RST_STREAM of the peer: bucket size and refill per second

@@ -57,7 +57,7 @@ ClientCodec::ClientCodec(ByteSink& out, ConnectionEvents& events, const CodecOpt
 uint32_t ClientCodec::capacity() const {
   if (done() || eof_ || draining_ || goaway_ || !peer_ready_) return 0;
   // Answers that stand still hold much: others are better off on another connection.
-  if (lent_bytes_ > memory_max_ / 2) return 0;
+  if (lent_bytes_ > options_.http2.memory_bytes_max / 2) return 0;
   uint32_t max = std::min(peer_streams_max_, options_.http2.streams_max);
   return max > slots_ ? max - slots_ : 0;
 }

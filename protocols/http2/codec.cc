@@ -57,7 +57,6 @@ Http2Codec::Http2Codec(Role role, ByteSink& out, ConnectionEvents& events, const
       session_(make_session(role, *this, options.http2)),
       abuse_(options.http2),
       started_ms_(events.now_ms()),
-      memory_max_(role == Role::kServer ? kServerMemoryMax : kClientMemoryMax),
       watch_(role == Role::kServer) {
   out_.set_source(this);
 }
@@ -559,9 +558,9 @@ void Http2Codec::give_back(Http2Exchange& x) {
   const size_t lent = std::exchange(x.lent, 0);
   const size_t rest = std::exchange(x.unconsumed, 0) - lent;
   if (lent > 0) {
-    const bool was_full = lent_bytes_ > memory_max_ / 2;
+    const bool was_full = lent_bytes_ > options_.http2.memory_bytes_max / 2;
     lent_bytes_ -= lent;
-    if (was_full && lent_bytes_ <= memory_max_ / 2) room_ = true;
+    if (was_full && lent_bytes_ <= options_.http2.memory_bytes_max / 2) room_ = true;
     if (!broken_ && !x.stream_closed) nghttp2_session_consume_stream(session_, x.id, lent);
     if (!in_session_ && !broken_) want_send();
   }
@@ -592,7 +591,7 @@ int Http2Codec::on_chunk(int32_t id, std::span<const uint8_t> chunk) {
   if (done() || x->unconsumed == 0) return verdict();
   if (!x->paused) {
     give_back(*x);
-  } else if (lent_bytes_ + chunk.size() <= memory_max_) {
+  } else if (lent_bytes_ + chunk.size() <= options_.http2.memory_bytes_max) {
     // It stands still for itself, not for the others.
     x->lent += chunk.size();
     lent_bytes_ += chunk.size();
@@ -680,7 +679,7 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
     pending_bytes_ += chunk.size();
     watch_output(x);
     // Each stream is told to wait, but what comes at once can't be sent back: so many readers that stand still are one too many.
-    if (pending_bytes_ + held_bytes_ > 2 * memory_max_ &&
+    if (pending_bytes_ + held_bytes_ > 2 * options_.http2.memory_bytes_max &&
         x.pending.size() > kCrowdedBytes) {
       events_.on_event(CodecEvent::kStreamStalled);
       abort_stream(x, NGHTTP2_CANCEL);

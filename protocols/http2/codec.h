@@ -301,11 +301,6 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   static constexpr uint32_t kProgressBytes = 1024;    // a reader takes at least so much in stall_timeout
   static constexpr size_t kCrumbsKept =
       1024;  // memory for cookies that a connection keeps for its next request
-  // What heads of requests under way and unsent answers of one connection may take together: beyond it a server refuses further streams,
-  // beyond twice that it resets the answer that would add to it. Also what exchanges that stand still may hold beyond the
-  // connection's window, so that the others go on; a client opens no more from half of that on.
-  static constexpr size_t kServerMemoryMax = 16 << 20;
-  static constexpr size_t kClientMemoryMax = 64 << 20;
   static constexpr uint32_t kSharedBombFactor = 64;   // the same of a backend's
   static constexpr uint32_t kBombFactor = 4;          // a head over its limits so many times is an attack
 };

@@ -126,7 +126,7 @@ void ServerCodec::on_block_begin(const nghttp2_frame& frame) {
   }
   // Streams that the client has given up may still occupy us: those count as well.
   if (slots_ >= options_.http2.streams_max ||
-      held_bytes_ + pending_bytes() > memory_max_) {
+      held_bytes_ + pending_bytes() > options_.http2.memory_bytes_max) {
     events_.on_event(CodecEvent::kStreamsOverflow);
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
     return;

@@ -27,6 +27,7 @@ CodecOptions codec_options(const config::Listener& l, Want want) {
   o.http2.streams_max = l.http2.streams_max;
   o.http2.stream_window_bytes = static_cast<uint32_t>(l.http2.stream_window_bytes);
   o.http2.connection_window_bytes = static_cast<uint32_t>(l.http2.connection_window_bytes);
+  o.http2.memory_bytes_max = l.http2.memory_bytes_max;
   o.http2.continuations_max = l.http2.continuations_max;
   o.http2.acks_max = l.http2.acks_max;
   o.http2.resets_burst = l.http2.resets_burst;

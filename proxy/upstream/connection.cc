@@ -122,6 +122,7 @@ void UpstreamConnection::start_codec() {
   codec.http2.streams_max = settings.http2.streams_max;
   codec.http2.stream_window_bytes = static_cast<uint32_t>(settings.http2.stream_window_bytes);
   codec.http2.connection_window_bytes = static_cast<uint32_t>(settings.http2.connection_window_bytes);
+  codec.http2.memory_bytes_max = settings.http2.memory_bytes_max;
   codec.http2.stall_timeout_ms = settings.http2.stall_timeout_ms;
   codec.http2.settings_timeout_ms = settings.http2.settings_timeout_ms;
   codec.framed.frame_bytes_max = settings.rpc.frame_bytes_max;

@@ -453,6 +453,7 @@ TEST(Http2Streams, AnswersThatNobodyTakesDoNotStopTheOthers) {
   o.http2.stream_window_bytes = 65'535;
   o.http2.connection_window_bytes = 65'535;
   o.http2.streams_max = 2000;
+  o.http2.memory_bytes_max = 64 << 20;
   Http2Connection c(Role::kClient, o);
   c.feed(settings({{3, 2000}}));
   std::vector<std::unique_ptr<Call>> calls;
