@@ -110,7 +110,9 @@ class Life {
         break;
       }
       case 5:
-        if (!client_ && s.head) s.exchange->send_reply(*s.head, LocalReply{});
+        if (client_ || !s.head) break;
+        s.exchange->send_reply(*s.head, LocalReply{});
+        s.release();  // it may have been a reset
         break;
       case 6:
         s.exchange->reset(Reason::kInternal);
@@ -195,8 +197,12 @@ class Life {
 
   void check() {
     if (!gone_ && !connection_->events.broken) return;
-    for (auto& s : sinks())
-      EXPECT_TRUE(!s->exchange || s->was_reset) << "held, and not told that the connection is over";
+    for (auto& s : sinks()) {
+      // HTTP/2 has nothing more to say about an exchange that is complete in both directions.
+      const bool upgraded = s->exchange && s->head && s->head->path == "/up" && s->ended;
+      EXPECT_TRUE(!s->exchange || s->was_reset || upgraded)
+          << "held, and not told that the connection is over";
+    }
   }
 
   std::mt19937_64 random_;
@@ -207,7 +213,7 @@ class Life {
 
 TEST(Http1Random, EachSinkHearsOneEndAndNothingIsLeft) {
   const uint64_t seed = from_environment("DRAGOMAN_SEED", std::random_device{}());
-  const uint64_t rounds = from_environment("DRAGOMAN_ROUNDS", 40'000);
+  const uint64_t rounds = from_environment("DRAGOMAN_ROUNDS", 300'000);
   std::cout << "seed " << seed << ", " << rounds << " rounds\n";
   for (uint64_t i = 0; i < rounds && !HasFailure(); ++i) {
     SCOPED_TRACE("DRAGOMAN_SEED=" + std::to_string(seed + i) + " DRAGOMAN_ROUNDS=1");
