@@ -210,7 +210,6 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   uint64_t pieces_bytes_ = 0;         // of a value that is put together
   std::string cookies_;               // of that block, when they came in crumbs
   size_t held_bytes_ = 0;             // what heads of exchanges take
-  const size_t memory_max_;           // see kServerMemoryMax
   size_t lent_bytes_ = 0;             // what exchanges that stand still hold beyond the connection's window
   uint32_t slots_ = 0;                // exchanges with memory
   bool broken_ = false;
