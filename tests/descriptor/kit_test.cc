@@ -15,7 +15,7 @@ namespace {
 /// The vectors of a descriptor.tsv as the kit wants them.
 std::vector<kit::Vector> samples_of(const std::string& folder) {
   std::vector<kit::Vector> out;
-  for (const Vector& v : vectors_of(folder)) {
+  for (const DescribedVector& v : vectors_of(folder)) {
     kit::Vector sample;
     sample.name = v.name;
     sample.bytes = v.bytes;

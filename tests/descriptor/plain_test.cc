@@ -106,7 +106,7 @@ std::vector<std::string> frames_of(const std::string& name) {
     for (const BoltVector& v : bolt_vectors()) out.push_back(v.bytes);
   for (const Shipped& s : with_vectors())
     if (s.name == name)
-      for (const Vector& v : vectors_of(s.vectors)) out.push_back(v.bytes);
+      for (const DescribedVector& v : vectors_of(s.vectors)) out.push_back(v.bytes);
   return out;
 }
 

@@ -58,7 +58,7 @@ inline std::shared_ptr<const descriptor::Descriptor> shipped_descriptor(const st
 }
 
 /// One line of a descriptor.tsv; "-" is an empty text.
-struct Vector {
+struct DescribedVector {
   std::string name, verdict, kind, total, id, service, method, timeout_ms, outcome, bytes;
 
   /// Who sent it, for protocols whose answers look like requests.
@@ -67,17 +67,17 @@ struct Vector {
   }
 };
 
-inline std::vector<Vector> vectors_of(const std::string& folder) {
+inline std::vector<DescribedVector> vectors_of(const std::string& folder) {
   std::string base = source_dir() + "/tests/vectors/" + folder + "/";
   std::ifstream in(base + "descriptor.tsv");
-  std::vector<Vector> out;
+  std::vector<DescribedVector> out;
   std::string line;
   std::getline(in, line);
   while (std::getline(in, line)) {
-    Vector v;
+    DescribedVector v;
     size_t at = 0;
-    for (std::string Vector::* member : {&Vector::name, &Vector::verdict, &Vector::kind, &Vector::total, &Vector::id,
-                                         &Vector::service, &Vector::method, &Vector::timeout_ms, &Vector::outcome}) {
+    for (std::string DescribedVector::* member : {&DescribedVector::name, &DescribedVector::verdict, &DescribedVector::kind, &DescribedVector::total, &DescribedVector::id,
+                                         &DescribedVector::service, &DescribedVector::method, &DescribedVector::timeout_ms, &DescribedVector::outcome}) {
       size_t tab = std::min(line.find('\t', at), line.size());
       v.*member = line.substr(at, tab - at);
       if (v.*member == "-") (v.*member).clear();

@@ -48,7 +48,7 @@ TEST(DescribedTwoWays, ElementsOfXml) {
       {kind + id + svc + op + "<A>1</A><A>2</A>", false},
       {kind + id + svc + op + "<A>1</A><a>2</a>", false},
   };
-  for (const Row& row : rows) EXPECT_EQ(accepted(bankxml->table(), bank(row.head)), row.good) << row.head;
+  for (const Row& row : rows) EXPECT_EQ(accepted(&bankxml->table(), bank(row.head)), row.good) << row.head;
 }
 
 std::string varint(uint64_t v) {
@@ -62,7 +62,7 @@ std::string prpc(const std::string& meta) { return "PRPC" + be(meta.size() + 4, 
 
 TEST(DescribedTwoWays, FieldsOfProtobuf) {
   auto baidu = shipped_descriptor("baidu_std");
-  const dragoman_codec* table = baidu->table();
+  const dragoman_codec* table = &baidu->table();
   const std::string call = text(1, text(1, "pkg.Echo") + text(2, "Call"));
   EXPECT_TRUE(accepted(table, prpc(call + number(4, 7))));
   EXPECT_FALSE(accepted(table, prpc(call + call + number(4, 7)))) << "two messages";
@@ -78,7 +78,7 @@ TEST(DescribedTwoWays, NamesInPairs) {
   auto with = [&](const std::string& header) {
     BoltFrame f = BoltFrame::request(1);
     f.header = header;
-    return accepted(bolt->table(), f.bytes());
+    return accepted(&bolt->table(), f.bytes());
   };
   EXPECT_TRUE(with(kv("service", "S:1.0") + kv("service", "S:1.0")));
   EXPECT_FALSE(with(kv("service", "S:1.0") + kv("service", "T:1.0")));
@@ -124,7 +124,7 @@ TEST(DescribedIdWidth, IsWhatPeersKeep) {
   for (const Row& row : rows) {
     auto loaded = little(row.type, row.id);
     ASSERT_TRUE(loaded.descriptor) << row.type;
-    const dragoman_codec* table = loaded.descriptor->table();
+    const dragoman_codec* table = &loaded.descriptor->table();
     EXPECT_EQ(table->id_bits, row.bits) << row.type << row.id;
     const uint32_t kept = row.bits ? row.bits : 32;
     FramedConnection down(table, Role::kServer), up(table, Role::kClient);

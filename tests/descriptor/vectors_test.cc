@@ -87,7 +87,7 @@ class Codec {
 class DescriptorVectors : public ::testing::TestWithParam<Shipped> {
  protected:
   Codec codec{GetParam().name};
-  std::vector<Vector> vectors = vectors_of(GetParam().vectors);
+  std::vector<DescribedVector> vectors = vectors_of(GetParam().vectors);
 };
 
 /// What frame_fault() of the host would say, and that spans lie inside.
@@ -118,7 +118,7 @@ void expect_true(const Codec& codec, int verdict, const dragoman_frame& f, size_
 }
 
 TEST_P(DescriptorVectors, DecodeAsTheIndexSays) {
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     dragoman_frame f;
     int verdict = codec.probe(v.bytes, f, v.from());
     expect_true(codec, verdict, f, v.bytes.size(), v.name);
@@ -154,7 +154,7 @@ TEST_P(DescriptorVectors, DecodeAsTheIndexSays) {
 }
 
 TEST_P(DescriptorVectors, EveryPrefixAsksForMoreAndGetsToTheSame) {
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     dragoman_frame whole;
     int verdict = codec.probe(v.bytes, whole, v.from());
     for (size_t n = 1; n < v.bytes.size(); ++n) {
@@ -204,11 +204,11 @@ std::string with_id(const std::string& frame, const dragoman_frame& f, const std
 /// with the client's own id.
 TEST_P(DescriptorVectors, PassTheHostAtEverySplit) {
   bool ids = codec.table().abilities & DRAGOMAN_CAN_MULTIPLEX;
-  const Vector* answer = nullptr;
-  for (const Vector& v : vectors)
+  const DescribedVector* answer = nullptr;
+  for (const DescribedVector& v : vectors)
     if (v.kind == "response" && v.outcome == "ok" && !answer) answer = &v;
   ASSERT_NE(answer, nullptr);
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     if (v.verdict != "frame" || v.kind != "request" || v.outcome == "checksum") continue;
     // Frames of 3000 bytes are cut at fewer places.
     for (size_t cut = 1; cut <= v.bytes.size(); cut += v.bytes.size() > 600 ? 37 : 1) {
@@ -253,7 +253,7 @@ TEST_P(DescriptorVectors, PassTheHostAtEverySplit) {
 /// rewrite-X.hex is X.hex with another id; of the protocol's other encodings there may be more.
 TEST_P(DescriptorVectors, AnotherIdGivesTheBytesOfTheIndex) {
   const std::string folder = source_dir() + "/tests/vectors/" + std::string(GetParam().vectors) + "/";
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     if (v.verdict != "frame" || !std::filesystem::exists(folder + "rewrite-" + v.name + ".hex")) continue;
     const std::string wanted = read_hex(folder + "rewrite-" + v.name + ".hex");
     dragoman_frame f, g;
@@ -274,7 +274,7 @@ TEST_P(DescriptorVectors, AnotherIdGivesTheBytesOfTheIndex) {
 
 TEST_P(DescriptorVectors, RepliesReadBackWithTheCallersId) {
   const dragoman_codec& t = codec.table();
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     if (v.kind != "request") continue;
     dragoman_frame f;
     int verdict = codec.probe(v.bytes, f, v.from());
@@ -307,7 +307,7 @@ TEST_P(DescriptorVectors, EditsChangeHeadersAndNothingElse) {
   const dragoman_codec& t = codec.table();
   if (!t.edit) return;
   int edited = 0;
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     if (v.verdict != "frame" || (v.kind != "request" && v.kind != "response")) continue;
     dragoman_frame f;
     ASSERT_EQ(codec.probe(v.bytes, f, v.from()), DRAGOMAN_FRAME);
@@ -362,7 +362,7 @@ TEST_P(DescriptorVectors, EditsChangeHeadersAndNothingElse) {
 TEST_P(DescriptorVectors, SpoiledBytesNeverGiveWhatCantBeTrue) {
   std::mt19937 random(11);
   const dragoman_codec& t = codec.table();
-  for (const Vector& v : vectors) {
+  for (const DescribedVector& v : vectors) {
     if (v.bytes.size() > 600) continue;
     for (size_t at = 0; at < v.bytes.size(); ++at) {
       for (int value : {0, 1, 0x7f, 0x80, 0xff, static_cast<int>(random() % 256)}) {
@@ -486,7 +486,7 @@ TEST(DescribedAttributes, AreThoseOfTheIndex) {
 
 TEST(DescribedIds, StandWhereTheSenderPutsThem) {
   const Codec codec("kafka");
-  for (const Vector& v : vectors_of("kafka")) {
+  for (const DescribedVector& v : vectors_of("kafka")) {
     if (v.verdict != "frame") continue;
     dragoman_frame f;
     ASSERT_EQ(codec.probe(v.bytes, f, v.from()), DRAGOMAN_FRAME) << v.name;
