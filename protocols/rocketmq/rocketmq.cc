@@ -23,6 +23,8 @@ using rocketmq::Value;
 constexpr size_t kPrefixBytes = 8;             // length, encoding, header length
 constexpr uint32_t kLengthMax = INT32_MAX;     // signed in the peers
 constexpr uint32_t kHeaderBytesMax = 96 << 10;
+// Binary headers have at most 32 KiB of properties. A bound under 64 KiB tells them from Bolt's first bytes.
+constexpr uint32_t kBinaryHeaderBytesMax = 60 << 10;
 constexpr uint32_t kHeaderSlack = 64;  // an id may take more digits in the longest header
 constexpr size_t kDetectBytes = 11;
 constexpr uint8_t kLanguages = 32;  // 14 are known
@@ -104,8 +106,8 @@ struct RocketMq {
     bool binary = encoding == rocketmq::kBinary;
     if (header < (binary ? rocketmq::kBinaryHeaderMin : 2))
       return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header too short");
-    if (header > kHeaderBytesMax + kHeaderSlack)
-      return codec::refuse(f, DRAGOMAN_TOO_BIG, "rocketmq: header over 96 KiB");
+    if (header > (binary ? kBinaryHeaderBytesMax : kHeaderBytesMax) + kHeaderSlack)
+      return codec::refuse(f, DRAGOMAN_TOO_BIG, "rocketmq: header over 96 KiB, or 60 KiB of a binary one");
     if (bytes.size() < (binary ? kDetectBytes : kPrefixBytes + 1))
       return codec::need(f, binary ? kDetectBytes : kPrefixBytes + 1);
     uint8_t first = bytes[kPrefixBytes];
