@@ -21,7 +21,8 @@ using rocketmq::JsonValue;
 using rocketmq::Value;
 
 constexpr size_t kPrefixBytes = 8;             // length, encoding, header length
-constexpr uint32_t kLengthMax = INT32_MAX;     // signed in the peers
+// No frame of a peer is so long, and it tells "PRPC" (brpc) from a length.
+constexpr uint32_t kLengthMax = 1 << 30;
 constexpr uint32_t kHeaderBytesMax = 96 << 10;
 // Binary headers have at most 32 KiB of properties. A bound under 64 KiB tells them from Bolt's first bytes.
 constexpr uint32_t kBinaryHeaderBytesMax = 60 << 10;
@@ -98,7 +99,7 @@ struct RocketMq {
     uint8_t encoding = bytes[4];
     if (encoding > rocketmq::kBinary) return codec::not_mine();
     uint64_t length = load_be<uint32_t>(bytes.data());
-    if (length > kLengthMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: negative length");
+    if (length > kLengthMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: length over 1 GiB");
     if (bytes.size() < kPrefixBytes) return codec::need(f, kPrefixBytes);
     uint32_t header = load_be<uint32_t>(bytes.data() + 4) & 0xffffff;
     if (uint64_t{4} + header > length)

@@ -456,15 +456,14 @@ TEST_F(Tries, ACallThatItsServerCancelledIsCancelledAndNotRepeated) {
       s.send(h2::frame(h2::kRstStream, 0, id, h2::u32(h2::kCancel)));
     }
   });
-  serve("http1",
+  serve("http2",
         ", retry: {attempts: 2, backoff: 1ms, on: [reset, refused, gateway_error, 5xx], idempotent: true}",
         "'" + backend.address() + "'", ", protocol: http2");
   TestSocket s = connect();
-  s.send(
-      "POST /a.B/C HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\nte: trailers\r\ncontent-length: "
-      "5\r\n\r\n" +
-      std::string(5, '\0'));
-  EXPECT_TRUE(server().becomes(1, kReasons, {"reason=\"upstream_cancelled\""}));
+  const h2::Fields call = {{"content-type", "application/grpc"}, {"te", "trailers"}};
+  s.send(h2::hello() + h2::headers(1, h2::post("/a.B/C") + call, h2::kEndHeaders) +
+         h2::data(1, std::string(5, '\0'), h2::kEndStream));
+  EXPECT_TRUE(server().becomes(1, "dragoman_requests_total", {"outcome=\"client_error\""}));
   EXPECT_EQ(calls, 1);
 }
 
