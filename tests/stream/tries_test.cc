@@ -460,8 +460,10 @@ TEST_F(Tries, ACallThatItsServerCancelledIsCancelledAndNotRepeated) {
         ", retry: {attempts: 2, backoff: 1ms, on: [reset, refused, gateway_error, 5xx], idempotent: true}",
         "'" + backend.address() + "'", ", protocol: http2");
   TestSocket s = connect();
-  const h2::Fields call = {{"content-type", "application/grpc"}, {"te", "trailers"}};
-  s.send(h2::hello() + h2::headers(1, h2::post("/a.B/C") + call, h2::kEndHeaders) +
+  h2::Fields call = h2::post("/a.B/C");
+  call.emplace_back("content-type", "application/grpc");
+  call.emplace_back("te", "trailers");
+  s.send(h2::hello() + h2::headers(1, call, h2::kEndHeaders) +
          h2::data(1, std::string(5, '\0'), h2::kEndStream));
   EXPECT_TRUE(server().becomes(1, "dragoman_requests_total", {"outcome=\"client_error\""}));
   EXPECT_EQ(calls, 1);
