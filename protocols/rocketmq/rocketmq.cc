@@ -21,8 +21,10 @@ using rocketmq::JsonValue;
 using rocketmq::Value;
 
 constexpr size_t kPrefixBytes = 8;             // length, encoding, header length
-// No frame of a peer is so long, and it tells "PRPC" (brpc) from a length.
-constexpr uint32_t kLengthMax = 1 << 30;
+// No frame of a peer is so long, and so no TLS record looks like one, nor any magic number.
+constexpr uint32_t kLengthMax = 256 << 20;
+// Peers' default for all frames. With a binary header, longer ones look like Bolt's first bytes.
+constexpr uint32_t kUnknownBinaryMax = 16 << 20;
 constexpr uint32_t kHeaderBytesMax = 96 << 10;
 // Binary headers have at most 32 KiB of properties. A bound under 64 KiB tells them from Bolt's first bytes.
 constexpr uint32_t kBinaryHeaderBytesMax = 60 << 10;
@@ -99,12 +101,13 @@ struct RocketMq {
     uint8_t encoding = bytes[4];
     if (encoding > rocketmq::kBinary) return codec::not_mine();
     uint64_t length = load_be<uint32_t>(bytes.data());
-    if (length > kLengthMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: length over 1 GiB");
+    if (length > kLengthMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: length over 256 MiB");
     if (bytes.size() < kPrefixBytes) return codec::need(f, kPrefixBytes);
     uint32_t header = load_be<uint32_t>(bytes.data() + 4) & 0xffffff;
     if (uint64_t{4} + header > length)
       return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header longer than the frame");
     bool binary = encoding == rocketmq::kBinary;
+    if (binary && length > kUnknownBinaryMax && f.from == DRAGOMAN_FROM_UNKNOWN) return codec::not_mine();
     if (header < (binary ? rocketmq::kBinaryHeaderMin : 2))
       return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header too short");
     if (header > (binary ? kBinaryHeaderBytesMax : kHeaderBytesMax) + kHeaderSlack)

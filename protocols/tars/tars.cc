@@ -16,6 +16,7 @@ using jce::Field;
 using jce::Reader;
 
 constexpr size_t kLengthBytes = 4;            // counts itself
+constexpr uint32_t kFrameBytesMax = 256 << 20;  // and so no TLS record looks like a frame
 constexpr size_t kFrameBytesMin = 8;          // length, version, and anything at all
 constexpr size_t kWholeBytesMax = 8192;       // what follows the id is wanted whole up to here
 constexpr size_t kNamesBytesMax = 16384;      // all before the buffer
@@ -230,6 +231,7 @@ struct Tars {
     uint8_t head = bytes[kLengthBytes];
     if (head >> 4 != 1 || (head & 15) > jce::kInt32) return codec::not_mine();
     uint32_t length = load_be<uint32_t>(bytes.data());
+    if (length > kFrameBytesMax) return codec::refuse(f, DRAGOMAN_MALFORMED, "tars: length over 256 MiB");
     if (length < kFrameBytesMin)
       return codec::refuse(f, DRAGOMAN_MALFORMED, "tars: length below that of any packet");
     size_t version_end = kLengthBytes + 1 + (size_t{1} << (head & 15));

@@ -15,7 +15,7 @@ using codec::View;
 using thrift::Encoding;
 using thrift::Parsed;
 
-constexpr uint32_t kLengthMax = 0x3fffffff;
+constexpr uint32_t kLengthMax = 256 << 20;  // and so no TLS record looks like a frame
 constexpr size_t kExceptionHeadMax = 4096;  // answers of this kind up to here are read for their type
 constexpr size_t kZlibHeadMax = 8192;       // compressed bytes in which a message's beginning is looked for
 
