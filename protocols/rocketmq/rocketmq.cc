@@ -23,8 +23,6 @@ using rocketmq::Value;
 constexpr size_t kPrefixBytes = 8;             // length, encoding, header length
 // No frame of a peer is so long, and so no TLS record looks like one, nor any magic number.
 constexpr uint32_t kLengthMax = 256 << 20;
-// Peers' default for all frames. With a binary header, longer ones look like Bolt's first bytes.
-constexpr uint32_t kUnknownBinaryMax = 16 << 20;
 constexpr uint32_t kHeaderBytesMax = 96 << 10;
 // Binary headers have at most 32 KiB of properties. A bound under 64 KiB tells them from Bolt's first bytes.
 constexpr uint32_t kBinaryHeaderBytesMax = 60 << 10;
@@ -107,7 +105,9 @@ struct RocketMq {
     if (uint64_t{4} + header > length)
       return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header longer than the frame");
     bool binary = encoding == rocketmq::kBinary;
-    if (binary && length > kUnknownBinaryMax && f.from == DRAGOMAN_FROM_UNKNOWN) return codec::not_mine();
+    // Bolt's version and type; the peers' own default, 16 MiB, is below all such lengths.
+    const bool bolt = (bytes[0] == 1 || bytes[0] == 2) && bytes[1] <= 2;
+    if (bolt && f.from == DRAGOMAN_FROM_UNKNOWN) return codec::not_mine();
     if (header < (binary ? rocketmq::kBinaryHeaderMin : 2))
       return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header too short");
     if (header > (binary ? kBinaryHeaderBytesMax : kHeaderBytesMax) + kHeaderSlack)
