@@ -273,8 +273,11 @@ TEST(RocketMq, Limits) {
   std::string bytes = be((16 << 20) - 4, 4) + request(1).substr(4);
   EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_FRAME);
   EXPECT_EQ(f.total_len, 16u << 20);
-  bytes = be(INT32_MAX, 4) + request(1).substr(4);
-  EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_FRAME) << "no limit of its own";
+  bytes = be(256 << 20, 4) + request(1).substr(4);
+  EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_FRAME)
+      << "the configuration's limit is the one";
+  bytes = be((256 << 20) + 1, 4) + request(1).substr(4);
+  EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_MALFORMED) << "as TLS and magic numbers begin";
 }
 
 TEST(RocketMq, TheFirstBytesTell) {
