@@ -110,7 +110,7 @@ struct RocketMq {
     if (bolt && f.from == DRAGOMAN_FROM_UNKNOWN) return codec::not_mine();
     if (header < (binary ? rocketmq::kBinaryHeaderMin : 2))
       return codec::refuse(f, DRAGOMAN_MALFORMED, "rocketmq: header too short");
-    if (header > (binary ? kBinaryHeaderBytesMax : kHeaderBytesMax) + kHeaderSlack)
+    if (header > header_bytes_max(binary))
       return codec::refuse(f, DRAGOMAN_TOO_BIG, "rocketmq: header over 96 KiB, or 60 KiB of a binary one");
     if (bytes.size() < (binary ? kDetectBytes : kPrefixBytes + 1))
       return codec::need(f, binary ? kDetectBytes : kPrefixBytes + 1);
@@ -226,7 +226,7 @@ struct RocketMq {
     out.be<uint32_t>(0);
     out.be<uint32_t>(uint32_t{c.encoding} << 24);
     rocketmq::write_answer(out, c.encoding, code, c.id, text.substr(0, kReplyTextMax));
-    return finish_lengths(out, out.size() - 4);
+    return finish_lengths(out, out.size() - 4, c.encoding == rocketmq::kBinary);
   }
 
   /// Pairs of extFields, where no signature covers them. Names compare without regard to ASCII case.
@@ -276,7 +276,7 @@ struct RocketMq {
       out.patch_be<uint32_t>(begin, static_cast<uint32_t>(out.size() - first));
     }
     out.text(header.substr(c.has_ext ? c.ext_end : c.close_at));
-    return finish_lengths(out, m.frame.total_len - 4 + out.size() - m.head.size());
+    return finish_lengths(out, m.frame.total_len - 4 + out.size() - m.head.size(), !json);
   }
 
   /// JSON only: binary ids are rewritten by the host.
@@ -285,14 +285,18 @@ struct RocketMq {
     out.bytes(m.head.first(f.id_offset));
     rocketmq::write_number(out, static_cast<int32_t>(load_be<uint64_t>(id.data())));
     out.bytes(m.head.subspan(f.id_offset + f.id_len));
-    return finish_lengths(out, f.total_len - 4 + out.size() - m.head.size());
+    return finish_lengths(out, f.total_len - 4 + out.size() - m.head.size(), false);
   }
 
  private:
+  static constexpr uint32_t header_bytes_max(bool binary) {
+    return (binary ? kBinaryHeaderBytesMax : kHeaderBytesMax) + kHeaderSlack;
+  }
+
   /// `out` is a head whose encoding byte is right.
-  static bool finish_lengths(ByteWriter& out, uint64_t length) {
+  static bool finish_lengths(ByteWriter& out, uint64_t length, bool binary) {
     size_t header = out.size() - kPrefixBytes;
-    if (length > kLengthMax || header > kHeaderBytesMax + kHeaderSlack) return false;
+    if (length > kLengthMax || header > header_bytes_max(binary)) return false;
     out.patch_be<uint32_t>(0, static_cast<uint32_t>(length));
     out.patch_be<uint8_t>(5, static_cast<uint8_t>(header >> 16));
     out.patch_be<uint16_t>(6, static_cast<uint16_t>(header));

@@ -266,6 +266,9 @@ TEST(RocketMq, Limits) {
   EXPECT_EQ(broken_by(json("\"opaque\":1,\"x\":\"" + std::string((96 << 10) - 19, 'a') + "\"")),
             Reason::kNone);
   EXPECT_EQ(broken_by(be(1 << 20, 4) + be(0, 1) + be((96 << 10) + 65, 3) + "{"), Reason::kFrameTooLarge);
+  for (size_t over : {0, 1})  // 21 bytes before the properties, 7 of the property
+    EXPECT_EQ(broken_by(binary(10, 1, 0, {{"k", std::string((60 << 10) + 64 - 28 + over, 'v')}})),
+              over ? Reason::kFrameTooLarge : Reason::kNone);
   EXPECT_EQ(broken_by(be((16 << 20) - 3, 4) + request(1).substr(4)), Reason::kFrameTooLarge)
       << "the listener's limit";
   EXPECT_EQ(broken_by(be(UINT32_MAX, 4) + be(1, 1)), Reason::kMalformed);
@@ -278,6 +281,12 @@ TEST(RocketMq, Limits) {
       << "the configuration's limit is the one";
   bytes = be((256 << 20) + 1, 4) + request(1).substr(4);
   EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_MALFORMED) << "as TLS and magic numbers begin";
+  for (uint64_t first : {0x0100, 0x0102, 0x0201}) {
+    bytes = be(first, 2) + be(0x200, 2) + request(1).substr(4);
+    EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_NOT_MINE) << "Bolt's first bytes: " << first;
+  }
+  bytes = be(0x0103, 2) + be(0x200, 2) + request(1).substr(4);
+  EXPECT_EQ(Asker(rocketmq_codec()).probe(bytes, f), DRAGOMAN_FRAME);
 }
 
 TEST(RocketMq, TheFirstBytesTell) {
@@ -308,6 +317,8 @@ TEST(RocketMq, EditsBinaryFields) {
   EXPECT_EQ(edited(call({}), [](Head& h) { h.set_header("k", ""); }), call({{"k", ""}}));
   edited(
       bytes, [](Head& h) { h.set_header("code", "11"); }, Edit::kSkipped);
+  edited(
+      bytes, [](Head& h) { h.set_header("k", std::string(61 << 10, 'x')); }, Edit::kSkipped);
   edited(
       call({{"Signature", "s"}}), [](Head& h) { h.set_header("k", "v"); }, Edit::kSkipped);
 }
