@@ -88,11 +88,16 @@ TEST(TtHeader, AChecksumOverTheIdIsLeftOut) {
 
 TEST(TtHeader, Malformed) { expect_malformed_are_refused(ttheader_codec(), "ttheader", 2); }
 
+/// Why the connection is broken, or this request alone refused.
 Reason broken_by(const std::string& bytes) {
   FramedConnection c(ttheader_codec(), Role::kServer);
   c.feed(bytes);
-  EXPECT_EQ(c.accepted(), c.events.broken ? 0u : 1u);
-  return c.events.broken ? c.events.broken_reason : Reason::kNone;
+  const bool refused = c.events.count(CodecEvent::kHeadersOverflow) > 0;
+  EXPECT_EQ(c.accepted(), c.events.broken || refused ? 0u : 1u);
+  if (!refused) return c.events.broken ? c.events.broken_reason : Reason::kNone;
+  EXPECT_FALSE(c.events.broken);
+  EXPECT_NE(c.sink.take(), "") << "the request is answered";
+  return Reason::kTooManyHeaders;
 }
 
 TEST(TtHeader, FramesThatAreNone) {
@@ -104,7 +109,9 @@ TEST(TtHeader, FramesThatAreNone) {
   EXPECT_EQ(broken_by(frame(be(16, 1) + be(1, 2) + be(6, 2) + be(UINT16_MAX, 2), body, 7)),
             Reason::kMalformed);
   EXPECT_EQ(broken_by(frame(be(17, 1) + be(UINT16_MAX, 2), body, 7)), Reason::kMalformed);
-  EXPECT_EQ(broken_by(frame(pairs(Pairs(1024)), body, 7)), Reason::kNone);
+  EXPECT_EQ(broken_by(frame(pairs(Pairs(256)), body, 7)), Reason::kNone);
+  EXPECT_EQ(broken_by(frame(pairs(Pairs(257)), body, 7)), Reason::kTooManyHeaders) << "refused by the host";
+  EXPECT_EQ(broken_by(frame(pairs(Pairs(1024)), body, 7)), Reason::kTooManyHeaders);
   EXPECT_EQ(broken_by(frame(pairs(Pairs(1025)), body, 7)), Reason::kMalformed);
   EXPECT_EQ(broken_by(frame("", "", 7)), Reason::kMalformed) << "no message";
   EXPECT_EQ(broken_by(frame("", body.substr(0, 10), 7)), Reason::kMalformed);
@@ -180,12 +187,14 @@ TEST(TtHeader, KindsAndAttributes) {
   std::string numbers = be(16, 1) + be(5, 2) + be(2, 2) + text("log-1") + be(7, 2) + text("blue") +
                         be(10, 2) + text("boe") + be(22, 2) + text("4") + be(6, 2) + text("pkg.S");
   FramedConnection c(ttheader_codec(), Role::kServer);
-  c.feed(frame(numbers + pairs({{"a", "1"}, {"isn", "S"}}) + pairs({{"a", "2"}}), message(1, 3), 3));
+  c.feed(frame(numbers + pairs({{"a", "1"}, {"isn", "S"}}) + pairs({{"b", "2"}}), message(1, 3), 3));
   ASSERT_EQ(c.accepted(), 1u);
   const Head& h = *c.at(0).head;
   EXPECT_TRUE(h.one_way);
   EXPECT_EQ(h.service, "pkg.S");
   EXPECT_EQ(h.method, "call");
+  EXPECT_EQ(h.header("a"), "1");
+  EXPECT_EQ(h.header("b"), "2") << "of the second section";
   EXPECT_EQ(h.header("log_id"), "log-1");
   EXPECT_EQ(h.header("cluster"), "blue");
   EXPECT_EQ(h.header("env"), "boe");
@@ -237,7 +246,7 @@ TEST(TtHeader, EditsTheTextPairs) {
             request(9, {{"a", "1"}, {"Color", "blue"}, {"a", wide}}));
   EXPECT_EQ(edited(request(9, {{"a", "1"}}), [](Head& h) { h.remove_header("a"); }),
             frame("", message(1, 9), 9));
-  std::string token = be(17, 1) + text("tok"), number = be(16, 1) + be(1, 2) + be(9, 2) + text("m");
+  std::string token = be(17, 1) + text("tok"), number = be(16, 1) + be(1, 2) + be(9, 2) + text("call");
   EXPECT_EQ(
       edited(frame(pairs({{"a", "1"}}) + token + number + pairs({{"b", "2"}}), framed(message(1, 9)), 9),
              [](Head& h) { h.set_header("c", "3"); }),
