@@ -30,6 +30,7 @@ struct Viewed {
   std::string service, method;
   std::vector<std::pair<std::string, std::string>> headers;
   bool opaque = false;
+  bool refused = false;  // all else is empty
 };
 
 std::string text(dragoman_bytes b) {
@@ -45,8 +46,11 @@ Viewed view(const std::string& bytes, uint32_t want = 7) {
   v.header = [](void* ctx, dragoman_bytes name, dragoman_bytes value) {
     static_cast<Viewed*>(ctx)->headers.emplace_back(text(name), text(value));
   };
-  EXPECT_EQ(bolt_codec()->view(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, want,
-                               &v), 0);
+  if (bolt_codec()->view(nullptr, nullptr, reinterpret_cast<const uint8_t*>(bytes.data()), &p.f, want, &v)) {
+    Viewed none;
+    none.refused = true;
+    return none;
+  }
   out.service = text(v.service);
   out.method = text(v.method);
   out.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
@@ -195,15 +199,27 @@ TEST(Bolt, View) {
     std::string class_name, header, service, method;
     bool opaque;
     size_t headers;
+    bool refused = false;
   };
   const std::string sofa(kSofaRequest);
   const std::string null_pair = be(1, 4) + "a" + be(UINT32_MAX, 4);
   const Row rows[] = {
       {"service and method", sofa, kv("service", "S") + kv("sofa_head_method_name", "m"), "S", "m", false, 2},
       {"target service only", sofa, kv("sofa_head_target_service", "T"), "T", "", false, 1},
-      {"service beats target, whatever the order", sofa,
-       kv("sofa_head_target_service", "T") + kv("service", "S"), "S", "", false, 2},
-      {"the last duplicate counts", sofa, kv("service", "A") + kv("service", "B"), "B", "", false, 2},
+      {"target as service, whatever the order", sofa,
+       kv("sofa_head_target_service", "S") + kv("service", "S"), "S", "", false, 2},
+      {"target other than service", sofa, kv("sofa_head_target_service", "T") + kv("service", "S"), "", "",
+       false, 0, true},
+      {"service other than target", sofa, kv("service", "S") + kv("sofa_head_target_service", "T"), "", "",
+       false, 0, true},
+      {"empty service falls back", sofa, kv("service", "") + kv("sofa_head_target_service", "T"), "T", "",
+       false, 2},
+      {"service twice, the same", sofa, kv("service", "A") + kv("service", "A"), "A", "", false, 2},
+      {"service twice", sofa, kv("service", "A") + kv("service", "B"), "", "", false, 0, true},
+      {"target twice", sofa, kv("sofa_head_target_service", "A") + kv("sofa_head_target_service", "B"), "",
+       "", false, 0, true},
+      {"method twice", sofa, kv("sofa_head_method_name", "a") + kv("sofa_head_method_name", "b"), "", "",
+       false, 0, true},
       {"null value is no header", sofa, null_pair + kv("service", "S"), "S", "", false, 1},
       {"null service falls back", sofa,
        be(7, 4) + "service" + be(UINT32_MAX, 4) + kv("sofa_head_target_service", "T"), "T", "", false, 1},
@@ -236,6 +252,7 @@ TEST(Bolt, View) {
     for (uint8_t proto : {1, 2}) {
       f.proto = proto;
       Viewed v = view(f.bytes());
+      EXPECT_EQ(v.refused, row.refused) << row.what;
       EXPECT_EQ(v.service, row.service) << row.what;
       EXPECT_EQ(v.method, row.method) << row.what;
       EXPECT_EQ(v.opaque, row.opaque) << row.what;

@@ -151,11 +151,12 @@ TEST(DescribedIdWidth, IsWhatPeersKeep) {
 TEST(DescribedIdWidth, Faults) {
   struct Row {
     const char *type, *id, *says;
-  } rows[] = {{"varint", "{from: id, bits: 7}", "12:17 id.bits: a whole number 8..64"},
-              {"varint", "{from: id, bits: 65}", "id.bits: a whole number 8..64"},
-              {"u32", "{from: id, bits: 33}", "id.bits: a whole number 8..32"},
-              {"bytes16", "{from: id, bits: 31}", "id.bits: bits are those of a number, and this id is a text"},
-              {"varint", "{from: id, bit: 31}", "unknown key \"bit\""}};
+  } rows[] = {
+      {"varint", "{from: id, bits: 7}", "12:22 id.bits: a whole number 8..64"},
+      {"varint", "{from: id, bits: 65}", "id.bits: a whole number 8..64"},
+      {"u32", "{from: id, bits: 33}", "id.bits: a whole number 8..32"},
+      {"bytes16", "{from: id, bits: 31}", "id.bits: bits are those of a number, and this id is a text"},
+      {"varint", "{from: id, bit: 31}", "unknown key \"bit\""}};
   for (const Row& row : rows) {
     auto loaded = little(row.type, row.id);
     std::string out;
