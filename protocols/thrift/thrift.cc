@@ -324,7 +324,9 @@ struct Thrift {
     if (f.kind == DRAGOMAN_RESPONSE) f.flags |= DRAGOMAN_FRAME_FORM;
     // Some servers answer with the number 0, and any server may answer a one-way message: it goes by its interface.
     if (f.kind != DRAGOMAN_RESPONSE || f.id == 0) f.flags |= DRAGOMAN_FRAME_LOOSE;
-    f.variant = static_cast<uint32_t>(form.transport) << 1 | (form.encoding == Encoding::kCompact ? 1 : 0);
+    // A THeader names the encoding of each message, so an answer may have another than its request.
+    const bool compact = form.encoding == Encoding::kCompact && form.transport != Transport::kHeader;
+    f.variant = static_cast<uint32_t>(form.transport) << 1 | (compact ? 1 : 0);
     if (form.unframed() || form.compressed) f.variant |= DRAGOMAN_VARIANT_EXCLUSIVE;
   }
 };

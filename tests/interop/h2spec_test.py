@@ -14,7 +14,7 @@ class H2spec(InteropTest):
     def test_every_case_passes(self):
         h2spec = go.install(PACKAGE, VERSION, "h2spec")
         certificates = Certificates(self, self.directory())
-        certificates.issue("server", ["DNS:localhost", "IP:127.0.0.1"])
+        certificates.issue("server", "DNS:localhost,IP:127.0.0.1")
         sidecar = self.sidecar(
             "listeners:\n"
             "  - {name: clear, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
