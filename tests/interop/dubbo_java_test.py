@@ -88,7 +88,7 @@ listeners:
   - {{name: no_route, address: '127.0.0.1:0', protocol: dubbo, routes: none}}
   - {{name: upstream_timeout, address: '127.0.0.1:0', protocol: dubbo, routes: late}}
 routes:
-  - {{name: none, routes: [{{match: {{method: echo}}, cluster: out}}]}}
+  - {{name: none, routes: [{{match: {{method: other}}, cluster: out}}]}}
   - {{name: late, routes: [{{cluster: out, timeout: 300ms}}]}}
 clusters: [{{name: out, endpoints: ['127.0.0.1:{self.port}']}}]
 """)

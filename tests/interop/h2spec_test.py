@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """HTTP/2 conformance: h2spec, strict, against listeners that speak it in clear text, beside HTTP/1.1, and in TLS."""
 import os
+import socketserver
+import threading
 import xml.etree.ElementTree
 
 import go
@@ -10,17 +12,43 @@ from harness import InteropTest, main
 PACKAGE, VERSION = "github.com/summerwind/h2spec/cmd/h2spec", "v2.2.1+incompatible"
 
 
+class WholeRequests(socketserver.StreamRequestHandler):
+    """An HTTP/1.1 server that answers when the whole request is here: an answer that comes before the frame that a case is about
+    would end the stream."""
+
+    def handle(self):
+        while head := self.rfile.readline():
+            chunked, length = False, 0
+            while (line := self.rfile.readline().lower()) not in (b"\r\n", b""):
+                chunked |= line.startswith(b"transfer-encoding:")
+                if line.startswith(b"content-length:"):
+                    length = int(line[15:])
+            while chunked and (size := int(self.rfile.readline().split(b";")[0] or b"0", 16)):
+                self.rfile.read(size + 2)
+            while chunked and self.rfile.readline() not in (b"\r\n", b""):
+                pass
+            self.rfile.read(length)
+            body = b"" if head.startswith(b"HEAD") else b"hello"
+            self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n" + body)
+
+
 class H2spec(InteropTest):
     def test_every_case_passes(self):
         h2spec = go.install(PACKAGE, VERSION, "h2spec")
         certificates = Certificates(self, self.directory())
         certificates.issue("server", "DNS:localhost,IP:127.0.0.1")
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), WholeRequests)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
         sidecar = self.sidecar(
             "listeners:\n"
             "  - {name: clear, address: '127.0.0.1:0', protocol: http2, routes: r}\n"
             "  - {name: both, address: '127.0.0.1:0', protocol: http, routes: r}\n"
             f"  - {{name: tls, address: '127.0.0.1:0', protocol: http2, routes: r, tls: {{certificates: [{certificates.pair('server')}]}}}}\n"
-            "routes: [{name: r, routes: [{match: {prefix: /}, direct_response: {status: 200, body: hello}}]}]\n")
+            "routes: [{name: r, routes: [{match: {prefix: /}, cluster: web}]}]\n"
+            f"clusters: [{{name: web, protocol: http1, endpoints: ['127.0.0.1:{server.server_address[1]}']}}]\n")
         for name, options, allowed in (("clear", [], set()), ("both", [], {"Sends invalid connection preface"}),
                                        ("tls", ["-t", "-k"], set())):
             with self.subTest(listener=name):
