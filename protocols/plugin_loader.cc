@@ -155,8 +155,8 @@ std::string where(const TrialNotes& notes) {
   return text + (len > TrialNotes::kShown ? " ...)" : ")");
 }
 
-/// try_out() in a child process.
-Result<void> trial(const std::string& path) {
+/// try_out() in a child process that has `limit_ms`. `stuck`: it did nothing at all, outside of the library's functions.
+Result<void> try_in_child(const std::string& path, int limit_ms, bool& stuck) {
   // What the child is doing when it ends.
   struct Shared {
     void* memory =
@@ -189,7 +189,7 @@ Result<void> trial(const std::string& path) {
   bool late = false;
   for (;;) {
     pollfd p{from.get(), POLLIN, 0};
-    int ready = poll(&p, 1, kPluginTrialMs);
+    int ready = poll(&p, 1, limit_ms);
     if (ready < 0 && errno == EINTR) continue;
     late = ready <= 0;
     char piece[512];
@@ -204,12 +204,21 @@ Result<void> trial(const std::string& path) {
   if (answer == "=") return {};
   if (answer.starts_with("=")) return unexpected(answer.substr(1));
   const std::string in = where(notes);
+  stuck = late && in.empty();
   if (late || (WIFEXITED(status) && WEXITSTATUS(status) == kPluginCallHung && !in.empty()))
     return unexpected(in.empty() ? "does not finish loading" : "does not return from " + in);
   const std::string at = in.empty() ? "while it is loaded or unloaded" : "in " + in;
   if (WIFSIGNALED(status))
     return unexpected("crashes " + at + " (" + std::string(strsignal(WTERMSIG(status))) + ")");
   return unexpected("ends the process " + at);
+}
+
+/// A child is made while other threads run, and may inherit a lock of the allocator that one of them held, which then
+/// nobody gives back. So a child that does nothing is followed by another one.
+Result<void> trial(const std::string& path) {
+  bool stuck = false;
+  auto first = try_in_child(path, kPluginTrialMs * 3 / 10, stuck);
+  return stuck ? try_in_child(path, kPluginTrialMs * 7 / 10, stuck) : first;
 }
 
 class Plugin final : public CodecModule {
