@@ -204,7 +204,10 @@ class Backends:
             else:
                 await c.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (c.rng.choice((200, 200, 404, 503)), len(token)) + token)
             if x > 0.97:
-                await c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz")  # nobody asked
+                # Nobody asked. HTTP/1 has no ids: where the proxy has sent its next request before these bytes come, it must take them as
+                # the answer, and every later answer of this connection would be one too late. So this server ends with it.
+                await c.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz")
+                return None
 
     async def http2(self, c):
         await c.reader.readexactly(len(wires.PREFACE))
