@@ -14,6 +14,12 @@ namespace {
 
 using Exchanges = ObjectPool<Http2Exchange>;
 
+// Of a stream that is a TCP connection of its own (RFC 8441 5): its RST, whoever sent it.
+uint32_t code_of_tunnel(Reason reason) {
+  return reason == Reason::kUpstreamReset || reason == Reason::kUpstreamTruncated ? NGHTTP2_CANCEL
+                                                                                  : code_of_reason(reason);
+}
+
 }  // namespace
 
 // --- Exchange --------------------------------------------------------------------------------------------------------
@@ -147,7 +153,11 @@ void Http2Codec::reset(Http2Exchange& x, Reason reason) {
   // A complete answer stands, and a request that was never begun leaves no trace.
   if (role_ == Role::kServer ? x.local_ended : x.local_ended && x.remote_ended) return;
   Scope scope(*this);
-  abort_stream(x, code_of_reason(reason));
+  // What was said before it goes first, as far as the windows allow: nghttp2 drops what it has not sent of a stream that it resets.
+  // Not of a request that is given up.
+  if (x.head_sent && (role_ == Role::kServer || x.connect)) build_complete();
+  if (x.dead || broken_) return;
+  abort_stream(x, x.connect ? code_of_tunnel(reason) : code_of_reason(reason));
 }
 
 void Http2Codec::tell_end(Http2Exchange& x, Reason reason) {

@@ -99,6 +99,78 @@ TEST(Http2Streams, ABodyBehindAResetInTheSameBytes) {
   EXPECT_EQ(s.events.broken, 0);
 }
 
+// A backend's last words and its cut come in one read: a closing handshake (WebSocket), what an error page says.
+TEST(Http2Streams, WhatCameBeforeACutIsSaidBeforeIt) {
+  struct Row {
+    const char* name;
+    Fields request;
+    uint32_t status;
+    Reason cut;
+    uint32_t code;
+  };
+  const Fields tunnel = {{":method", "CONNECT"},
+                         {":protocol", "websocket"},
+                         {":scheme", "http"},
+                         {":path", "/"},
+                         {":authority", "a.example"},
+                         {"sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="},
+                         {"sec-websocket-version", "13"}};
+  for (const Row& row :
+       {Row{"an answer", get(), 200, Reason::kUpstreamTruncated, kInternalError},
+        // RFC 8441 5: what TCP's RST is to a websocket, CANCEL is to its stream.
+        Row{"a tunnel", tunnel, 101, Reason::kUpstreamReset, kCancel},
+        Row{"a tunnel whose backend has gone", tunnel, 101, Reason::kUpstreamTruncated, kCancel}}) {
+    SCOPED_TRACE(row.name);
+    Server s;
+    s.feed(headers(1, row.request, row.status == 101 ? kEndHeaders : kEndHeaders | kEndStream));
+    ASSERT_EQ(s.accepted(), 1u);
+    Head head;
+    head.is_http = true;
+    head.status = row.status;
+    head.upgrade = row.status == 101;
+    head.headers.add("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    ASSERT_EQ(s.at(0).exchange->send_head(head, false), Reason::kNone);
+    s.at(0).exchange->send_body(bytes_of("last words"), false);
+    s.at(0).exchange->reset(row.cut);
+    s.at(0).release();
+    const std::vector<Frame> said = parse(s.sink.take());
+    ASSERT_EQ(said.size(), 3u);
+    EXPECT_EQ(said[0].type, kHeaders);
+    EXPECT_EQ(said[1].type, kData);
+    EXPECT_EQ(said[1].payload, "last words");
+    EXPECT_EQ(said[2].type, kRstStream);
+    EXPECT_EQ(said[2].word(0), row.code);
+  }
+}
+
+// What the window holds back is lost with the stream, and what nobody has seen of a request is not begun for its end.
+TEST(Http2Streams, ACutWaitsForNothing) {
+  Server s;
+  s.feed(headers(1, get()));
+  Head head;
+  head.is_http = true;
+  head.status = 200;
+  ASSERT_EQ(s.at(0).exchange->send_head(head, false), Reason::kNone);
+  const std::string large(100'000, 'x');
+  s.at(0).exchange->send_body(bytes_of(large), false);
+  s.at(0).exchange->send_body(bytes_of("more"), false);
+  s.at(0).exchange->reset(Reason::kUpstreamTruncated);
+  s.at(0).release();
+  EXPECT_EQ(parse(s.sink.take()).back().type, kRstStream);
+  EXPECT_EQ(s.codec->open_exchanges(), 0u);
+
+  Http2Connection client(Role::kClient);
+  client.feed(settings());
+  client.sink.take();
+  Call call("POST", "/");
+  ASSERT_TRUE(call.open(*client.codec));
+  ASSERT_EQ(call.exchange->send_head(call.head, false), Reason::kNone);
+  call.exchange->send_body(bytes_of("some"), false);
+  call.exchange->reset(Reason::kDownstreamReset);
+  call.answer.release();
+  for (const Frame& f : parse(client.sink.take())) EXPECT_NE(f.type, kHeaders);
+}
+
 // Each of them has to be decoded.
 TEST(Http2Streams, HeadsOnStreamsThatWereResetAreBounded) {
   for (bool ours : {true, false}) {
