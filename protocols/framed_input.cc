@@ -483,6 +483,7 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
     dragoman_bytes text{};
     if (table_.status_text) {
       h.status = 0;
+      h.status_text = "";
       if (table_.status_text(table_.context, conn(), copy, &f, &text) == 0) {
         ViewCollector collector{h, table_, 0};
         if (!collector.inside(text)) return {.fault = "codec: a status outside of the head", .honest = false};

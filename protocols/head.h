@@ -140,7 +140,7 @@ struct Head {
   // Response attributes.
   uint32_t status = 0;          // native status: HTTP code, Bolt status
   Outcome outcome = Outcome::kOk;
-  std::string_view status_text;  // HTTP reason phrase; RPC: a status that is a text (`status` is 0 then)
+  std::string_view status_text;  // HTTP reason phrase; RPC: a status that is a text; null: a number
   int32_t rpc_status = -1;      // gRPC: grpc-status, known at the answer's end at the latest; -1 = none
   static constexpr int64_t kNoRepeat = -2;
   int64_t repeat_after_ms =

@@ -40,7 +40,7 @@ struct AccessRecord {
   std::string_view user_agent;
   std::string_view request_id;
   std::string_view x_forwarded_for;
-  uint32_t status = 0;  // the protocol's own; 0 = none
+  int32_t status = 0;            // the protocol's own, below zero in some; 0 = none
   std::string_view status_text;  // where the protocol's statuses are texts: shown instead
   Outcome outcome = Outcome::kOk;
   Reason reason = Reason::kNone;

@@ -113,8 +113,7 @@ uint64_t number_of(const AccessRecord& record, uint8_t field) {
     case kUpstreamDurationUs:
     case kUpstreamDurationMs:
       return record.upstream_duration_us;
-    case kStatus:
-      return record.status;
+    case kStatus: return static_cast<uint64_t>(record.status < 0 ? -int64_t{record.status} : record.status);
     case kBytesIn:
       return record.bytes_in;
     case kBytesOut:
@@ -268,6 +267,7 @@ char* AccessLogFormat::append(const AccessRecord& record, char* out, SecondCache
         if (!json && value == 0 && absent_when_zero(op.field)) {
           *out++ = '-';
         } else {
+          if (op.field == kStatus && record.status < 0) *out++ = '-';
           out = row.shape == Shape::kMillis ? append_millis(value, out) : append_number(value, out);
         }
         break;

@@ -14,11 +14,14 @@ RequestMetrics MetricsBinding::request(std::string_view listener, std::string_vi
                                        std::string_view cluster, std::string_view protocol) {
   const std::string_view labels[] = {listener, route, cluster, protocol};
   const std::string_view reason_labels[] = {listener, cluster};
+  const std::string_view status_labels[] = {listener, cluster, protocol};
   const MetricSeries& series = bind(kRequestGroup, labels);
   const MetricSeries& reasons = bind(kReasonGroup, reason_labels);
+  const MetricSeries& statuses = bind(kStatusGroup, status_labels);
   return {
       .requests = series.counter_by<Outcome>(shard_, kRequests),
       .reasons = reasons.counter_by<Reason>(shard_, kRequestReasons),
+      .statuses = statuses.counter_by_name(shard_, kNativeResponses),
       .duration = series.histogram(shard_, kRequestDuration),
       .request_bytes = series.counter(shard_, kRequestBytes),
       .response_bytes = series.counter(shard_, kResponseBytes),

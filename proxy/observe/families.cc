@@ -36,7 +36,8 @@ std::string metrics_reference() {
   std::string out =
       "# Metrics\n\n"
       "Generated from `proxy/observe/families.h`; `observe_test` fails when the two differ.\n\n"
-      "Label values come from the configuration, never from a peer. A label with a fixed set of values "
+      "Label values come from the configuration; only `status` of answers comes from endpoints, and has at\n"
+      "most 33 values in each label set. A label with a fixed set of values "
       "always has\n"
       "its first one, the others once they have been counted. Beyond `metrics.series_max` label sets (each "
       "counts\n"

@@ -35,6 +35,7 @@ inline constexpr MetricLabelSet kByMysqlCommand{"command", mysql::kCommandNames.
                                                 [](size_t i) { return mysql::kCommandNames[i]; }};
 inline constexpr MetricLabelSet kByMysqlError{"error", mysql::kErrors.size(),
                                               [](size_t i) { return mysql::kErrors[i].name; }};
+inline constexpr MetricLabelSet kByNativeStatus{"status", MetricNames::kCells, nullptr};
 
 namespace families {
 
@@ -63,6 +64,14 @@ inline constexpr MetricFamily kRequestReasons{
     .name = "dragoman_request_reasons_total",
     .help = "Requests ended, by the reason why; none is the normal end.",
     .by = &kByReason};
+
+// --- statuses: listener, cluster, protocol
+inline constexpr MetricFamily kNativeResponses{
+    .name = "dragoman_native_responses_total",
+    .help =
+        "Answers of endpoints that were passed on, by the status in their protocol's own words, as in the "
+        "access log; `-` had none. `_other`: those beyond the first 32 different ones, and texts that are no names.",
+    .by = &kByNativeStatus};
 
 // --- listener: listener
 inline constexpr MetricFamily kListenerConnections{.name = "dragoman_listener_connections_total",
@@ -314,6 +323,7 @@ inline constexpr MetricFamily kSeriesDropped{
 inline constexpr const MetricFamily* kRequestFamilies[] = {
     &kRequests, &kRequestDuration, &kRequestBytes, &kResponseBytes, &kRequestRetries, &kRequestsActive};
 inline constexpr const MetricFamily* kReasonFamilies[] = {&kRequestReasons};
+inline constexpr const MetricFamily* kStatusFamilies[] = {&kNativeResponses};
 inline constexpr const MetricFamily* kListenerFamilies[] = {
     &kListenerConnections,          &kListenerConnectionsActive, &kListenerConnectionsRejected,
     &kListenerConnectionsLingering, &kListenerLingeringBytes,    &kListenerAcceptFailures,
@@ -349,6 +359,7 @@ inline constexpr const MetricFamily* kScrapeFamilies[] = {
 
 inline constexpr std::string_view kRequestLabels[] = {"listener", "route", "cluster", "protocol"};
 inline constexpr std::string_view kReasonLabels[] = {"listener", "cluster"};
+inline constexpr std::string_view kStatusLabels[] = {"listener", "cluster", "protocol"};
 inline constexpr std::string_view kListenerLabels[] = {"listener"};
 inline constexpr std::string_view kClusterLabels[] = {"cluster"};
 inline constexpr std::string_view kTlsLabels[] = {"side", "name"};
@@ -362,6 +373,7 @@ inline constexpr std::string_view kBuildLabels[] = {"version"};
 
 inline constexpr MetricGroup kRequestGroup{"requests", families::kRequestLabels, families::kRequestFamilies};
 inline constexpr MetricGroup kReasonGroup{"reasons", families::kReasonLabels, families::kReasonFamilies};
+inline constexpr MetricGroup kStatusGroup{"statuses", families::kStatusLabels, families::kStatusFamilies};
 inline constexpr MetricGroup kListenerGroup{"listeners", families::kListenerLabels,
                                             families::kListenerFamilies};
 inline constexpr MetricGroup kClusterGroup{"clusters", families::kClusterLabels, families::kClusterFamilies};
@@ -376,10 +388,10 @@ inline constexpr MetricGroup kBuildGroup{"build", families::kBuildLabels, famili
 inline constexpr MetricGroup kScrapeGroup{"process", {}, families::kScrapeFamilies};
 
 /// All of the above.
-inline constexpr const MetricGroup* kMetricGroups[] = {&kRequestGroup, &kReasonGroup, &kListenerGroup,
-                                                       &kClusterGroup, &kTlsGroup,    &kDetectGroup,
-                                                       &kObserverGroup, &kRedisGroup, &kMysqlGroup,   &kWorkerGroup,
-                                                       &kServerGroup,  &kBuildGroup,  &kScrapeGroup};
+inline constexpr const MetricGroup* kMetricGroups[] = {
+    &kRequestGroup, &kReasonGroup, &kStatusGroup,   &kListenerGroup, &kClusterGroup,
+    &kTlsGroup,     &kDetectGroup, &kObserverGroup, &kRedisGroup,    &kMysqlGroup,
+    &kWorkerGroup,  &kServerGroup, &kBuildGroup,    &kScrapeGroup};
 
 /// The text of METRICS.md.
 std::string metrics_reference();

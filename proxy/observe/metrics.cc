@@ -1,6 +1,8 @@
 #include "proxy/observe/metrics.h"
 
+#include <algorithm>
 #include <cassert>
+#include <charconv>
 #include <map>
 #include <mutex>
 #include <new>
@@ -13,13 +15,14 @@ namespace {
 /// Cells of two shards never share a cache line, nor a pair of lines that is fetched together.
 constexpr size_t kBlockAlign = 128;
 constexpr size_t kAlignCells = kBlockAlign / sizeof(MetricCell);
-constexpr std::string_view kOther = "_other";
 
 size_t group_cells(const MetricGroup& group) {
   size_t n = 0;
   for (const MetricFamily* family : group.families) n += family->cells();
   return n;
 }
+
+bool has_own_names(const MetricFamily& family) { return family.by && !family.by->name; }
 
 }  // namespace
 
@@ -61,7 +64,10 @@ MetricSeries::MetricSeries(std::shared_ptr<Index> index, const MetricGroup& grou
       shards_(shards),
       counted_(counted),
       block_cells_((group_cells(group) + kAlignCells - 1) / kAlignCells * kAlignCells),
-      cells_(new (std::align_val_t{kBlockAlign}) MetricCell[block_cells_ * static_cast<size_t>(shards)]()) {}
+      cells_(new (std::align_val_t{kBlockAlign}) MetricCell[block_cells_ * static_cast<size_t>(shards)]()),
+      names_(std::ranges::any_of(group.families, [](auto* family) { return has_own_names(*family); })
+                 ? new MetricNames
+                 : nullptr) {}
 
 MetricSeries::~MetricSeries() {
   if (!counted_) return;
@@ -98,6 +104,12 @@ MetricCell* MetricSeries::cells(int shard, const MetricFamily& family) const {
   return nullptr;
 }
 
+uint8_t CounterByName::place_of(int32_t number) const {
+  char text[12];
+  const auto end = std::to_chars(text, text + sizeof text, number).ptr;
+  return static_cast<uint8_t>(names_->place({text, static_cast<size_t>(end - text)}));
+}
+
 Counter MetricSeries::counter(int shard, const MetricFamily& family) const {
   assert(family.type == MetricType::kCounter && !family.by);
   return Counter(cells(shard, family));
@@ -120,6 +132,35 @@ uint64_t MetricSeries::counter_value(const MetricFamily& family, size_t index) c
     total += cells(shard, family)[index].load(std::memory_order_relaxed);
   }
   return total;
+}
+
+CounterByName MetricSeries::counter_by_name(int shard, const MetricFamily& family) const {
+  assert(family.type == MetricType::kCounter && has_own_names(family));
+  return CounterByName(names_.get(), cells(shard, family));
+}
+
+void MetricSeries::collect_by(const MetricFamily& family, MetricSample sample,
+                              std::vector<MetricSample>& out) const {
+  sample.labels.emplace_back(family.by->label, "");
+  const bool histogram = family.type == MetricType::kHistogram, own = has_own_names(family);
+  const size_t first = out.size();
+  for (size_t i = 0; i < family.by->count; ++i) {
+    if (histogram) sample.histogram = histogram_value(family, i);
+    const uint64_t value = histogram ? sample.histogram.count() : counter_value(family, i);
+    if (value == 0 && (i != 0 || own)) continue;
+    sample.labels.back().second = own ? names_->name(i) : family.by->name(i);
+    sample.value = static_cast<double>(value);
+    auto twin = out.end();
+    if (own) {
+      twin = std::find_if(out.begin() + static_cast<ptrdiff_t>(first), out.end(), [&](const auto& other) {
+        return other.labels.back().second == sample.labels.back().second;
+      });
+    }
+    if (twin != out.end())
+      twin->value += sample.value;
+    else
+      out.push_back(sample);
+  }
 }
 
 int64_t MetricSeries::gauge_value(const MetricFamily& family) const {
@@ -172,7 +213,7 @@ std::shared_ptr<MetricSeries> MetricRegistry::series(const MetricGroup& group,
   if (full && !group.labels.empty()) {
     ++index_->dropped;
     if (!groups->other) {
-      key.assign(group.labels.size(), std::string(kOther));
+      key.assign(group.labels.size(), std::string(MetricNames::kOther));
       groups->other.reset(new MetricSeries(index_, group, std::move(key), shards_, false));
     }
     return groups->other;
@@ -237,16 +278,7 @@ std::vector<MetricSamples> MetricRegistry::collect() const {
           sample.labels.emplace_back(group->labels[i], series->label_values()[i]);
         }
         if (family->by) {
-          sample.labels.emplace_back(family->by->label, "");
-          const bool histogram = family->type == MetricType::kHistogram;
-          for (size_t i = 0; i < family->by->count; ++i) {
-            if (histogram) sample.histogram = series->histogram_value(*family, i);
-            const uint64_t value = histogram ? sample.histogram.count() : series->counter_value(*family, i);
-            if (value == 0 && i != 0) continue;
-            sample.labels.back().second = family->by->name(i);
-            sample.value = static_cast<double>(value);
-            samples.samples.push_back(sample);
-          }
+          series->collect_by(*family, std::move(sample), samples.samples);
           continue;
         }
         switch (family->type) {

@@ -25,6 +25,7 @@
 #include "protocols/redis/commands.h"
 #include "proxy/base/reason.h"
 #include "proxy/observe/histogram.h"
+#include "proxy/observe/metric_names.h"
 
 namespace dragoman {
 
@@ -39,7 +40,7 @@ enum class GaugeMerge : uint8_t {
 struct MetricLabelSet {
   std::string_view label;
   size_t count = 0;
-  std::string_view (*name)(size_t index) = nullptr;
+  std::string_view (*name)(size_t index) = nullptr;  // null: the series' own (MetricNames)
 };
 
 /// Static descriptor of one metric family. Families are compared by address: define each once (families.h).
@@ -125,6 +126,7 @@ class Gauge {
 };
 
 class MetricRegistry;
+struct MetricSample;
 
 /// One label set of a group. Addresses of its cells are stable while it lives. Shared: the same key gives the
 /// same live series, which dies with its last holder. The handle functions assert that `family` is of the
@@ -150,6 +152,8 @@ class MetricSeries {
     return HistogramBy<Enum>(cells(shard, family), family.by->count);
   }
 
+  CounterByName counter_by_name(int shard, const MetricFamily& family) const;
+
   /// Merged over the shards; safe while they run. `index`: which value of family.by.
   uint64_t counter_value(const MetricFamily& family, size_t index = 0) const;
   int64_t gauge_value(const MetricFamily& family) const;
@@ -165,6 +169,8 @@ class MetricSeries {
                int shards, bool counted);
   MetricCell* cells(int shard, const MetricFamily& family) const;
   void add_left(std::vector<std::string>& out) const;
+  /// Adds the values of `family` that are not zero (of fixed ones the first anyhow) to `out`, as copies of `sample`.
+  void collect_by(const MetricFamily& family, MetricSample sample, std::vector<MetricSample>& out) const;
 
   const std::shared_ptr<Index> index_;
   const MetricGroup& group_;
@@ -173,6 +179,7 @@ class MetricSeries {
   const bool counted_;  // false: an overflow series, outside series_max
   size_t block_cells_;  // per shard, a multiple of a cache line
   std::unique_ptr<MetricCell[], CellsDeleter> cells_;
+  const std::unique_ptr<MetricNames> names_;  // when a family of the group wants them
 };
 
 /// What a scrape sees.
@@ -219,8 +226,7 @@ class MetricRegistry {
   std::shared_ptr<MetricSeries::Index> index_;
 };
 
-// --- The metrics of the proxy
-// -------------------------------------------------------------------------------------
+// --- The metrics of the proxy -------------------------------------------------------------------
 
 /// A configured bound that was reached on the downstream side.
 enum class ListenerLimit : uint8_t {
@@ -246,6 +252,7 @@ inline constexpr size_t kCheckResultCount = 2;
 struct RequestMetrics {
   CounterBy<Outcome> requests;  // ended, by outcome
   CounterBy<Reason> reasons;    // ended, by reason; shared by the routes of one (listener, cluster)
+  mutable CounterByName statuses;  // answers of endpoints, by native status; as shared
   Histogram duration;           // from the first byte of the request to the last of the answer
   Counter request_bytes;        // downstream, bodies and heads as received
   Counter response_bytes;       // downstream, as sent

@@ -420,6 +420,7 @@ void Stream::on_response_head(Head& head, bool end) {
     start_caller_deadline();
   }
   take_result(head);
+  if (!request_->grpc) count_status(head);
   response_started_ = true;
   response_bytes_ += head.wire.size();
   response_ended_ = end;
@@ -474,7 +475,15 @@ void Stream::take_result(const Head& answer) {
 void Stream::response_complete() {
   if (state_ == StreamState::kTunnel && !request_ended_) return;  // the client's half is still open
   if (response_->rpc_status >= 0) take_result(*response_);
+  if (request_->grpc) count_status(*response_);  // it may have come with the end
   finish();
+}
+
+void Stream::count_status(const Head& answer) {
+  if (!answer.is_http && answer.status_text.data())
+    target_->metrics.statuses.inc(status_text_.empty() ? std::string_view("-") : status_text_);
+  else
+    target_->metrics.statuses.inc(static_cast<int32_t>(status_));
 }
 
 void Stream::on_upstream_reset(Reason reason) {
@@ -789,7 +798,7 @@ void Stream::log() {
   r.user_agent = header(HeaderId::kUserAgent);
   r.request_id = header(HeaderId::kXRequestId);
   r.x_forwarded_for = header(HeaderId::kXForwardedFor);
-  r.status = status_;
+  r.status = static_cast<int32_t>(status_);
   r.status_text = status_text_;
   r.outcome = outcome_;
   r.reason = reason_;

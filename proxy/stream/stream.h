@@ -91,6 +91,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void response_complete();
   /// Status, outcome and reason, as the answer's codec says.
   void take_result(const Head& answer);
+  void count_status(const Head& answer);
   void drop_upstream(Reason reason);
   void note_timeout();
   const TryRules& rules() const { return target_->rules; }

@@ -219,6 +219,9 @@ TEST_F(Described, BankRoutesAndSharesConnections) {
     EXPECT_EQ(field(by["t"], "By"), "b");
   }
   EXPECT_EQ(b.connections(), 1);
+  constexpr const char* kNative = "dragoman_native_responses_total";
+  EXPECT_TRUE(server().becomes(4, kNative, {"protocol=\"bankxml\"", "status=\"OK\""})) << "a text, as it is";
+  EXPECT_EQ(server().metric(kNative, {"cluster=\"b\""}), 2);
 }
 
 TEST_F(Described, BankSaysErrorsInItsOwnWords) {
@@ -240,6 +243,8 @@ TEST_F(Described, BankSaysErrorsInItsOwnWords) {
   client.send(bank_call("n4", "One", "add", "") + bank_call("n5", "One", "slow", tag("Ttl", "50")));
   EXPECT_EQ(field(read_bank(client), "Code"), "OK");
   EXPECT_EQ(field(read_bank(client), "Code"), "LATE") << "the caller's own deadline";
+  EXPECT_EQ(server().metric("dragoman_native_responses_total"), 1)
+      << "our own answers are none of the endpoint's";
   client.send("00000030<nonsense instead of a message>");
   EXPECT_TRUE(client.closed_by_peer());
 }

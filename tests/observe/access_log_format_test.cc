@@ -54,6 +54,9 @@ TEST(AccessLogFormat, AStatusThatIsATextStandsInThePlaceOfTheNumber) {
   r.status_text = {};
   r.status = 7;
   EXPECT_EQ(text->line(r), "7 ok\n");
+  r.status = -3;  // as Tars has them
+  EXPECT_EQ(text->line(r), "-3 ok\n");
+  EXPECT_NE(json->line(r).find("\"status\":-3,"), std::string::npos) << json->line(r);
 }
 
 TEST(AccessLogFormat, DefaultLine) {
@@ -200,7 +203,8 @@ TEST(AccessLogFormat, NoLineIsLongerThanItsBound) {
               record.request_id = record.x_forwarded_for = evil;
       record.start_us = INT64_MAX;
       record.duration_us = record.upstream_duration_us = record.bytes_in = UINT64_MAX;
-      record.status = record.attempts = UINT32_MAX;
+      record.status = INT32_MIN;
+      record.attempts = UINT32_MAX;
       const std::string line = format.line(record);  // ASan watches the end
       EXPECT_LE(line.size(), format.line_bytes_max());
       EXPECT_EQ(line.find('\n'), line.size() - 1);

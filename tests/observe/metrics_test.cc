@@ -205,13 +205,86 @@ TEST(Metrics, DefaultHandlesCountNowhere) {
   WorkerMetrics().connections_active.add();
 }
 
+// A peer's own statuses: each worker counts, the series has a place for each value, a scrape adds up.
+TEST(Metrics, StatusesOfPeersAreCountedByTheirNames) {
+  MetricRegistry registry(2);
+  MetricsBinding first(registry, 0), second(registry, 1);
+  CounterByName a = first.request("web", "r", "api", "bankxml").statuses;
+  CounterByName b = second.request("web", "other", "api", "bankxml").statuses;
+  constexpr std::string_view kFamily = "dragoman_native_responses_total";
+  EXPECT_EQ(value_of(registry.collect(), kFamily, "OK"), -1) << "nothing was counted";
+  for (int i = 0; i < 3; ++i)
+    a.inc("OK"), b.inc("OK"), b.inc("E104"), a.inc(0), a.inc(8), b.inc(-8), b.inc(8);
+  auto all = registry.collect();
+  const std::pair<std::string_view, double> wanted[] = {
+      {"OK", 6}, {"E104", 3}, {"0", 3}, {"8", 6}, {"-8", 3}};
+  for (auto [name, value] : wanted) EXPECT_EQ(value_of(all, kFamily, name), value) << name;
+  EXPECT_EQ(find(all, kFamily)->samples.size(), 5u);
+  EXPECT_EQ(find(all, kFamily)->samples[0].labels.size(), 4u) << "listener, cluster, protocol, status";
+  CounterByName elsewhere = first.request("web", "r", "more", "bankxml").statuses;
+  elsewhere.inc("OK");
+  EXPECT_EQ(find(registry.collect(), kFamily)->samples.size(), 6u) << "places are those of a label set";
+}
+
+TEST(Metrics, StatusesOfPeersAreBounded) {
+  MetricRegistry registry(2);
+  MetricsBinding first(registry, 0), second(registry, 1);
+  CounterByName a = first.request("web", "r", "api", "p").statuses;
+  CounterByName b = second.request("web", "r", "api", "p").statuses;
+  const std::string long_one(MetricNames::kBytesMax + 1, 'x');
+  for (std::string_view bad : {std::string_view(""), std::string_view(long_one), std::string_view("a\nb"),
+                               std::string_view("\xff"), std::string_view("a\0b", 3)})
+    a.inc(bad);
+  for (int i = 0; i < 1000; ++i) {
+    a.inc(i);
+    b.inc("E" + std::to_string(i));
+    a.inc(5);
+    b.inc("E1");
+  }
+  const auto all = registry.collect();
+  const MetricSamples* samples = find(all, "dragoman_native_responses_total");
+  EXPECT_EQ(samples->samples.size(), MetricNames::kCells);
+  double sum = 0;
+  for (const MetricSample& sample : samples->samples) sum += sample.value;
+  EXPECT_EQ(sum, 4005) << "whatever has no place of its own is counted";
+  EXPECT_EQ(value_of(all, samples->family->name, "5"), 1001);
+  EXPECT_EQ(value_of(all, samples->family->name, "E1"), 1001);
+  EXPECT_EQ(value_of(all, samples->family->name, "_other"), 2005 - (5.0 + 2 * 14) + 1);
+}
+
+TEST(Metrics, StatusesMetByManyThreadsAtOnceAreOneSample) {
+  constexpr int kThreads = 4, kRounds = 100;
+  for (int round = 0; round < kRounds; ++round) {
+    MetricRegistry registry(kThreads);
+    std::vector<MetricsBinding> bindings;
+    for (int i = 0; i < kThreads; ++i) bindings.emplace_back(registry, i);
+    std::vector<std::thread> threads;
+    std::atomic<int> ready{0};
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        CounterByName c = bindings[static_cast<size_t>(i)].request("web", "r", "api", "p").statuses;
+        ready.fetch_add(1);
+        while (ready.load() < kThreads) std::this_thread::yield();
+        c.inc("OK");
+        c.inc(7);
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    const auto all = registry.collect();
+    const MetricSamples* samples = find(all, "dragoman_native_responses_total");
+    ASSERT_EQ(samples->samples.size(), 2u);
+    EXPECT_EQ(value_of(all, samples->family->name, "OK"), kThreads);
+    EXPECT_EQ(value_of(all, samples->family->name, "7"), kThreads);
+  }
+}
+
 // Every handle of every struct is bound to a family of its own, and every bindable family has a handle.
 TEST(Metrics, EveryFamilyHasItsHandle) {
   MetricRegistry registry(1);
   MetricsBinding b(registry, 0);
   const RequestMetrics r = b.request("l", "r", "c", "p");
   r.requests.inc(Outcome::kOk), r.reasons.inc(Reason::kNone), r.duration.observe_us(1);
-  r.request_bytes.inc(), r.response_bytes.inc(), r.retries.inc(), r.active.add();
+  r.request_bytes.inc(), r.response_bytes.inc(), r.retries.inc(), r.active.add(), r.statuses.inc(1);
   const ListenerMetrics l = b.listener("l");
   l.connections.inc(), l.connections_active.add(), l.connections_lingering.add(), l.lingering_bytes.add(),
       l.connections_rejected.inc(), l.accept_failures.inc();

@@ -20,6 +20,7 @@ struct Populated {
   std::vector<MetricCollector> collectors = {
       [](std::vector<MetricSamples>& out) { add_log_samples(out, nullptr, nullptr); }};
   Populated() {
+    request.statuses.inc("a \"text\"");
     binding.listener("web").connections.inc(3);
     binding.cluster("api").connections.inc(2);
     binding.tls("listener", "web").handshakes.inc();
@@ -59,6 +60,9 @@ TEST(PrometheusExport, TextIsWhatTheFormatSays) {
         "dragoman_request_duration_seconds_bucket" + labels + ",le=\"" + bound + "\"} " + count;
     EXPECT_TRUE(has_line(text, line)) << line << "\nin\n" << text;
   }
+  EXPECT_TRUE(has_line(text,
+                       "dragoman_native_responses_total{listener=\"web\",cluster=\"api\",protocol=\"http1\","
+                       "status=\"a \\\"text\\\"\"} 1"));
   EXPECT_TRUE(has_line(text, "dragoman_request_duration_seconds_count" + labels + "} 6"));
   EXPECT_TRUE(has_line(text, "dragoman_request_duration_seconds_sum" + labels + "} 70.100841"));
 }

@@ -469,6 +469,64 @@ TEST_F(Tries, ACallThatItsServerCancelledIsCancelledAndNotRepeated) {
   EXPECT_EQ(calls, 1);
 }
 
+// --- statuses as the protocols have them ---
+
+TEST_F(Tries, AnswersAreCountedByTheirOwnStatus) {
+  const auto statuses = [this](std::initializer_list<std::pair<const char*, double>> wanted) {
+    constexpr const char* kFamily = "dragoman_native_responses_total";
+    double sum = 0;
+    for (auto [status, value] : wanted) {
+      const std::string label = "status=\"" + std::string(status) + '"';
+      EXPECT_TRUE(server().becomes(value, kFamily, {label})) << status;
+      sum += value;
+    }
+    EXPECT_EQ(server().metric(kFamily), sum) << "and no others";
+  };
+  {  // only what was passed on; our own answers are told by their reason
+    std::atomic<int> requests{0};
+    ScriptedBackend backend(scripts::http([&](const HttpMessage&) -> std::string {
+      const int n = ++requests;
+      if (n == 1) return "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n";
+      return n == 4 ? "HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n" : http_ok("good");
+    }));
+    serve("http1", ", retry: {attempts: 1, backoff: 1ms, on: [5xx]}", "'" + backend.address() + "'");
+    for (int i = 0; i < 3; ++i) get();
+    statuses({{"200", 2}, {"404", 1}});
+  }
+  {  // a gRPC status comes with the end; an answer that has none counts by that of HTTP
+    ScriptedBackend backend([&](TestSocket& s) {
+      H2Peer peer(s);
+      std::string body;
+      while (const uint32_t id = peer.next(body)) {
+        const h2::Fields head{{":status", "200"}, {"content-type", "application/grpc"}};
+        if (id == 5) {
+          s.send(h2::headers(id, {{":status", "429"}}, h2::kEndHeaders | h2::kEndStream));
+        } else {
+          s.send(h2::headers(id, head, h2::kEndHeaders) + h2::data(id, std::string(5, '\0')) +
+                 h2::headers(id, {{"grpc-status", id == 1 ? "0" : "5"}}, h2::kEndHeaders | h2::kEndStream));
+        }
+      }
+    });
+    serve("http2", "", "'" + backend.address() + "'", ", protocol: http2");
+    TestSocket s = connect();
+    h2::Fields call = h2::post("/a.B/C");
+    call.emplace_back("content-type", "application/grpc");
+    call.emplace_back("te", "trailers");
+    s.send(h2::hello());
+    for (uint32_t id : {1u, 3u, 5u})
+      s.send(h2::headers(id, call, h2::kEndHeaders) + h2::data(id, std::string(5, '\0'), h2::kEndStream));
+    statuses({{"0", 1}, {"5", 1}, {"429", 1}});
+  }
+  {
+    BoltRecorder backend;
+    serve("bolt", "", "'" + backend.address() + "'");
+    TestSocket s = connect();
+    s.send(BoltFrame::request(1).bytes());
+    EXPECT_EQ(read_answer(s).status, kBoltSuccess);
+    statuses({{"0", 1}});
+  }
+}
+
 // --- bound clients whose routes disagree ---
 
 TEST_F(Tries, ABoundClientsRequestsForAnotherClusterAreRefused) {
