@@ -11,16 +11,6 @@ std::string_view host_of(std::string_view authority) {
   return authority;
 }
 
-// FNV-1a over lower-case letters.
-size_t DomainIndex::Hash::operator()(std::string_view text) const {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (char c : text) {
-    auto byte = static_cast<uint8_t>(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
-    hash = (hash ^ byte) * 0x100000001b3;
-  }
-  return hash;
-}
-
 Result<void> DomainIndex::add(std::string_view domain, uint32_t virtual_host) {
   auto refuse = [&](const char* why) { return unexpected("domain \"" + std::string(domain) + "\" " + why); };
   auto insert = [&](Map& map, std::string_view key) -> Result<void> {

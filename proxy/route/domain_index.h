@@ -6,8 +6,8 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "protocols/head.h"
 #include "proxy/base/result.h"
+#include "proxy/route/ignore_case.h"
 
 namespace dragoman {
 
@@ -25,15 +25,7 @@ class DomainIndex {
   uint32_t find(std::string_view authority) const;
 
  private:
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const;
-  };
-  struct Equal {
-    using is_transparent = void;
-    bool operator()(std::string_view a, std::string_view b) const { return equals_ignore_case(a, b); }
-  };
-  using Map = std::unordered_map<std::string, uint32_t, Hash, Equal>;
+  using Map = std::unordered_map<std::string, uint32_t, IgnoreCaseHash, IgnoreCaseEqual>;
 
   Map exact_;
   Map suffixes_;  // ".x" for "*.x"

@@ -4,25 +4,20 @@
 
 namespace dragoman {
 
-void PrefixIndex::add(std::string_view prefix, uint32_t route) { entries_.push_back({prefix, route}); }
+void PrefixIndex::add(std::string_view prefix, uint32_t value, uint32_t lowest) {
+  nodes_.push_back({prefix, value, kNone, lowest});
+}
 
 void PrefixIndex::build() {
-  std::stable_sort(entries_.begin(), entries_.end(),
-                   [](const Entry& a, const Entry& b) { return a.prefix < b.prefix; });
-  routes_.reserve(entries_.size());
-  for (const Entry& entry : entries_) {
-    if (nodes_.empty() || nodes_.back().prefix != entry.prefix) {
-      // In sorted order the parent is the previous node or one of its ancestors.
-      uint32_t parent = nodes_.empty() ? kNone : static_cast<uint32_t>(nodes_.size() - 1);
-      while (parent != kNone && !entry.prefix.starts_with(nodes_[parent].prefix)) parent = nodes_[parent].parent;
-      auto first = static_cast<uint32_t>(routes_.size());
-      uint32_t inherited = parent == kNone ? kNoRoute : nodes_[parent].lowest;
-      nodes_.push_back({entry.prefix, parent, first, first, std::min(inherited, entry.route)});
-    }
-    routes_.push_back(entry.route);
-    nodes_.back().last = static_cast<uint32_t>(routes_.size());
+  std::sort(nodes_.begin(), nodes_.end(), [](const Node& a, const Node& b) { return a.prefix < b.prefix; });
+  for (uint32_t i = 1; i < nodes_.size(); ++i) {
+    // In sorted order the parent is the previous node or one of its ancestors.
+    Node& node = nodes_[i];
+    node.parent = i - 1;
+    while (node.parent != kNone && !node.prefix.starts_with(nodes_[node.parent].prefix))
+      node.parent = nodes_[node.parent].parent;
+    if (node.parent != kNone) node.lowest = std::min(node.lowest, nodes_[node.parent].lowest);
   }
-  entries_ = {};
 }
 
 uint32_t PrefixIndex::longest(std::string_view text) const {

@@ -1,16 +1,15 @@
-// The conditions of routes, compiled, and the search for the first route of a virtual host whose conditions hold.
+// The conditions of routes, compiled.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "config/config.h"
 #include "protocols/head.h"
 #include "proxy/base/result.h"
-#include "proxy/route/prefix_index.h"
+#include "proxy/route/route_index.h"
 #include "proxy/route/route_table.h"
 
 namespace re2 {
@@ -32,14 +31,12 @@ class Pattern {
   ~Pattern();
 
   bool matches(std::string_view text) const;
+  const std::string& expression() const;
 
  private:
   explicit Pattern(std::unique_ptr<re2::RE2> compiled);
   std::unique_ptr<const re2::RE2> compiled_;
 };
-
-/// Letters that every text matched by `expression` starts with; perhaps fewer than could be known.
-std::string_view literal_prefix(std::string_view expression);
 
 /// One condition on a header. It holds when any field of that name satisfies it; `invert` negates that as a whole.
 struct HeaderCondition {
@@ -47,6 +44,10 @@ struct HeaderCondition {
 
   static Result<HeaderCondition> compile(const config::HeaderMatch& match);
   bool holds(const Head& head) const;
+  /// Whether `header` is one of the fields it looks at.
+  static bool is_field(const Header& header, HeaderId id, std::string_view name) {
+    return header.id == id && (id != HeaderId::kOther || equals_ignore_case(header.name, name));
+  }
 
   std::string name;
   HeaderId id = HeaderId::kOther;
@@ -65,6 +66,13 @@ struct Conditions {
   /// `path` is head.path without query.
   bool hold(const Head& head, std::string_view path) const;
   Want want() const;
+  /// Of routes on a `group`, and on a `version`: framed protocols name these like headers.
+  static std::string_view group_of(const Head& head) {
+    return head.is_http ? head.group : head.header("group");
+  }
+  static std::string_view version_of(const Head& head) {
+    return head.is_http ? head.version : head.header("version");
+  }
 
   Route::PathMatch path_match = Route::PathMatch::kAny;
   std::string path;              // text or expression
@@ -78,39 +86,24 @@ struct Conditions {
   std::vector<HeaderCondition> headers;
 };
 
-/// The routes of one virtual host. Routes are numbered in the order written, and found by their path, else by their
-/// service; those that have neither are tried one by one. A route costs time only when its key fits the request and no earlier route
-/// was found.
+/// The routes of one virtual host, numbered in the order written.
 class RouteMatcher {
  public:
   /// `first` is the number of the first route.
-  RouteMatcher(std::vector<Conditions> routes, uint32_t first);
+  RouteMatcher(std::vector<Conditions> routes, uint32_t first)
+      : conditions_(std::move(routes)), first_(first), index_(conditions_) {}
 
   /// The number of the first route whose conditions hold, or kNoRoute. `path` is head.path without query.
-  uint32_t find(const Head& head, std::string_view path) const;
+  uint32_t find(const Head& head, std::string_view path) const {
+    const uint32_t route = index_.find(head, path);
+    return route == kNoRoute ? kNoRoute : first_ + route;
+  }
 
  private:
-  /// Up to so many routes are tried one by one, which is faster than any search.
-  static constexpr size_t kTriedInOrder = 8;
-  struct ServiceKey {
-    std::string_view service;
-    std::string_view method;  // empty = any
-    bool operator==(const ServiceKey&) const = default;
-  };
-  struct ServiceKeyHash {
-    size_t operator()(const ServiceKey& key) const;
-  };
-  using Routes = std::vector<uint32_t>;  // rising
-
-  void index(uint32_t route);
-
-  std::vector<Conditions> conditions_;  // never changed: the indexes below hold views into it
+  std::vector<Conditions>
+      conditions_;  // never changed: the index holds views into it, and a move leaves them where they are
   uint32_t first_;
-  std::unordered_map<std::string_view, Routes> exact_paths_;
-  PrefixIndex path_prefixes_;
-  std::unordered_map<ServiceKey, Routes, ServiceKeyHash> services_;
-  PrefixIndex service_prefixes_;
-  Routes others_;
+  RouteIndex index_;
 };
 
 }  // namespace dragoman

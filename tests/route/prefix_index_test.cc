@@ -2,52 +2,48 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <set>
 #include <string>
+#include <vector>
 
 namespace dragoman {
 namespace {
 
+/// Lowest value under `text`; each value is its own route.
 uint32_t first_under(const PrefixIndex& index, std::string_view text, uint32_t best = kNoRoute) {
-  index.search(text, best, [](uint32_t) { return true; });
+  index.search(text, best, [&](uint32_t value) { best = std::min(best, value); });
   return best;
 }
 
-TEST(PrefixIndex, LowestRouteUnderAnyPrefix) {
+TEST(PrefixIndex, EveryPrefixIsVisitedLongestFirst) {
   PrefixIndex index;
-  index.add("/api/v2", 1);
-  index.add("/api", 2);
-  index.add("/b", 3);
-  index.add("/api/v2", 4);
-  index.add("/api/v2/x", 5);
+  index.add("/api/v2", 1, 1);
+  index.add("/api", 2, 2);
+  index.add("/b", 3, 3);
+  index.add("/api/v2/x", 5, 5);
   index.build();
-  EXPECT_EQ(first_under(index, "/api/v2/x/y"), 1u);
-  EXPECT_EQ(first_under(index, "/api/v2"), 1u);
-  EXPECT_EQ(first_under(index, "/api/v"), 2u);
-  EXPECT_EQ(first_under(index, "/api"), 2u);
-  EXPECT_EQ(first_under(index, "/ap"), kNoRoute);
-  EXPECT_EQ(first_under(index, ""), kNoRoute);
-  EXPECT_EQ(first_under(index, "/c"), kNoRoute);
-  EXPECT_EQ(first_under(index, "/b"), 3u);
-  EXPECT_EQ(first_under(index, "/b", 2), 2u) << "what is better already stays";
-}
-
-TEST(PrefixIndex, SkipsRoutesThatDoNotHold) {
-  PrefixIndex index;
-  index.add("/a/b", 0);
-  index.add("/a/b", 1);
-  index.add("/a", 2);
-  index.build();
-  for (uint32_t wanted : {0u, 1u, 2u}) {
-    uint32_t best = kNoRoute;
-    index.search("/a/b/c", best, [&](uint32_t route) { return route == wanted; });
-    EXPECT_EQ(best, wanted);
-  }
+  const auto visited = [&](std::string_view text, uint32_t best) {
+    std::vector<uint32_t> values;
+    index.search(text, best, [&](uint32_t value) { values.push_back(value); });
+    return values;
+  };
+  using Values = std::vector<uint32_t>;
+  EXPECT_EQ(visited("/api/v2/x/y", kNoRoute), (Values{5, 1, 2}));
+  EXPECT_EQ(visited("/api/v2/x/y", 2), (Values{5, 1})) << "nothing left that is better";
+  EXPECT_EQ(visited("/api/v2/x/y", 1), Values{});
+  EXPECT_EQ(visited("/api/v2", kNoRoute), (Values{1, 2}));
+  EXPECT_EQ(visited("/api/v", kNoRoute), Values{2});
+  EXPECT_EQ(visited("/ap", kNoRoute), Values{});
+  EXPECT_EQ(visited("", kNoRoute), Values{});
+  EXPECT_EQ(visited("/c", kNoRoute), Values{});
 }
 
 TEST(PrefixIndex, Empty) {
   PrefixIndex index;
   index.build();
+  EXPECT_TRUE(index.empty());
   EXPECT_EQ(first_under(index, "/a"), kNoRoute);
 }
 
@@ -60,20 +56,19 @@ TEST(PrefixIndex, AgreesWithTryingEachPrefix) {
     return text;
   };
   for (int round = 0; round < 300; ++round) {
-    std::vector<std::string> prefixes(1 + random() % 40);
+    std::set<std::string> distinct;
+    for (size_t n = 1 + random() % 40; distinct.size() < n;) distinct.insert(word(6) + "a");
+    std::vector<std::string> prefixes(distinct.begin(), distinct.end());
+    std::shuffle(prefixes.begin(), prefixes.end(), random);
     PrefixIndex index;
-    for (auto& p : prefixes) p = word(6) + "a";
-    for (uint32_t i = 0; i < prefixes.size(); ++i) index.add(prefixes[i], i);
+    for (uint32_t i = 0; i < prefixes.size(); ++i) index.add(prefixes[i], i, i);
     index.build();
     for (int i = 0; i < 100; ++i) {
       std::string text = word(9);
-      uint32_t odd = random() % 2;  // only every other route holds
       uint32_t expected = kNoRoute;
       for (uint32_t r = 0; r < prefixes.size() && expected == kNoRoute; ++r)
-        if (r % 2 == odd && text.starts_with(prefixes[r])) expected = r;
-      uint32_t best = kNoRoute;
-      index.search(text, best, [&](uint32_t r) { return r % 2 == odd; });
-      ASSERT_EQ(best, expected) << text;
+        if (text.starts_with(prefixes[r])) expected = r;
+      ASSERT_EQ(first_under(index, text), expected) << text;
     }
   }
 }

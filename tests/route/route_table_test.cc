@@ -1,7 +1,6 @@
 #include "proxy/route/route_table.h"
 
 #include <functional>
-#include <random>
 
 #include "proxy/route/route_matcher.h"
 #include "tests/route/route_support.h"
@@ -271,71 +270,6 @@ TEST(RouteOrder, TheFirstThatMatchesWinsNotTheMostSpecific) {
     EXPECT_EQ(matched(*table, *http_request("GET", "/never/1")), "5");
     EXPECT_EQ(matched(*table, *http_request("OPTIONS", "*")), "5");
   }
-}
-
-/// What the index finds is what trying one route after the other finds: random tables, few words, so that everything
-/// collides. Each route alone is its own table, which is small enough to be tried.
-TEST(RouteOrder, TheIndexAgreesWithTryingInOrder) {
-  std::mt19937 random(7);
-  auto pick = [&](std::initializer_list<std::string_view> words) { return std::string(words.begin()[random() % words.size()]); };
-  auto random_match = [&] {
-    config::Match match;
-    switch (random() % 7) {
-      case 0: match.path = pick({"/", "/a", "/a/b", "/ab", "/b"}); break;
-      case 1: match.prefix = pick({"/", "/a", "/a/", "/a/b", "/b"}); break;
-      case 2: match.regex = pick({"/a.*", "/a|/b", "/[ab]+", "/ab?", ".*/b"}); break;
-      case 3: match.service = pick({"s", "s.a", "s.b", "s*", "s.*", "*"}); break;
-      case 4:
-        match.service = pick({"s", "s.a"});
-        match.prefix = pick({"", "/a"});
-        break;
-      default: break;
-    }
-    if (random() % 3 == 0) match.method.push_back(pick({"GET", "PUT", "m", "n"}));
-    if (random() % 4 == 0) match.method.push_back(pick({"GET", "POST", "m"}));
-    if (random() % 4 == 0) {
-      config::HeaderMatch h = header("x");
-      h.exact = pick({"1", "2"});
-      h.invert = random() % 2;
-      match.headers.push_back(h);
-    }
-    return match;
-  };
-  int found = 0, missed = 0;
-  for (int round = 0; round < 60; ++round) {
-    std::vector<config::Route> routes;
-    std::vector<std::shared_ptr<const RouteTable>> alone;
-    size_t count = 9 + random() % 30;
-    for (size_t i = 0; i < count; ++i) {
-      routes.push_back(to(std::to_string(i), random_match()));
-      alone.push_back(compiled(table_of({routes.back()})));
-    }
-    auto table = compiled(table_of(routes));
-    for (int i = 0; i < 100; ++i) {
-      std::string target = pick({"/", "/a", "/a/b", "/ab", "/b", "/a/b/c?x", "/c", ""});
-      std::string name = pick({"", "s", "s.a", "s.b.c", "t"});
-      std::string method = pick({"GET", "POST", "PUT", "m", "n", ""});
-      auto head = http_request(method, target, "a.test", random() % 2 ? Fields{{"x", pick({"1", "2"})}} : Fields{});
-      head->service = name;
-      std::string expected = "-";
-      for (size_t r = 0; r < count && expected == "-"; ++r) expected = matched(*alone[r], *head);
-      ASSERT_EQ(matched(*table, *head), expected) << method << " " << target << " " << name;
-      ++(expected == "-" ? missed : found);
-    }
-  }
-  EXPECT_GT(found, 1000);
-  EXPECT_GT(missed, 100);
-}
-
-TEST(LiteralPrefix, IsNeverMoreThanEveryMatchStartsWith) {
-  struct Case {
-    std::string_view expression, prefix;
-  };
-  for (const Case& c : {Case{"/a/b", "/a/b"}, Case{"/v[0-9]+", "/v"}, Case{"^/a$", "/a"}, Case{"/ab?", "/a"},
-                        Case{"/ab*", "/a"}, Case{"/ab{0,2}", "/a"}, Case{"/ab+", "/ab"}, Case{"/a|/b", ""},
-                        Case{"/a(b|c)", ""}, Case{"(?i)/a", ""}, Case{".*", ""}, Case{"/a\\Qb", "/a"}, Case{"", ""},
-                        Case{"a*", ""}, Case{"/\xc3\xa9*", "/"}, Case{"^*", ""}})
-    EXPECT_EQ(literal_prefix(c.expression), c.prefix) << c.expression;
 }
 
 TEST(RouteTable, VirtualHosts) {
