@@ -7,7 +7,10 @@ import io.grpc.netty.InternalNettyChannelBuilder;
 import io.grpc.netty.NettyChannelBuilder;
 import io.grpc.netty.NettyServerBuilder;
 import io.grpc.testing.integration.AbstractInteropTest;
+import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import org.junit.After;
 import org.junit.Test;
 
 /** gRPC's tests over TCP, each with a server of its own that is reached by another port than the one it listens on. */
@@ -37,6 +40,30 @@ public class Suite extends AbstractInteropTest {
   @Override
   protected boolean metricsExpected() {
     return false;
+  }
+
+  /** It only begins to end its server, and the next test's can't listen before that is done. */
+  @After
+  @Override
+  public void tearDown() {
+    super.tearDown();
+    for (int i = 0; listen != 0 && !free() && i < 3000; i++) {
+      try {
+        Thread.sleep(10);
+      } catch (InterruptedException e) {
+        return;
+      }
+    }
+  }
+
+  private static boolean free() {
+    try (ServerSocket socket = new ServerSocket()) {
+      socket.setReuseAddress(true);
+      socket.bind(new InetSocketAddress("127.0.0.1", listen));
+      return true;
+    } catch (IOException e) {
+      return false;
+    }
   }
 
   /** Its server would see the address of a sidecar. */
