@@ -39,6 +39,7 @@ public final class Server {
     application.setQosEnable(false);
     ProtocolConfig protocol = new ProtocolConfig(args[0], port);
     protocol.setHost(Client.LOOPBACK);
+    protocol.setThreads(400); // of its 200 one may still be busy with an earlier call, and it resets what finds none
     DubboBootstrap.getInstance().application(application).registry(new RegistryConfig("N/A")).protocol(protocol);
     export(new Hello(args[2]), null, "1.0.0");
     export(new Hello(args[2] + "-blue"), "blue", "2.0.0");
