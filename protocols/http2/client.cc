@@ -1,5 +1,6 @@
 // The side that faces a backend: writes requests, reads answers.
 #include <algorithm>
+#include <charconv>
 
 #include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
@@ -11,6 +12,9 @@ namespace dragoman::http2 {
 namespace {
 
 constexpr uint8_t kInterimMax = 16;           // 1xx heads before one final head
+constexpr uint64_t kDeadlineSlackMs = 20;     // so much may a server's clock be before ours at a deadline
+// Statuses of gRPC.
+constexpr int32_t kCancelled = 1, kDeadlineExceeded = 4, kPermissionDenied = 7, kResourceExhausted = 8;
 constexpr uint32_t kLastStreamId = 1u << 30;  // half of what there is: time to use another connection
 
 class ClientCodec final : public Http2Codec {
@@ -35,6 +39,7 @@ class ClientCodec final : public Http2Codec {
   void after_release(Http2Exchange& x) override;
   void settled() override;
 
+  int32_t status_of_code(const Http2Exchange& x, uint32_t code) const;
   /// The answer can't be used: the stream ends, its sink hears why.
   void give_up(Http2Exchange& x, uint32_t code, Reason reason);
 
@@ -133,6 +138,8 @@ void ClientCodec::on_message_end(Http2Exchange& x) {
 
 void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge); }
 
+// RFC 9113 7: codes that we don't know are INTERNAL_ERROR. A call of gRPC that ends without trailers has the status of gRPC's table
+// (PROTOCOL-HTTP2, "Errors"), which is INTERNAL but for the codes named here and in status_of_code().
 Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const {
   if (x.unsent) return Reason::kUpstreamRefused;
   switch (code) {
@@ -140,20 +147,38 @@ Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const 
     case NGHTTP2_CANCEL:
       if (x.grpc && x.peer_reset)
         return Reason::kUpstreamCancelled;  // the call's end: CANCELLED, and nothing to repeat
-      [[fallthrough]];
-    case NGHTTP2_NO_ERROR:
-    case NGHTTP2_INTERNAL_ERROR:
-    case NGHTTP2_CONNECT_ERROR:
-    case NGHTTP2_ENHANCE_YOUR_CALM:
-      return x.peer_reset || code == NGHTTP2_NO_ERROR ? Reason::kUpstreamReset : Reason::kUpstreamProtocolError;
-    default:
-      return Reason::kUpstreamProtocolError;
+      break;
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+    case NGHTTP2_SETTINGS_TIMEOUT:
+    case NGHTTP2_STREAM_CLOSED:
+    case NGHTTP2_FRAME_SIZE_ERROR:
+    case NGHTTP2_COMPRESSION_ERROR:
+    case NGHTTP2_HTTP_1_1_REQUIRED: return Reason::kUpstreamProtocolError;
+    default: break;
+  }
+  if (x.grpc && x.peer_reset) return Reason::kUpstreamProtocolError;
+  return x.peer_reset || code == NGHTTP2_NO_ERROR ? Reason::kUpstreamReset : Reason::kUpstreamProtocolError;
+}
+
+// The status that a gRPC server means by its reset, where that is its verdict on the call: the caller gets it as trailers, and nothing is
+// repeated. -1: the reset is a failure like others.
+int32_t ClientCodec::status_of_code(const Http2Exchange& x, uint32_t code) const {
+  switch (code) {
+    case NGHTTP2_CANCEL:
+      // How servers end a call whose deadline has passed. Theirs runs by another clock.
+      return x.due_ms != 0 && events_.now_ms() + kDeadlineSlackMs >= x.due_ms ? kDeadlineExceeded
+                                                                              : kCancelled;
+    case NGHTTP2_ENHANCE_YOUR_CALM: return kResourceExhausted;
+    case NGHTTP2_INADEQUATE_SECURITY: return kPermissionDenied;
+    default: return -1;
   }
 }
 
-// A server of gRPC that resets a call with CANCEL means the status CANCELLED, which invites no repeat: its caller gets that, as trailers.
 void ClientCodec::after_close(Http2Exchange& x, uint32_t code) {
-  if (!x.grpc || !x.peer_reset || code != NGHTTP2_CANCEL || x.remote_ended || !x.sink) return;
+  if (!x.grpc || !x.peer_reset || x.remote_ended || !x.sink) return;
+  const int32_t status = status_of_code(x, code);
+  if (status < 0) return;
   MessageSink* sink = std::exchange(x.sink, nullptr);
   HeaderList& fields = x.head_done ? x.trailers : x.head.headers;
   if (!x.head_done) {
@@ -164,8 +189,11 @@ void ClientCodec::after_close(Http2Exchange& x, uint32_t code) {
     x.head.grpc = true;
     fields.add("content-type", grpc::kContentType);
   }
-  fields.add("grpc-status", "1");
-  fields.add("grpc-message", "cancelled by the server");
+  char digits[4];
+  char* end = std::to_chars(digits, digits + sizeof digits, status).ptr;
+  fields.add("grpc-status", {digits, static_cast<size_t>(end - digits)});
+  fields.add("grpc-message",
+             status == kDeadlineExceeded ? "deadline exceeded at the server" : "reset by the server");
   x.remote_ended = true;
   on_message_end(x);
   if (x.head_done) return sink->on_trailers(x.trailers);
@@ -206,6 +234,8 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   x.local_ended = end;
   x.to_head = message.method == "HEAD";
   x.grpc = message.grpc;
+  if (message.grpc && message.timeout_ms >= 0)
+    x.due_ms = events_.now_ms() + static_cast<uint64_t>(message.timeout_ms);
   x.connect = tunnel;
   if (const Header* key = tunnel ? message.headers.find("sec-websocket-key") : nullptr) {
     WebsocketAccept accept = websocket_accept(key->value);

@@ -16,8 +16,8 @@ using Exchanges = ObjectPool<Http2Exchange>;
 
 // Of a stream that is a TCP connection of its own (RFC 8441 5): its RST, whoever sent it.
 uint32_t code_of_tunnel(Reason reason) {
-  return reason == Reason::kUpstreamReset || reason == Reason::kUpstreamTruncated ? NGHTTP2_CANCEL
-                                                                                  : code_of_reason(reason);
+  if (reason == Reason::kUpstreamReset || reason == Reason::kUpstreamTruncated) return NGHTTP2_CANCEL;
+  return code_of_reason(reason);
 }
 
 }  // namespace

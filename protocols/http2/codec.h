@@ -79,6 +79,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool connect = false;         // extended CONNECT
   bool unsent =
       false;  // client role: its head could not be sent any more, so that nobody has seen the request
+  uint64_t due_ms = 0;          // client role: when the deadline that goes with the call ends, 0: none does
   bool websocket_key = false;   // server role: the request had a Sec-WebSocket-Key of its own
   bool grpc = false;            // the request's content type says so
   triple::Envelopes envelopes;  // of the answer to a call of Triple's HTTP face

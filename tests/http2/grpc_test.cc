@@ -1,6 +1,7 @@
 // gRPC on HTTP/2: fields, deadlines, results, and answers of our own.
 #include "protocols/http/grpc.h"
 
+#include "tests/http2/frames.h"
 #include "tests/http2/http2_support.h"
 
 namespace dragoman {
@@ -8,6 +9,7 @@ namespace {
 
 using testing::bytes_of;
 using testing::Call;
+using testing::Http2Connection;
 using testing::Http2Pair;
 
 struct GrpcCall : Call {
@@ -229,6 +231,95 @@ TEST(GrpcTest, AnAnswerInHttpsWordsKeepsThem) {
   pair.answer(0, 503, true, head);
   EXPECT_EQ(call.answer.head->rpc_status, -1);
   EXPECT_EQ(call.answer.head->outcome, Outcome::kOverloaded);
+}
+
+// gRPC's own table of what the codes of RST_STREAM mean. What is the server's verdict on the call comes as trailers; the rest are failures
+// whose reason stands for the status, so that they can be repeated and count against the endpoint.
+TEST(GrpcTest, WhatTheCodeOfAResetMeans) {
+  namespace h2 = testing::h2;
+  struct Row {
+    const char* name;
+    uint32_t code;
+    uint32_t status;
+    Reason reason;  // of the failure; kNone: trailers
+    int64_t timeout_ms = -1;
+    uint64_t after_ms = 0;
+  };
+  const Reason broken = Reason::kUpstreamProtocolError;
+  for (const Row& row : {
+           Row{"NO_ERROR", 0, 13, broken},
+           Row{"PROTOCOL_ERROR", 1, 13, broken},
+           Row{"INTERNAL_ERROR", 2, 13, broken},
+           Row{"FLOW_CONTROL_ERROR", 3, 13, broken},
+           Row{"SETTINGS_TIMEOUT", 4, 13, broken},
+           Row{"STREAM_CLOSED", 5, 13, broken},
+           Row{"FRAME_SIZE_ERROR", 6, 13, broken},
+           Row{"REFUSED_STREAM", 7, 14, Reason::kUpstreamRefused},
+           Row{"CANCEL", 8, 1, Reason::kNone},
+           Row{"CANCEL long before the deadline", 8, 1, Reason::kNone, 1000, 900},
+           Row{"CANCEL just before the deadline", 8, 4, Reason::kNone, 1000, 990},
+           Row{"CANCEL behind the deadline", 8, 4, Reason::kNone, 1000, 1001},
+           Row{"COMPRESSION_ERROR", 9, 13, broken},
+           Row{"CONNECT_ERROR", 10, 13, broken},
+           Row{"ENHANCE_YOUR_CALM", 11, 8, Reason::kNone},
+           Row{"INADEQUATE_SECURITY", 12, 7, Reason::kNone},
+           Row{"HTTP_1_1_REQUIRED", 13, 13, broken},
+           Row{"a code that nobody knows (Dubbo has them)", 500, 13, broken},
+       }) {
+    for (bool begun : {false, true}) {
+      SCOPED_TRACE(row.name);
+      Http2Connection client(Role::kClient);
+      client.feed(h2::settings());
+      GrpcCall call;
+      call.head.timeout_ms = row.timeout_ms;
+      ASSERT_TRUE(call.open(*client.codec));
+      ASSERT_EQ(call.exchange->send_head(call.head, true), Reason::kNone);
+      client.sink.take();
+      if (begun)
+        client.feed(
+            h2::headers(1, {{":status", "200"}, {"content-type", "application/grpc"}}, h2::kEndHeaders));
+      client.events.now += row.after_ms;
+      client.feed(h2::rst(1, row.code));
+      if (row.reason == Reason::kNone) {
+        EXPECT_TRUE(call.answer.ended);
+        EXPECT_FALSE(call.answer.was_reset);
+        EXPECT_EQ(call.answer.head->rpc_status, static_cast<int32_t>(row.status));
+        if (begun) {
+          ASSERT_FALSE(call.answer.trailers.empty());
+          EXPECT_EQ(call.answer.trailers[0].second, std::to_string(row.status));
+        } else {
+          EXPECT_EQ(call.answer.head->header("grpc-status"), std::to_string(row.status));
+        }
+        continue;
+      }
+      ASSERT_TRUE(call.answer.was_reset);
+      // Once an answer has begun, nothing says that the call was not touched.
+      const Reason reason = begun && row.code == 7 ? Reason::kUpstreamReset : row.reason;
+      EXPECT_EQ(call.answer.reset_reason, reason);
+      EXPECT_EQ(reply_of(reason).grpc_status(), row.status);
+    }
+  }
+}
+
+TEST(GrpcTest, OtherRequestsKnowNoneOfThat) {
+  namespace h2 = testing::h2;
+  struct Row {
+    uint32_t code;
+    Reason reason;
+  };
+  for (const Row& row :
+       {Row{0, Reason::kUpstreamReset}, Row{1, Reason::kUpstreamProtocolError},
+        Row{2, Reason::kUpstreamReset}, Row{7, Reason::kUpstreamRefused}, Row{8, Reason::kUpstreamReset},
+        Row{11, Reason::kUpstreamReset}, Row{12, Reason::kUpstreamReset}, Row{500, Reason::kUpstreamReset}}) {
+    Http2Connection client(Role::kClient);
+    client.feed(h2::settings());
+    Call call("GET", "/");
+    ASSERT_TRUE(call.open(*client.codec));
+    ASSERT_EQ(call.exchange->send_head(call.head, true), Reason::kNone);
+    client.feed(h2::rst(1, row.code));
+    EXPECT_TRUE(call.answer.was_reset);
+    EXPECT_EQ(call.answer.reset_reason, row.reason) << row.code;
+  }
 }
 
 }  // namespace
