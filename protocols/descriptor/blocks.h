@@ -216,7 +216,7 @@ bool each_element(std::span<const uint8_t> bytes, uint32_t pairs_max, F&& f) {
     }
     if (from.starts_with("<!")) return false;
     size_t close = xml_tag_end(from);
-    if (close == std::string_view::npos) return false;
+    if (close == std::string_view::npos || from.substr(1, close - 1).find('<') != from.npos) return false;
     if (from.starts_with("</")) {
       if (depth > 0) --depth;
       at += close + 1;
@@ -224,7 +224,7 @@ bool each_element(std::span<const uint8_t> bytes, uint32_t pairs_max, F&& f) {
     }
     size_t name_end = 1;
     while (name_end < close && !is_xml_space(from[name_end]) && from[name_end] != '/') ++name_end;
-    if (name_end == 1) return false;
+    if (name_end == 1 || (from[name_end] == '/' && name_end + 1 != close)) return false;
     Pair pair;
     pair.name = from.substr(1, name_end - 1);
     if (from[close - 1] == '/') {

@@ -533,9 +533,11 @@ void Compiler::compile(const Node& root) {
   if (const Node* n = member("status")) read_status(*n, place(*n, "status"));
   if (const Node* n = member("timeout")) read_timeout(*n, place(*n, "timeout"));
   if (const Node* n = member("headers")) read_headers(*n, place(*n, "headers"));
-  if (const Node* n = member("service")) read_references(*n, place(*n, "service"), &Layout::service, 0);
-  if (const Node* n = member("method")) read_references(*n, place(*n, "method"), &Layout::method, 0);
+  auto into = [](References Layout::*list) { return [list](Layout& l) -> References& { return l.*list; }; };
+  if (const Node* n = member("service")) read_references(*n, place(*n, "service"), into(&Layout::service));
+  if (const Node* n = member("method")) read_references(*n, place(*n, "method"), into(&Layout::method));
   if (const Node* n = member("attributes")) read_attributes(*n, place(*n, "attributes"));
+  if (const Node* n = member("same")) read_same(*n, place(*n, "same"));
   const Node* make = member("make");
   if (make && check_keys(*make, place(*make, "make"), "make")) {
     Place at = place(*make, "make");

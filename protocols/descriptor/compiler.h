@@ -1,6 +1,7 @@
 // Inside of descriptor.h: YAML tree -> Program, with every fault at its place.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "config/context.h"
@@ -44,7 +45,9 @@ class Compiler {
   void read_timeout(const Node& node, const Place& place);
   void read_headers(const Node& node, const Place& place);
   void read_attributes(const Node& node, const Place& place);
-  void read_references(const Node& node, const Place& place, References Layout::* member, size_t attribute);
+  void read_same(const Node& node, const Place& place);
+  /// Into what `list` gives of each layout.
+  void read_references(const Node& node, const Place& place, const std::function<References&(Layout&)>& list);
   void read_template(const char* name, const Node& node, const Place& place, Template& out);
   std::vector<Piece> read_pieces(const Node& node, const Place& place, const Layout& layout);
   void read_block_setting(const Layout& layout, BlockPlan& plan, const Node& node, const Place& place, Setting& out);

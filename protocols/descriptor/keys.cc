@@ -33,6 +33,11 @@ constexpr Key kKeys[] = {
     {"descriptor", "attributes", "references by name, at most 16",
      "further things that routes, filters and logs see as headers of that name",
      "attributes: {zone: [meta.zone]}"},
+    {"descriptor", "same", "lists of references, at most 8",
+     "what stands in several places of a request, of which peers may read one or the other: those of one "
+     "list that are "
+     "there and not empty must be the same text, else the frame is malformed",
+     "same: [[header.service, header.target]]"},
     {"descriptor", "headers", "a reference, or a block",
      "the block whose pairs are the message's headers, to read and to edit", "headers: meta"},
     {"descriptor", "make", "templates", "frames that are made here",

@@ -268,10 +268,14 @@ bool make_views(const Program& g, Layout& l) {
     if (!add_conditions(rule.when, l, plain_rule.when, never)) return false;
     if (!never) plain.rules.push_back(std::move(plain_rule));
   }
+  plain.same.resize(l.same.size());
+  for (size_t i = 0; i < l.same.size(); ++i)
+    if (!add_texts(l.same[i], l, plain.same[i])) return false;
   want_names(plain.headers_when, l, plain.view_names);
   want_names(plain.service, l, plain.view_names);
   want_names(plain.method, l, plain.view_names);
   for (const Plain::Texts& texts : plain.attributes) want_names(texts, l, plain.view_names);
+  for (const Plain::Texts& texts : plain.same) want_names(texts, l, plain.view_names);
   for (const Plain::Rule& rule : plain.rules) want_names(rule.when, l, plain.rule_names);
   // What somebody wants must not be there twice, whoever asks.
   if (l.headers_block != kNowhere)
@@ -488,6 +492,7 @@ class Head {
     const Opening* opening = opening_of(g, p, n);
     if (!opening) return false;
     layout_ = &g.layouts[opening->layout];
+    kind_ = opening->kind;
     const Plain& plain = layout_->plain;
     uint64_t at = layout_->fixed_bytes;
     if (!plain.views || n < at) return false;
@@ -503,6 +508,7 @@ class Head {
     return true;
   }
   const Layout& layout() const { return *layout_; }
+  uint32_t kind() const { return kind_; }
   const Plain& plain() const { return layout_->plain; }
 
   /// False when they are broken; no name is found then.
@@ -555,6 +561,18 @@ class Head {
     }
     return {};
   }
+  bool all_same(const Plain::Texts& texts) const {
+    std::string_view seen;
+    for (const Plain::Text& one : texts.list) {
+      std::string_view out;
+      if (!text(one, out) || out.empty()) continue;
+      if (seen.empty())
+        seen = out;
+      else if (!same_text(seen, out))
+        return false;
+    }
+    return true;
+  }
   bool holds(const Plain::Condition& c, const Plain::Names& names, uint32_t pairs_max) {
     if (!c.is_text) return c.number.test.holds(c.number.field.of(p_));
     if (c.text.kind == Plain::Text::Kind::kLookup && !walked_)
@@ -583,6 +601,7 @@ class Head {
 
   const Layout* layout_;
   const uint8_t* p_;
+  uint32_t kind_;
   bool walked_ = false;
   bool contradicts_ = false;  // a name that is wanted has two values
   uint32_t found_ = 0;  // bit set of value_
@@ -633,6 +652,9 @@ class Head {
       if (!value.empty()) out.attribute(out.ctx, static_cast<uint32_t>(i), bytes(value));
     }
   }
+  if (is_request(head.kind()))
+    for (const Plain::Texts& texts : plain.same)
+      if (!head.all_same(texts)) result = -1;
   return true;
 }
 

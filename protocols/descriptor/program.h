@@ -343,7 +343,7 @@ struct Plain {
   uint8_t headers = kNowhere;  // the part that holds them
   std::vector<Condition> headers_when{};
   Texts service{}, method{};
-  std::vector<Texts> attributes{};
+  std::vector<Texts> attributes{}, same{};
   std::vector<Rule> rules{};
   Names view_names{}, rule_names{};
 };
@@ -397,6 +397,7 @@ struct Layout {
   Source timeout{};
   References service{}, method{};
   std::vector<References> attributes{};
+  std::vector<References> same{};  // of requests: those of one list that are there have one text
   uint8_t headers_block = kNowhere;
   uint8_t headers_item = kNowhere;
   Tests headers_when{};

@@ -307,7 +307,8 @@ void Compiler::read_timeout(const Node& node, const Place& place) {
   for (size_t i = 0; i < g_.layouts.size(); ++i) g_.layouts[i].timeout = sources[i];
 }
 
-void Compiler::read_references(const Node& node, const Place& place, References Layout::* member, size_t attribute) {
+void Compiler::read_references(const Node& node, const Place& place,
+                               const std::function<References&(Layout&)>& list) {
   std::vector<const Node*> nodes;
   if (node.is_sequence())
     for (const Node& item : node.items) nodes.push_back(&item);
@@ -333,8 +334,7 @@ void Compiler::read_references(const Node& node, const Place& place, References 
         fault(*nodes[i], at, "\"" + nodes[i]->text + "\" is a number; a text of the frame is expected", text->path.at);
         break;
       }
-      References& list = member ? g_.layouts[l].*member : g_.layouts[l].attributes[attribute];
-      list.push_back({.source = s, .filters = text->filters});
+      list(g_.layouts[l]).push_back({.source = s, .filters = text->filters});
     }
   }
 }
@@ -350,8 +350,25 @@ void Compiler::read_attributes(const Node& node, const Place& place) {
     });
     if (!right) fault(m.value, place_of(place, m), "an attribute's name is of a-z, 0-9, _, - and .");
     g_.attribute_names.push_back(m.key);
-    read_references(m.value, place_of(place, m), nullptr, i);
+    read_references(m.value, place_of(place, m), [i](Layout& l) -> References& { return l.attributes[i]; });
   }
+}
+
+void Compiler::read_same(const Node& node, const Place& place) {
+  if (!node.is_sequence() || node.items.empty() || node.items.size() > 8)
+    return fault(node, place, "1 to 8 lists of references are expected");
+  for (Layout& l : g_.layouts) l.same.resize(node.items.size());
+  for (size_t i = 0; i < node.items.size(); ++i) {
+    const Node& row = node.items[i];
+    const Place at = item_of(place, i, row);
+    if (!row.is_sequence() || row.items.size() < 2) {
+      fault(row, at, "a list of two references or more is expected");
+      continue;
+    }
+    read_references(row, at, [i](Layout& l) -> References& { return l.same[i]; });
+  }
+  // Of a layout that has one of them only there is nothing to compare.
+  for (Layout& l : g_.layouts) std::erase_if(l.same, [](const References& list) { return list.size() < 2; });
 }
 
 void Compiler::read_headers(const Node& node, const Place& place) {

@@ -138,6 +138,19 @@ void describe_refused(Reading& r, dragoman_frame& f) {
   return DRAGOMAN_FRAME;
 }
 
+bool all_same(const References& list, Reading& r) {
+  std::string_view seen;
+  for (const Reference& one : list) {
+    std::string_view text;
+    if (!filtered_text(one, r, text) || text.empty()) continue;
+    if (seen.empty())
+      seen = text;
+    else if (text != seen)
+      return false;
+  }
+  return true;
+}
+
 [[gnu::noinline]] int view_any(const Program& g, const uint8_t* head, const dragoman_frame* frame,
                                uint32_t want, dragoman_view* out) {
   Reading r(g, head, frame->head_len, frame->from);
@@ -150,9 +163,11 @@ void describe_refused(Reading& r, dragoman_frame& f) {
     if (!right && (!l.headers_broken_opaque || r.contradicts)) return -1;
     opaque = !right;
   }
+  uint32_t meant = ~uint32_t{0};  // blocks that must not be broken
   if (opaque) {
     out->flags |= opaque_flag(g);
     if (l.headers_block != kNowhere) {  // its names mean nothing then
+      meant &= ~(1u << l.headers_block);
       r.walked |= 1u << l.headers_block;
       r.broken |= 1u << l.headers_block;
       r.found[l.headers_block] = 0;
@@ -169,7 +184,9 @@ void describe_refused(Reading& r, dragoman_frame& f) {
       if (!value.empty()) out->attribute(out->ctx, static_cast<uint32_t>(i), bytes(value));
     }
   }
-  return r.contradicts ? -1 : 0;
+  for (const References& list : l.same)
+    if (is_request(frame->kind) && !all_same(list, r)) return -1;
+  return r.contradicts || (r.broken & meant) ? -1 : 0;
 }
 
 /// False when the head can't be read.

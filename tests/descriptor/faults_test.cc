@@ -155,6 +155,9 @@ TEST(DescriptorFaults, EachIsReportedWhereItStands) {
       {"meta.service", "code", "is a number; a text of the frame is expected"},
       {"service: meta.service", "headers: meto", "unknown block \"meto\"; did you mean \"meta\"?"},
       {"service: meta.service", "attributes: {Zone: meta.zone}", "an attribute's name is of"},
+      {"service: meta.service", "same: meta.service", "1 to 8 lists of references are expected"},
+      {"service: meta.service", "same: [[meta.service]]", "a list of two references or more is expected"},
+      {"service: meta.service", "same: [[meta.service, nothing]]", "unknown item \"nothing\""},
       {"service: meta.service", "timeout: {from: id, unit: h}", "unknown unit \"h\""},
       // Templates.
       {"layout: any, set", "layout: some, set", "unknown layout \"some\"; allowed: any"},

@@ -1,6 +1,7 @@
 // Described frames that two peers could read differently: what tells answers apart and what routes must be the same for all.
 #include <gtest/gtest.h>
 
+#include "protocols/descriptor/program.h"
 #include "tests/descriptor/shipped.h"
 #include "tests/support/codec_vectors.h"
 
@@ -39,6 +40,10 @@ TEST(DescribedTwoWays, ElementsOfXml) {
       {kind + "<n:Id>0001</n:Id>" + id + svc + op, false},
       {kind + "<Id> a-1</Id>" + svc + op, false},
       {kind + "<Id>a&#45;1</Id>" + svc + op, false},
+      {kind + id + "<<Svc>T</Svc>" + svc + op, false},  // what some take for an element begins in a name
+      {kind + id + "<Svc/Msg>S</Svc>" + op, false},
+      {kind + id + "<X a='<Svc>T</Svc>'/>" + svc + op, false},
+      {kind + id + "<!-- <Svc>T</Svc> -->" + svc + op, true},
       {kind + id + "<Svc>S</Svc><Svc>S</Svc>" + op, true},
       {kind + id + "<Svc>S</Svc><Svc>T</Svc>" + op, false},
       {kind + id + "<Svc>&#83;</Svc>" + op, false},
@@ -84,6 +89,56 @@ TEST(DescribedTwoWays, NamesInPairs) {
   EXPECT_FALSE(with(kv("service", "S:1.0") + kv("service", "T:1.0")));
   EXPECT_FALSE(with(kv("service", "S:1.0") + kv("sofa_head_method_name", "a") + kv("sofa_head_method_name", "b")));
   EXPECT_FALSE(with(kv("service", "S:1.0") + kv("k", "a") + kv("K", "b")));
+}
+
+TEST(DescribedTwoWays, WhatStandsInTwoPlaces) {
+  auto bolt = shipped_descriptor("bolt1");
+  struct Row {
+    std::string header;
+    bool good;
+  } rows[] = {
+      {kv("service", "S:1.0") + kv("sofa_head_target_service", "S:1.0"), true},
+      {kv("service", "S:1.0"), true},
+      {kv("sofa_head_target_service", "S:1.0"), true},
+      {kv("service", "") + kv("sofa_head_target_service", "S:1.0"), true},
+      {kv("service", "S:1.0") + kv("sofa_head_target_service", "T:1.0"), false},
+      {kv("sofa_head_target_service", "T:1.0") + kv("service", "S:1.0"), false},
+  };
+  for (const Row& row : rows) {
+    BoltFrame f = BoltFrame::request(1);
+    f.header = row.header;
+    // Short of one byte and not: the short way, and the long one.
+    EXPECT_EQ(accepted(&bolt->table(), f.bytes()), row.good) << row.header;
+    auto& openings =
+        const_cast<descriptor::Program*>(static_cast<const descriptor::Program*>(bolt->table().context))
+            ->openings;
+    std::vector<descriptor::Opening> closed;
+    closed.swap(openings);
+    EXPECT_EQ(accepted(&bolt->table(), f.bytes()), row.good) << row.header;
+    closed.swap(openings);
+  }
+  BoltFrame other = BoltFrame::request(1);  // whose headers mean nothing
+  other.class_name = "com.example.Other";
+  other.header = rows[4].header;
+  EXPECT_TRUE(accepted(&bolt->table(), other.bytes()));
+}
+
+TEST(DescribedTwoWays, ListsThatAreReferredTo) {
+  auto axis = shipped_descriptor("axis");
+  auto call = [](const std::string& names, uint8_t service) {
+    std::string out =
+        "AXS\x01" + std::string(4, '\0') + std::string("\1\0\0\0\0\0\0\0", 8) + std::string(2, '\0');
+    out += static_cast<char>(names.size());
+    out += std::string(1, '\0') + static_cast<char>(service) + std::string(1, '\1') + std::string(2, '\0') +
+           names + std::string(2, '\0');
+    out[4] = static_cast<char>(out.size());
+    return out;
+  };
+  const dragoman_codec* table = &axis->table();
+  EXPECT_TRUE(accepted(table, call(std::string("\2\0\3Svc\2go", 9), 0)));
+  EXPECT_TRUE(accepted(table, call(std::string("\2\0\3Svc\2go", 9), 7))) << "there is no seventh: no service";
+  EXPECT_FALSE(accepted(table, call(std::string("\2\0\3Svc\7go", 9), 0))) << "a lenient peer reads the first";
+  EXPECT_FALSE(accepted(table, call(std::string("\3\0\3Svc\2go", 9), 0)));
 }
 
 const std::string kVarintId =
