@@ -2,9 +2,9 @@
 //
 // Input: one byte that chooses.
 //   0: the rest is a descriptor. Whatever loads is run over its own text.
-//   1..11: the rest is a stream for one of these descriptors, through the framed host in both roles: fed whole and byte by
+//   1..13: the rest is a stream for one of these descriptors, through the framed host in both roles: fed whole and byte by
 //         byte, the answers must be the same. What the short way says of it the long way says as well.
-//   12..: `u8 where, u8 value` changes such a descriptor's text, which is then loaded and run over the rest.
+//   14..: `u8 where, u8 value` changes such a descriptor's text, which is then loaded and run over the rest.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +18,7 @@
 #include "protocols/descriptor/descriptor.h"
 #include "protocols/descriptor/program.h"
 #include "tests/fuzz/framed_fuzz_support.h"
+#include "tests/fuzz/second_reader.h"
 #include "tests/support/source_dir.h"
 
 namespace {
@@ -35,7 +36,9 @@ const char* const kDescriptors[] = {"protocols/descriptors/bolt1",
                                     "protocols/descriptors/pulse",
                                     "tests/descriptor/axis",
                                     "tests/descriptor/lumen",
-                                    "tests/descriptor/kafka"};
+                                    "tests/descriptor/kafka",
+                                    "tests/descriptor/kitex_protobuf",
+                                    "tests/descriptor/mesh_header"};
 
 const std::string& text_of(size_t index) {
   static const std::vector<std::string> texts = [] {
@@ -181,6 +184,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (data[0] == 0) {
     compile(rest, rest);
   } else if (data[0] <= std::size(kDescriptors)) {
+    for (uint32_t from : {DRAGOMAN_FROM_CLIENT, DRAGOMAN_FROM_SERVER})
+      REQUIRE(two_readings(codec(data[0] - 1u), rest, from).empty());
     run(codec(data[0] - 1u), rest);
     compare(codec(data[0] - 1u), rest.substr(0, 2048));
   } else if (rest.size() >= 2) {

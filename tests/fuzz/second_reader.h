@@ -21,6 +21,8 @@ struct Reading {
   std::optional<uint64_t> id{};
   std::optional<std::string> service{};
   std::optional<std::string> method{};
+  std::optional<std::string> id_text{};
+  std::optional<std::string> version{};  // Dubbo
 };
 
 namespace second {
@@ -380,16 +382,40 @@ inline Reading bolt(Bytes head, bool request, bool first) {
 }
 
 }  // namespace second
+}  // namespace dragoman::fuzz
+
+#include "tests/fuzz/second_reader_more.h"
+
+namespace dragoman::fuzz {
 
 /// How other peers read a head that the codec called `codec` takes for a request or a response. Empty: there is no second
 /// reader, or none that would take it.
 inline std::vector<Reading> second_readings(std::string_view codec, std::string_view head, bool request) {
   using Read = Reading (*)(second::Bytes, bool, bool);
-  constexpr std::pair<std::string_view, Read> kReaders[] = {{"tars", second::tars},
-                                                            {"rocketmq", second::rocketmq},
-                                                            {"brpc", second::brpc},
-                                                            {"ttheader", second::ttheader},
-                                                            {"bolt", second::bolt}};
+  constexpr std::pair<std::string_view, Read> kReaders[] = {
+      {"tars", second::tars},
+      {"rocketmq", second::rocketmq},
+      {"rocketmq_binary", second::rocketmq},
+      {"brpc", second::brpc},
+      {"baidu_std", second::brpc},
+      {"ttheader", second::ttheader},
+      {"ttheader_lite", second::ttheader},
+      {"bolt", second::bolt},
+      {"bolt1", second::bolt},
+      {"dubbo", second::dubbo},
+      {"thrift", second::thrift},
+      {"dubbo_thrift", second::dubbo_thrift},
+      {"seata", second::seata},
+      {"motan2", second::motan2},
+      {"kitex_protobuf", second::kitex_protobuf},
+      {"mesh_header", second::mesh_header},
+      {"kafka", second::kafka},
+      {"bankxml", second::bankxml},
+      {"tradeline", second::tradeline},
+      {"pulse", second::pulse},
+      {"axis", second::axis},
+      {"lumen", second::lumen},
+  };
   std::vector<Reading> out;
   for (auto [name, read] : kReaders) {
     if (name != codec) continue;
@@ -418,7 +444,17 @@ inline std::string two_readings(const dragoman_codec& t, std::string_view bytes,
   if (f.head_len > bytes.size() || (!request && f.kind != DRAGOMAN_RESPONSE)) return {};
   dragoman_view v{};
   v.size = sizeof v;
-  if (t.view(t.context, conn, p, &f, f.want & ~uint32_t{DRAGOMAN_WANT_HEADERS}, &v) != 0) return {};
+  std::optional<std::string> version;
+  v.ctx = &version;
+  v.header = [](void*, dragoman_bytes, dragoman_bytes) {};
+  v.attribute = [](void* ctx, uint32_t index, dragoman_bytes value) {
+    if (index == 0)
+      *static_cast<std::optional<std::string>*>(ctx) =
+          std::string(reinterpret_cast<const char*>(value.data), static_cast<size_t>(value.len));
+  };
+  const bool dubbo = std::string_view(t.name) == "dubbo";  // its attribute 0 is what `version` means here
+  if (t.view(t.context, conn, p, &f, dubbo ? f.want : f.want & ~uint32_t{DRAGOMAN_WANT_HEADERS}, &v) != 0)
+    return {};
   auto text = [](dragoman_bytes b) {
     return std::string(reinterpret_cast<const char*>(b.data), static_cast<size_t>(b.len));
   };
@@ -428,10 +464,13 @@ inline std::string two_readings(const dragoman_codec& t, std::string_view bytes,
     if (!request) break;
     if (r.service && service != "null" && *r.service != service)
       return "service " + service + ", to another reader " + *r.service;
+    if (dubbo && r.version && version && *r.version != *version)
+      return "version " + *version + ", to another reader " + *r.version;
     if (r.method && *r.method != method) return "method " + method + ", to another reader " + *r.method;
   }
   // The id that the host writes is the one that everybody finds.
-  constexpr uint64_t kOurs = 0x123456;
+  const uint64_t kOurs = f.id_len == 2 && f.id_type != DRAGOMAN_ID_CODED ? 0x1234 : 0x123456;
+  std::string ours_text = "0123456789abcdef";
   std::string head(bytes.substr(0, f.head_len));
   if (f.id_type == DRAGOMAN_ID_CODED) {
     uint8_t number[8];
@@ -441,6 +480,18 @@ inline std::string two_readings(const dragoman_codec& t, std::string_view bytes,
         t.set_id(t.context, conn, p, &f, {number, 8}, reinterpret_cast<uint8_t*>(out.data()), out.size());
     if (n <= 0 || n > static_cast<int64_t>(out.size())) return {};
     head = out.substr(0, static_cast<size_t>(n));
+  } else if (f.id_type == DRAGOMAN_ID_BYTES) {
+    if (!t.set_id) return {};
+    ours_text.resize(std::max<size_t>(ours_text.size(), f.id_len), '0');
+    std::string out(head.size() + 128, '\0');
+    int64_t n = t.set_id(t.context, conn, p, &f,
+                         {reinterpret_cast<const uint8_t*>(ours_text.data()), ours_text.size()},
+                         reinterpret_cast<uint8_t*>(out.data()), out.size());
+    if (n <= 0 || n > static_cast<int64_t>(out.size())) return {};
+    head = out.substr(0, static_cast<size_t>(n));
+  } else if (f.id_type == DRAGOMAN_ID_LE) {
+    for (uint32_t i = 0; i < f.id_len; ++i)
+      head[f.id_offset + i] = i < 8 ? static_cast<char>(kOurs >> 8 * i) : '\0';
   } else if (f.id_type == DRAGOMAN_ID_BE) {
     for (uint32_t i = 0; i < f.id_len; ++i)
       head[f.id_offset + f.id_len - 1 - i] = i < 8 ? static_cast<char>(kOurs >> 8 * i) : '\0';
@@ -448,7 +499,10 @@ inline std::string two_readings(const dragoman_codec& t, std::string_view bytes,
     return {};
   }
   for (const Reading& r : second_readings(t.name, head, request))
-    if (r.id && *r.id != kOurs) return "the id of the host, to another reader " + std::to_string(*r.id);
+    if (f.id_type == DRAGOMAN_ID_BYTES && r.id_text && *r.id_text != ours_text)
+      return "the id of the host, to another reader " + *r.id_text;
+    else if (f.id_type != DRAGOMAN_ID_BYTES && r.id && *r.id != kOurs)
+      return "the id of the host, to another reader " + std::to_string(*r.id);
   return {};
 }
 
