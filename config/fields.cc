@@ -172,9 +172,11 @@ std::vector<Field> with_shared_tls_fields(std::vector<Field> fields) {
   fields.push_back(field<&Tls::peer_names>(
       "peer_names", texts(kPeerName, 1),
       "Who the peer's certificate must be for, by its subject alternative names; any of them will do."));
-  fields.push_back(field<&Tls::alpn>("alpn", texts(kAlpn, 1),
-                                     "Application protocols to agree on, best first; left out, those of the "
-                                     "protocol (http/1.1, h2, or both), none for RPC and tcp."));
+  fields.push_back(
+      field<&Tls::alpn>("alpn", texts(kAlpn, 1),
+                        "Application protocols to agree on, best first; left out, those of the "
+                        "protocol (http/1.1, h2, or both), none for RPC and tcp. A listener for both "
+                        "speaks what was agreed on; with clients that offer none the first bytes decide."));
   fields.push_back(field<&Tls::min_version>("min_version", choice<TlsVersion>({"1.2", "1.3"}),
                                             "The oldest version of TLS that is taken."));
   fields.push_back(field<&Tls::max_version>("max_version", choice<TlsVersion>({"1.2", "1.3"}), "The newest."));

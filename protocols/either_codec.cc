@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <string_view>
 #include <utility>
 
+#include "protocols/http/rules.h"
 #include "protocols/http1/http1_codec.h"
 #include "protocols/http2/http2_codec.h"
 
@@ -12,6 +14,31 @@ namespace dragoman {
 namespace {
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr std::string_view kPrefaceLine = kPreface.substr(0, 16);
+constexpr size_t kLineKept = 256;  // of a first line that is odd
+
+std::string_view text_of(const uint8_t* data, size_t n) { return {reinterpret_cast<const char*>(data), n}; }
+
+// A first line that is not the preface's. The target decides at once for nearly all clients of HTTP/1. HTTP/1 has an answer for whoever
+// speaks it wrongly, too; a line that has neither a target nor a version of it comes from somebody who does not.
+HttpVersion version_of_line(std::string_view text) {
+  const size_t method_end = text.find_first_of(" \t\r\n");
+  const std::string_view method = text.substr(0, method_end);
+  if (method.empty() || !std::all_of(method.begin(), method.end(), token_char)) return HttpVersion::kHttp1;
+  if (method_end == std::string_view::npos) return HttpVersion::kUndecided;
+  if (text[method_end] != ' ') return HttpVersion::kHttp1;
+  const std::string_view rest = text.substr(method_end + 1);
+  if (rest.empty()) return HttpVersion::kUndecided;
+  const std::string_view target = rest.substr(0, rest.find_first_of(" \r\n"));
+  if (target.empty() || target[0] == '/' || target[0] == '*' || target.find(':') != std::string_view::npos)
+    return HttpVersion::kHttp1;
+  const size_t end = text.find('\n');
+  if (end == std::string_view::npos) return HttpVersion::kUndecided;
+  const std::string_view line = text.substr(0, end);
+  const bool has_version =
+      line.find(" HTTP/") != std::string_view::npos || std::count(line.begin(), line.end(), ' ') < 2;
+  return has_version ? HttpVersion::kHttp1 : HttpVersion::kHttp2;
+}
 
 class EitherCodec final : public ConnectionCodec, private H2cTaker {
  public:
@@ -23,23 +50,20 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   void on_data(uint8_t* data, size_t n) override {
     before_.reset();
     if (!inner_) {
-      // What has matched so far is known without having been kept.
-      size_t compared = std::min(n, kPreface.size() - matched_);
-      bool same = std::memcmp(data, kPreface.data() + matched_, compared) == 0;
-      if (same && matched_ + compared < kPreface.size()) {
-        matched_ += compared;
+      if (!kept_.empty()) kept_.append(text_of(data, n));
+      const HttpVersion version =
+          http_version_of(kept_.empty() ? std::span<const uint8_t>(data, n) : bytes_of(kept_));
+      if (version == HttpVersion::kUndecided) {
+        if (kept_.empty()) kept_ = text_of(data, n);
         return;
       }
-      size_t before = matched_;
-      decide(same);
-      data -= before;  // into the headroom
-      std::memcpy(data, kPreface.data(), before);
-      n += before;
+      decide(version);
+      if (!kept_.empty()) return feed_kept();
     }
     inner_->on_data(data, n);
   }
   void on_eof() override {
-    if (!inner_ && matched_ == 0) return events_.on_finished();
+    if (!inner_ && kept_.empty()) return events_.on_finished();
     if (!inner_) decide_by_prefix();
     inner_->on_eof();
   }
@@ -55,7 +79,7 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   bool cut() const override { return inner_ && inner_->cut(); }
   ReadPhase phase() const override {
     if (inner_) return inner_->phase();
-    return matched_ ? ReadPhase::kHead : ReadPhase::kIdle;
+    return kept_.empty() ? ReadPhase::kIdle : ReadPhase::kHead;
   }
   void fail(Reason reason) override {
     if (!inner_) decide_by_prefix();
@@ -63,7 +87,7 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   }
   void drain() override {
     if (inner_) return inner_->drain();
-    if (matched_ == 0) return events_.on_finished();
+    if (kept_.empty()) return events_.on_finished();
     draining_ = true;
   }
   void farewell() override {
@@ -74,17 +98,24 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   uint32_t heartbeats_missed() const override { return inner_ ? inner_->heartbeats_missed() : 0; }
 
  private:
-  void decide(bool http2) {
-    if (http2)
+  void decide(HttpVersion version) {
+    if (version == HttpVersion::kHttp2)
       inner_ = make_http2_codec(Protocol{}, Role::kServer, out_, events_, options_);
     else
       become_http1();
     if (draining_) inner_->drain();
   }
-  // The client has said too little and will say no more: HTTP/1 has words for that.
+  // The client has said too little and will say no more: HTTP/1 has words for that, unless it has chosen HTTP/2.
   void decide_by_prefix() {
-    decide(false);
-    if (matched_) feed(reinterpret_cast<const uint8_t*>(kPreface.data()), std::exchange(matched_, 0));
+    decide(kept_.starts_with(kPrefaceLine) ? HttpVersion::kHttp2 : HttpVersion::kHttp1);
+    if (!kept_.empty()) feed_kept();
+  }
+  static std::span<const uint8_t> bytes_of(std::string_view text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+  }
+  void feed_kept() {
+    const std::string kept = std::exchange(kept_, {});
+    feed(bytes_of(kept).data(), kept.size());
   }
   void feed(const uint8_t* data, size_t n) {
     auto memory = std::make_unique_for_overwrite<uint8_t[]>(kHeadroom + n);
@@ -111,16 +142,19 @@ class EitherCodec final : public ConnectionCodec, private H2cTaker {
   const CodecOptions options_;
   std::unique_ptr<ConnectionCodec> inner_;
   std::unique_ptr<ConnectionCodec> before_;  // HTTP/1 after an upgrade; on the stack at most until bytes come
-  size_t matched_ = 0;  // bytes of the preface
+  std::string kept_;                         // the first bytes, while they say nothing
   bool draining_ = false;
 };
 
 }  // namespace
 
 HttpVersion http_version_of(std::span<const uint8_t> first) {
-  size_t n = std::min(first.size(), kPreface.size());
-  if (n && std::memcmp(first.data(), kPreface.data(), n) != 0) return HttpVersion::kHttp1;
-  return n == kPreface.size() ? HttpVersion::kHttp2 : HttpVersion::kUndecided;
+  const std::string_view text = text_of(first.data(), first.size());
+  if (kPreface.starts_with(text))
+    return text.size() == kPreface.size() ? HttpVersion::kHttp2 : HttpVersion::kUndecided;
+  if (text.starts_with(kPrefaceLine)) return HttpVersion::kHttp2;
+  const HttpVersion version = version_of_line(text);
+  return version == HttpVersion::kUndecided && text.size() > kLineKept ? HttpVersion::kHttp1 : version;
 }
 
 std::unique_ptr<ConnectionCodec> make_either_codec(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {

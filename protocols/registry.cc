@@ -86,4 +86,13 @@ const Protocol* find_protocol(std::string_view name) {
   return nullptr;
 }
 
+const Protocol& agreed_protocol(const Protocol& protocol, std::string_view alpn) {
+  const Protocol* either = find_protocol("http");
+  if (alpn.empty() || protocol.create != either->create) return protocol;
+  const Protocol* agreed = alpn == "h2"                  ? find_protocol("http2")
+                           : alpn.starts_with("http/1.") ? find_protocol("http1")
+                                                         : nullptr;
+  return agreed ? *agreed : protocol;
+}
+
 }  // namespace dragoman

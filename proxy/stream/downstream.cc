@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "protocols/either_codec.h"
 #include "proxy/base/log.h"
 #include "proxy/stream/bound_link.h"
 #include "proxy/stream/stream.h"
@@ -70,7 +71,9 @@ DownstreamConnection::DownstreamConnection(ListenerSlot& slot, std::string peer_
 
 void DownstreamConnection::start_codec() {
   const ListenerSpec& spec = *runtime().spec;
-  codec_ = spec.protocol->create(*spec.protocol, Role::kServer, *transport_, *this, spec.codec);
+  const TlsInfo* tls = transport_->tls();
+  const Protocol& protocol = tls ? agreed_protocol(*spec.protocol, tls->alpn) : *spec.protocol;
+  codec_ = protocol.create(protocol, Role::kServer, *transport_, *this, spec.codec);
   timer_.bind<&DownstreamConnection::on_timer>(loop().timers(), this);
   idle_since_ms_ = phase_since_ms_ = now_ms();
   tick();

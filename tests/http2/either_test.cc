@@ -78,8 +78,66 @@ TEST(EitherTest, VersionOfPrefixes) {
   for (size_t n = 0; n < preface.size(); ++n)
     EXPECT_EQ(http_version_of(bytes_of(preface.substr(0, n))), HttpVersion::kUndecided);
   EXPECT_EQ(http_version_of(bytes_of(preface + "x")), HttpVersion::kHttp2);
-  EXPECT_EQ(http_version_of(bytes_of("GET")), HttpVersion::kHttp1);
   EXPECT_EQ(http_version_of(bytes_of("PRI * HTTP/1.1")), HttpVersion::kHttp1);
+  EXPECT_EQ(http_version_of(bytes_of("PRI * HTTP/2.0\r\n\r\nXX")), HttpVersion::kHttp2);
+}
+
+// HTTP/1 answers whoever speaks it, if wrongly. Who does not gets what a broken preface gets.
+TEST(EitherTest, WhoSpeaksWhat) {
+  struct Row {
+    std::string bytes;
+    bool http2;
+  };
+  for (const Row& row : {
+           Row{"INVALID CONNECTION PREFACE\r\n\r\n", true},
+           Row{"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", true},
+           Row{"PRI * HTTP/2.0\r\nHost: a\r\n\r\n", true},
+           Row{"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX", true},
+           Row{"some other protocol\n", true},
+           Row{"PRI * HTTP/1.1\r\n\r\n", false},
+           Row{"PRI / HTTP/2.0\r\n\r\n", false},
+           Row{"GET / HTTP/3.7\r\n\r\n", false},
+           Row{"GET / PREFACE\r\n\r\n", false},
+           Row{"GET x HTTP/1.1\r\n\r\n", false},
+           Row{"GET /\r\n", false},
+           Row{"GET x\r\n", false},
+           Row{"CONNECT a:443 HTTP/1.1\r\n\r\n", false},
+           Row{"GET http://a/ HTTP/1.1\r\n\r\n", false},
+           Row{"\x16\x03\x01 a b c\r\n", false},
+           Row{"\r\nGET / HTTP/1.1\r\n\r\n", false},
+           Row{"A " + std::string(1000, 'b'), false},
+           Row{"no-line-at-all", false},
+       }) {
+    for (size_t step : {size_t{1}, size_t{7}, size_t{1} << 20}) {
+      SCOPED_TRACE(row.bytes.substr(0, 40));
+      Either c;
+      c.feed_in_steps(row.bytes, step);
+      if (c.accepted() == 0 && c.events.broken == 0) c.codec->fail(Reason::kHeadTimeout);
+      const std::string said = c.sink.take();
+      if (row.http2) {
+        ASSERT_EQ(c.events.broken, 1);
+        EXPECT_EQ(c.events.broken_reason, Reason::kMalformed);
+        const std::vector<Frame> frames = parse(said);
+        ASSERT_FALSE(frames.empty());
+        EXPECT_EQ(frames.back().type, kGoAway);
+        EXPECT_EQ(frames.back().word(4), kProtocolError);
+      } else if (c.accepted() == 0) {
+        EXPECT_TRUE(said.starts_with("HTTP/1.1 ")) << said;
+      }
+    }
+  }
+}
+
+TEST(EitherTest, AHalfPrefaceEndsInTheWordsOfItsVersion) {
+  Either c;
+  c.feed("PRI * HTTP/2.0\r\n\r\n");
+  EXPECT_EQ(c.codec->phase(), ReadPhase::kHead);
+  c.codec->fail(Reason::kHeadTimeout);
+  EXPECT_EQ(parse(c.sink.take()).back().type, kGoAway);
+  Either gone;
+  gone.feed("PRI * HTTP/2.0\r\n\r\n");
+  gone.codec->on_eof();
+  EXPECT_EQ(gone.events.finished, 1);
 }
 
 constexpr std::string_view kUpgrade =

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "config/protocols.h"
+#include "protocols/either_codec.h"
 #include "protocols/framed.h"
 
 namespace dragoman {
@@ -52,6 +53,20 @@ TEST(Registry, EveryFramedProtocolRefusesHttp) {
                                  get.size(), &f);
     EXPECT_TRUE(verdict != DRAGOMAN_FRAME && verdict != DRAGOMAN_NEED) << p.name;
   }
+}
+
+TEST(Registry, WhatTheHandshakeAgreedOnHolds) {
+  struct Row {
+    const char* protocol;
+    const char* alpn;
+    const char* agreed;
+  };
+  for (const Row& row :
+       {Row{"http", "h2", "http2"}, Row{"http", "http/1.1", "http1"}, Row{"http", "http/1.0", "http1"},
+        Row{"http", "", "http"}, Row{"http", "other", "http"}, Row{"http1", "h2", "http1"},
+        Row{"http2", "http/1.1", "http2"}})
+    EXPECT_EQ(agreed_protocol(*find_protocol(row.protocol), row.alpn).name, row.agreed)
+        << row.protocol << " " << row.alpn;
 }
 
 }  // namespace

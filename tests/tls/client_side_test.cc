@@ -1,4 +1,5 @@
 // TLS towards endpoints: who is trusted, what failures say, that pools carry on.
+#include "tests/http2/frames.h"
 #include "tests/tls/tls_fixture.h"
 
 #include <fstream>
@@ -149,6 +150,85 @@ TEST_F(ClientSide, ACutAnswerIsNotComplete) {
     EXPECT_EQ(answer.body, "all of it");
     EXPECT_EQ(answer.complete, goodbye);
     stop();
+  }
+}
+
+// Up to the one that is meant, or the end.
+template <class Meant>
+std::vector<h2::Frame> read_frames(TlsPeer& p, Meant meant) {
+  std::string bytes;
+  for (std::string piece; !(piece = p.read(1)).empty();) {
+    bytes += piece;
+    std::vector<h2::Frame> frames = h2::parse(bytes);
+    if (!frames.empty() && meant(frames.back())) return frames;
+  }
+  return {};
+}
+
+// A cut is a reset on the way on, too: without close_notify where only that would say that the answer ended, without END_STREAM and with
+// RST_STREAM on HTTP/2.
+TEST_F(ClientSide, ACutIsPassedOnAsOne) {
+  struct Row {
+    const char* name;
+    const char* upstream;  // protocol of the endpoint
+    const char* request;
+    const char* alpn;
+  };
+  for (const Row& row : {Row{"1.0 to 1.0", "http1", "GET / HTTP/1.0\r\n\r\n", "http/1.1"},
+                         Row{"1.0 to 1.1", "http1", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", "http/1.1"},
+                         Row{"1.0 to 2", "http1", nullptr, "h2"},
+                         Row{"2 to 1.0", "http2", "GET / HTTP/1.0\r\n\r\n", "http/1.1"},
+                         Row{"2 to 1.1", "http2", "GET / HTTP/1.1\r\nhost: a\r\n\r\n", "http/1.1"},
+                         Row{"2 to 2", "http2", nullptr, "h2"}}) {
+    for (bool whole : {true, false}) {
+      SCOPED_TRACE(std::string(row.name) + (whole ? " whole" : " cut"));
+      const bool two = row.upstream == std::string_view("http2");
+      ScriptedBackend backend([&](TestSocket& s) {
+        TlsPeer p(::dup(s.fd()), {.server = true, .own = server_issued, .alpn = two ? "h2" : "http/1.1"});
+        if (!p.handshake()) return;
+        if (two) {
+          p.send(h2::settings());
+          read_frames(p, [](const h2::Frame& f) { return f.type == h2::kHeaders; });
+          p.send(h2::headers(1, {{":status", "200"}}, h2::kEndHeaders) +
+                 h2::data(1, "some of it", whole ? h2::kEndStream : h2::kNone));
+        } else {
+          p.read_until("\r\n\r\n");
+          p.send("HTTP/1.1 200 OK\r\n\r\nsome of it");
+          if (whole) p.shutdown();
+        }
+        if (two && whole) p.read_to_end();
+      });
+      start(fill_in(R"(
+listeners: [{name: in, address: '127.0.0.1:0', protocol: http, cluster: up, tls: {certificates: [$PAIR]}}]
+clusters: [{name: up, protocol: $UPSTREAM, endpoints: ['$BACKEND'], tls: {ca: $CA, sni: server.example}}]
+)",
+                    {{"PAIR", server_pair},
+                     {"UPSTREAM", row.upstream},
+                     {"BACKEND", backend.address()},
+                     {"CA", ca_file}}));
+      TlsPeer client(TlsPeer::dial(server().port("in")), {.ca = ca.pem(), .alpn = row.alpn});
+      ASSERT_TRUE(client.handshake());
+      ASSERT_TRUE(client.send(row.request ? row.request : h2::hello() + h2::headers(1, h2::get())));
+      if (row.request) {
+        const bool chunked = std::string_view(row.request).find("1.1") != std::string_view::npos;
+        std::string said = client.read_until("some of it");
+        EXPECT_TRUE(said.ends_with("some of it"));
+        if (chunked && whole) {
+          EXPECT_TRUE(client.read_until("\r\n0\r\n\r\n").ends_with("0\r\n\r\n"));
+        } else {
+          said = client.read_to_end();
+          EXPECT_TRUE(said.empty() || said == "\r\n") << said;
+          EXPECT_EQ(client.ended_cleanly(), whole);
+        }
+      } else {
+        const std::vector<h2::Frame> frames = read_frames(client, [](const h2::Frame& f) {
+          return f.id == 1 && (f.type == h2::kRstStream || (f.flags & h2::kEndStream));
+        });
+        ASSERT_FALSE(frames.empty());
+        EXPECT_EQ(frames.back().type == h2::kRstStream, !whole);
+      }
+      stop();
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <set>
 #include <sstream>
 
+#include "tests/http2/frames.h"
 #include "tests/tls/tls_fixture.h"
 
 namespace dragoman::testing {
@@ -106,6 +107,45 @@ routes:
     EXPECT_EQ(p.alpn(), name);
     if (p.alpn() != "h2") {
       EXPECT_TRUE(p.http().ends_with("hello"));
+    }
+  }
+}
+
+// What the handshake agreed on holds, as with Envoy and nginx; without one the first bytes decide.
+TEST_F(ServerSide, TheAgreedVersionIsSpoken) {
+  start(fill_in(R"(
+listeners:
+  - {name: in, address: '127.0.0.1:0', protocol: http, routes: t, tls: {certificates: [$PAIR]}}
+  - {name: one, address: '127.0.0.1:0', protocol: http1, routes: t, tls: {certificates: [$PAIR], alpn: [h2, http/1.1]}}
+routes:
+  - {name: t, routes: [{direct_response: {status: 200, body: hello}}]}
+)",
+                {{"PAIR", server_pair}}));
+  enum class Said { kHello, kRefused, kGoAway };
+  struct Row {
+    const char* listener;
+    const char* alpn;
+    bool two;  // what the client speaks
+    Said said;
+  };
+  for (const Row& row : {Row{"in", "h2", true, Said::kHello}, Row{"in", "http/1.1", false, Said::kHello},
+                         Row{"in", "", true, Said::kHello}, Row{"in", "", false, Said::kHello},
+                         Row{"in", "http/1.1", true, Said::kRefused}, Row{"in", "h2", false, Said::kGoAway},
+                         Row{"one", "h2", false, Said::kHello}}) {
+    SCOPED_TRACE(std::string(row.listener) + " " + row.alpn + (row.two ? " HTTP/2" : " HTTP/1"));
+    TlsPeer p(dial(row.listener), {.ca = ca.pem(), .alpn = row.alpn});
+    ASSERT_TRUE(p.handshake());
+    ASSERT_TRUE(
+        p.send(row.two ? h2::hello() + h2::headers(1, h2::get()) : "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    switch (row.said) {
+      case Said::kHello: EXPECT_TRUE(p.read_until("hello").ends_with("hello")); break;
+      case Said::kRefused: EXPECT_TRUE(p.read_to_end().starts_with("HTTP/1.1 ")); break;
+      case Said::kGoAway: {
+        const std::vector<h2::Frame> frames = h2::parse(p.read_to_end());
+        ASSERT_FALSE(frames.empty());
+        EXPECT_EQ(frames.back().type, h2::kGoAway);
+        EXPECT_EQ(frames.back().word(4), h2::kProtocolError);
+      }
     }
   }
 }
