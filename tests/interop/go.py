@@ -2,10 +2,9 @@
 import fcntl
 import os
 import shutil
-import subprocess
 
 import harness
-from harness import unavailable
+from harness import fetch, unavailable
 
 # What the go command says when the registry is out of reach or lacks something, or when it is too old for a module itself, rather
 # than that our source is wrong.
@@ -18,16 +17,12 @@ def install(package, version, peer):
     go = shutil.which("go")
     if not go:
         unavailable(peer, "go is not installed")
-    target = os.path.join(os.path.dirname(harness.DRAGOMAN), "interop-go-bin")
-    environment = {**os.environ, "GOBIN": target, "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
-    run = subprocess.run([go, "install", f"{package}@{version}"], capture_output=True, text=True, timeout=500, check=False,
-                         env=environment)
-    output = run.stdout + run.stderr
-    if run.returncode != 0:
-        if any(word in output for word in NOT_FETCHED):
-            unavailable(peer, output.strip().splitlines()[-1])
-        raise AssertionError(output)
-    return os.path.join(target, package.rsplit("/", 1)[1])
+    target = os.path.join(os.path.dirname(harness.DRAGOMAN), "interop-go-bin", version)
+    program = os.path.join(target, package.rsplit("/", 1)[1])
+    if not os.path.exists(program):
+        fetch(peer, [go, "install", f"{package}@{version}"], NOT_FETCHED,
+              env={**os.environ, "GOBIN": target, "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"})
+    return program
 
 
 def build(folder, peer, prepare=None):
@@ -47,13 +42,6 @@ def build(folder, peer, prepare=None):
         shutil.copytree(os.path.join(harness.HERE, "peers", folder), target, dirs_exist_ok=True)
         if prepare:
             prepare(target)
-        run = subprocess.run([go, "build", "-o", program + ".new", "."], cwd=target, capture_output=True, text=True, timeout=500,
-                             check=False, env=environment)
-        if run.returncode == 0:
-            os.replace(program + ".new", program)
-    output = run.stdout + run.stderr
-    if run.returncode != 0:
-        if any(word in output for word in NOT_FETCHED):
-            unavailable(peer, output.strip().splitlines()[-1])
-        raise AssertionError(output)
+        fetch(peer, [go, "build", "-o", program + ".new", "."], NOT_FETCHED, cwd=target, env=environment)
+        os.replace(program + ".new", program)
     return program

@@ -28,6 +28,23 @@ def unavailable(peer, why):
     sys.exit(UNAVAILABLE)
 
 
+def fetch(peer, args, not_fetched, **run):
+    """Runs a program that gets `peer` from a registry and builds it; returns what it said. A registry that is slow beyond measure, or out of
+    reach as a text of `not_fetched` in the output tells, ends the test file as not run; any other failure is one. Only for setUpModule():
+    within a test it would count as that test's failure."""
+    try:
+        done = subprocess.run(args, capture_output=True, text=True, timeout=600, check=False, **run)
+    except subprocess.TimeoutExpired:
+        unavailable(peer, f"{os.path.basename(args[0])} has run for 600 s")
+    output = done.stdout + done.stderr
+    if done.returncode != 0:
+        for line in output.splitlines():
+            if any(word in line for word in not_fetched):
+                unavailable(peer, line.strip())
+        raise AssertionError(output)
+    return output
+
+
 def tool(name):
     """The path of a program that must be installed."""
     path = shutil.which(name)

@@ -3,10 +3,9 @@ import glob
 import hashlib
 import os
 import shutil
-import subprocess
 
 import harness
-from harness import InteropTest, Peer, unavailable
+from harness import InteropTest, Peer, fetch
 
 # Small and quick to start: many of them share a machine.
 OPTIONS = ["-Xmx256m", "-Xss512k", "-XX:TieredStopAtLevel=1", "-XX:ActiveProcessorCount=1", "-XX:+UseSerialGC", "-Xshare:auto"]
@@ -34,14 +33,8 @@ def build(folder, peer, **properties):
         package = os.path.join(target, "src", "main", "java", "dragoman", "interop")
         for path in glob.glob(shared + "/*.java"):
             shutil.copy(path, package)
-        run = subprocess.run([harness.tool("mvn"), "-q", "-B", "-Dstyle.color=never", *given, "compile", "dependency:copy-dependencies",
-                              "-DoutputDirectory=" + os.path.join(target, "lib")], cwd=target, capture_output=True, text=True,
-                             timeout=500, check=False)
-        output = run.stdout + run.stderr
-        if run.returncode != 0:
-            if any(word in output for word in NOT_FETCHED):
-                unavailable(peer, output.strip().splitlines()[0])
-            raise AssertionError(output)
+        fetch(peer, [harness.tool("mvn"), "-q", "-B", "-Dstyle.color=never", *given, "compile", "dependency:copy-dependencies",
+                     "-DoutputDirectory=" + os.path.join(target, "lib")], NOT_FETCHED, cwd=target)
         with open(stamp, "w", encoding="ascii"):
             pass
     return f"{target}/target/classes:{target}/lib/*"
