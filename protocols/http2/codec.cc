@@ -447,7 +447,10 @@ int Http2Codec::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffe
     HeaderId id = header_id(name);
     // What gRPC calls metadata are fields by any name; only our own clients of gRPC get such an answer.
     const bool metadata = x->grpc && role_ == Role::kClient;
-    if (metadata ? !connection_field(id) : !forbidden_trailer(name, id)) x->trailers.push(name, value, id);
+    if (metadata ? !connection_field(id) : !forbidden_trailer(name, id))
+      x->trailers.push(name, value, id);
+    else
+      events_.on_event(CodecEvent::kFieldDropped);
   } else if (!name.empty() && name[0] == ':') {
     bad = take_pseudo(name, value, x->head, x->protocol);
   } else {

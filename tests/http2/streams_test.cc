@@ -171,6 +171,31 @@ TEST(Http2Streams, ACutWaitsForNothing) {
   for (const Frame& f : parse(client.sink.take())) EXPECT_NE(f.type, kHeaders);
 }
 
+// What must not come in trailers (RFC 9110 6.5.1) is left out and counted, on either side. gRPC's metadata may have any name.
+TEST(Http2Streams, FieldsThatAreLeftOutOfTrailers) {
+  const Fields trailers = {{"x-sum", "7"}, {"content-length", "3"}, {"host", "a"}, {"set-cookie", "a=b"}};
+  Server s;
+  s.feed(headers(1, post(), kEndHeaders) + data(1, "abc") + headers(1, trailers));
+  ASSERT_EQ(s.accepted(), 1u);
+  EXPECT_TRUE(s.at(0).ended);
+  ASSERT_EQ(s.at(0).trailers.size(), 1u);
+  EXPECT_EQ(s.at(0).trailers[0].first, "x-sum");
+  EXPECT_EQ(s.events.count(CodecEvent::kFieldDropped), 3u);
+  EXPECT_EQ(s.events.broken, 0);
+  for (bool grpc : {false, true}) {
+    Http2Connection client(Role::kClient);
+    client.feed(settings());
+    Call call("POST", "/a.B/C");
+    call.head.grpc = grpc;
+    ASSERT_TRUE(call.open(*client.codec));
+    ASSERT_EQ(call.exchange->send_head(call.head, true), Reason::kNone);
+    client.feed(headers(1, {{":status", "200"}}, kEndHeaders) + data(1, "abc") + headers(1, trailers));
+    EXPECT_TRUE(call.answer.ended);
+    EXPECT_EQ(call.answer.trailers.size() + client.events.count(CodecEvent::kFieldDropped), trailers.size());
+    EXPECT_EQ(call.answer.trailers.size(), grpc ? 2u : 1u) << "content-length and host are of the framing";
+  }
+}
+
 // Each of them has to be decoded.
 TEST(Http2Streams, HeadsOnStreamsThatWereResetAreBounded) {
   for (bool ours : {true, false}) {

@@ -166,6 +166,36 @@ TEST_F(AcceptTest, SurvivesRunningOutOfDescriptors) {
   EXPECT_TRUE(run_until([&] { return listener.fds.size() == 3; }));
 }
 
+// What is kept back lets so many connections in when the process has no descriptor left, and comes back with theirs.
+TEST_F(AcceptTest, ReservedDescriptorsLetConnectionsIn) {
+  accept();
+  acceptor->reserve(2);
+  dial(1);
+  EXPECT_TRUE(run_until([&] { return listener.fds.size() == 1; }));
+  rlimit old;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  // As many as are open: a closed one can be had again, and no more. The holes below are filled first.
+  std::vector<int> filled;
+  for (int fd; (fd = ::fcntl(listener.fds[0], F_DUPFD_CLOEXEC, 0)) >= 0 && filled.size() < 64;)
+    filled.push_back(fd);
+  dial(4);
+  const int top = ::fcntl(listener.fds[0], F_DUPFD_CLOEXEC, 0);
+  ASSERT_GE(top, 0);
+  rlimit tight = old;
+  tight.rlim_cur = static_cast<rlim_t>(top);
+  close_fd(top);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const bool failed = run_until([&] { return !listener.errors.empty(); });
+  const size_t let_in = listener.fds.size() - 1;
+  for (int i = 0; i < 2; ++i) close_fd(std::exchange(listener.fds[static_cast<size_t>(i) + 1], -1));
+  const bool again = run_until([&] { return listener.fds.size() == 5; });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  for (int fd : filled) close_fd(fd);
+  EXPECT_TRUE(failed);
+  EXPECT_EQ(let_in, 2u);
+  EXPECT_TRUE(again);
+}
+
 TEST_F(AcceptTest, DestroyingTheAcceptorInOnAcceptFailed) {
   accept();
   dial(1);
