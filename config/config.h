@@ -361,6 +361,7 @@ struct Listener {
   Detect detect;
   uint32_t backlog = 4'096;
   uint32_t connections_max = 10'000;
+  uint64_t waiting_bytes_max = 16 << 20;
   uint32_t accept_per_turn = 64;
   int64_t idle_timeout_ms = 300'000;  // 0 = none
   std::optional<int64_t> timeout_ms;  // of requests, as the next two; absent: the protocol's

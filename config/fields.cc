@@ -752,6 +752,13 @@ In<Listener> listener_block() {
                                     "Protocols redis and mysql: how they are observed.")
               .where<Listener, is_observed_listener>(),
           field<&Listener::glitches>("glitches", glitches_block(), "How much oddness a connection survives."),
+          field<&Listener::waiting_bytes_max>(
+              "waiting_bytes_max", size(64 * kKiB, 64 * kGiB),
+              "What the requests of one client connection may hold in memory while they wait for a backend, "
+              "or because they may be "
+              "repeated. Beyond it a request that waits is refused (request_overflow), and no more is kept "
+              "for repeats. Memory is counted "
+              "in pieces of 16KiB, so that the default is enough for 1,024 small requests at once."),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
           field<&Listener::linger>("linger", linger_block(),
                                    "How connections end whose client is still sending."),

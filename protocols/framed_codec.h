@@ -32,7 +32,8 @@ struct FramedExchange final : public Exchange,
                               public ListLink<>,
                               public ListLink<AnswerOrder>,
                               public ListLink<Unsent> {
-  FramedExchange(FramedCodec& owner, bool is_ours) : codec(&owner), ours(is_ours) {}
+  FramedExchange(FramedCodec& owner, bool is_ours)
+      : codec(&owner), ours(is_ours), buffer(is_ours ? MemoryOwner::kRequests : MemoryOwner::kAnswers) {}
 
   Reason send_head(Head& h, bool end) override;
   void send_body(std::span<const uint8_t> chunk, bool end) override;
@@ -257,7 +258,7 @@ class FramedCodec final : public ConnectionCodec {
   std::unique_ptr<uint8_t[]> conn_;
 
   // Input.
-  ByteChain stash_;                    // the beginning of an incomplete head
+  ByteChain stash_{MemoryOwner::kInput};  // the beginning of an incomplete head
   uint64_t need_ = 0;                  // with a stash: bytes before it is worth asking again
   uint64_t body_left_ = 0;             // of the frame being read; LENGTH_UNKNOWN: extent() will tell
   uint64_t body_read_ = 0;             // of such a frame

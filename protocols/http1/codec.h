@@ -177,7 +177,7 @@ class Http1Codec : public ConnectionCodec {
   const Http1Options options_;
   const Role role_;
   Http1Exchange* current_ = nullptr;
-  ByteChain stash_;         // bytes that can't be used yet
+  ByteChain stash_{MemoryOwner::kInput};  // bytes that can't be used yet
   uint32_t open_ = 0;
   bool broken_ = false;     // no input or output any more
   bool finished_ = false;   // on_finished was called: input is dropped

@@ -106,7 +106,7 @@ void ServerCodec::on_head_block(Http1Exchange& x, size_t size, bool) {
 // The requests before it were answered, whatever called last: what the client has said since is HTTP/2.
 void ServerCodec::on_handed_over() {
   if (std::exchange(rest_given_, true)) return;
-  ByteChain rest;
+  ByteChain rest{MemoryOwner::kInput};
   rest.swap(stash_);
   taker_->go_on(rest, eof_);
 }

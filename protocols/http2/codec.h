@@ -84,7 +84,7 @@ class Http2Exchange final : public Exchange, public ListLink<Http2Exchange> {
   bool grpc = false;            // the request's content type says so
   triple::Envelopes envelopes;  // of the answer to a call of Triple's HTTP face
 
-  ByteChain pending;                // to be sent
+  ByteChain pending{MemoryOwner::kAnswers};  // to be sent
   std::span<const uint8_t> direct;  // after `pending`; the caller's memory, during send_body only
   const HeaderList* direct_trailers = nullptr;  // the caller's, during send_trailers only; else `out_trailers`
 

@@ -6,6 +6,8 @@
 #include <new>
 #include <utility>
 
+#include "proxy/base/kept_memory.h"
+
 namespace dragoman::http2 {
 namespace {
 
@@ -25,7 +27,7 @@ size_t list_of(size_t n) {
                        : kFine + (n - kFineMax + kCoarseStep - 1) / kCoarseStep - 1;
 }
 
-class Memory {
+class Memory final : public SpareMemory {
  public:
   Memory() : mem_{this, take, give, take_zeroed, change} {}
   ~Memory() {
@@ -34,6 +36,19 @@ class Memory {
   }
   nghttp2_mem* mem() { return &mem_; }
   size_t kept() const { return kept_; }
+  size_t spare_bytes() const override { return kept_; }
+  /// By all lists together: how often a size is needed is not counted.
+  size_t trim() override {
+    const size_t goal = kept_ - least_ / 2;
+    const size_t before = kept_;
+    for (Piece*& list : lists_)
+      while (list && kept_ > goal) {
+        kept_ -= list->room;
+        ::operator delete(std::exchange(list, list->next));
+      }
+    least_ = kept_;
+    return before - kept_;
+  }
 
  private:
   static Memory& self(void* user) { return *static_cast<Memory*>(user); }
@@ -48,17 +63,22 @@ class Memory {
       if (Piece* piece = m.lists_[list]) {
         m.lists_[list] = piece->next;
         m.kept_ -= piece->room;
+        m.least_ = std::min(m.least_, m.kept_);
+        kept_memory.add(MemoryOwner::kHttp2, sizeof(Piece) + piece->room);
         return piece + 1;
       }
       room = list < kFine ? (list + 1) * kFineStep : kFineMax + (list - kFine + 1) * kCoarseStep;
     }
     void* raw = ::operator new(sizeof(Piece) + room, std::nothrow);
-    return raw ? new (raw) Piece{room, nullptr} + 1 : nullptr;
+    if (!raw) return nullptr;
+    kept_memory.add(MemoryOwner::kHttp2, sizeof(Piece) + room);
+    return new (raw) Piece{room, nullptr} + 1;
   }
   static void give(void* p, void* user) {
     if (!p) return;
     Memory& m = self(user);
     Piece* piece = piece_of(p);
+    kept_memory.drop(MemoryOwner::kHttp2, sizeof(Piece) + piece->room);
     if (piece->room > kCoarseMax || m.kept_ + piece->room > kKeptMemoryMax) return ::operator delete(piece);
     Piece*& list = m.lists_[list_of(piece->room)];
     piece->next = list;
@@ -85,6 +105,7 @@ class Memory {
   nghttp2_mem mem_;
   Piece* lists_[kLists] = {};
   size_t kept_ = 0;
+  size_t least_ = 0;  // of kept_, since the last trim()
 };
 
 Memory& of_thread() {

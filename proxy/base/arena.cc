@@ -3,21 +3,32 @@
 #include <cstdlib>
 #include <new>
 
+#include "proxy/base/kept_memory.h"
+
 namespace dragoman {
 namespace {
 
 // Standard-size blocks go back to a small per-thread list; odd sizes go back to the allocator.
-struct BlockPool {
-  static constexpr int kKeep = 256;
+struct BlockPool final : SpareMemory {
+  static constexpr size_t kKeep = 256;
   void* free_list = nullptr;
-  int count = 0;
-  ~BlockPool() {
-    while (free_list) {
+  size_t count = 0;
+  IdlePieces idle;
+  ~BlockPool() { drop(count); }
+  void drop(size_t n) {
+    count -= n;
+    for (; n; --n) {
       void* next = *static_cast<void**>(free_list);
       std::free(free_list);
       free_list = next;
     }
   }
+  size_t trim() override {
+    const size_t n = idle.surplus(count);
+    drop(n);
+    return n * Arena::kBlockBytes;
+  }
+  size_t spare_bytes() const override { return count * Arena::kBlockBytes; }
 };
 thread_local BlockPool pool;
 
@@ -31,13 +42,14 @@ void* Arena::allocate_slow(size_t n) {
     if (pool.free_list) {
       raw = pool.free_list;
       pool.free_list = *static_cast<void**>(raw);
-      --pool.count;
+      pool.idle.taken(--pool.count);
     }
   } else {
     size = need;
   }
   if (!raw) raw = std::malloc(size);
   if (!raw) throw std::bad_alloc();
+  kept_memory.add(MemoryOwner::kHeads, size);
   auto* block = new (raw) Block{blocks_, size};
   blocks_ = block;
   auto* start = reinterpret_cast<uint8_t*>(block + 1);
@@ -52,6 +64,7 @@ void Arena::reset() {
   while (blocks_) {
     Block* block = blocks_;
     blocks_ = block->next;
+    kept_memory.drop(MemoryOwner::kHeads, block->size);
     if (block->size == kBlockBytes && pool.count < BlockPool::kKeep) {
       *reinterpret_cast<void**>(block) = pool.free_list;
       pool.free_list = block;

@@ -7,28 +7,37 @@
 namespace dragoman {
 namespace {
 
-struct ChunkPool {
+struct ChunkPool final : SpareMemory {
   static constexpr size_t kKeep = 1024;  // 16 MiB a thread at most
   Chunk* free_list = nullptr;
   size_t kept = 0;
   size_t live = 0;
-  ~ChunkPool() {
-    while (free_list) {
+  IdlePieces idle;
+  ~ChunkPool() { drop(kept); }
+  void drop(size_t n) {
+    kept -= n;
+    for (; n; --n) {
       Chunk* next = free_list->next;
       std::free(free_list);
       free_list = next;
     }
   }
+  size_t trim() override {
+    const size_t n = idle.surplus(kept);
+    drop(n);
+    return n * Chunk::kBytes;
+  }
+  size_t spare_bytes() const override { return kept * Chunk::kBytes; }
 };
 thread_local ChunkPool pool;
 
 }  // namespace
 
-Chunk* acquire_chunk() {
+Chunk* acquire_chunk(MemoryOwner owner) {
   Chunk* c = pool.free_list;
   if (c) {
     pool.free_list = c->next;
-    --pool.kept;
+    pool.idle.taken(--pool.kept);
   } else {
     c = static_cast<Chunk*>(std::malloc(Chunk::kBytes));
     if (!c) throw std::bad_alloc();
@@ -37,11 +46,14 @@ Chunk* acquire_chunk() {
   c->next = nullptr;
   c->begin = c->end = 0;
   c->capacity = Chunk::kBytes - sizeof(Chunk);
+  c->owner = owner;
+  kept_memory.add(owner, Chunk::kBytes);
   return c;
 }
 
 void release_chunk(Chunk* chunk) {
   --pool.live;
+  kept_memory.drop(chunk->owner, Chunk::kBytes);
   if (pool.kept < ChunkPool::kKeep) {
     chunk->next = pool.free_list;
     pool.free_list = chunk;
@@ -56,7 +68,7 @@ size_t live_chunks() { return pool.live; }
 void ByteChain::append_slow(const uint8_t* data, size_t n) {
   while (n) {
     if (!tail_ || tail_->room() == 0) {
-      Chunk* c = acquire_chunk();
+      Chunk* c = acquire_chunk(owner_);
       if (tail_)
         tail_->next = c;
       else
@@ -74,7 +86,7 @@ void ByteChain::append_slow(const uint8_t* data, size_t n) {
 
 uint8_t* ByteChain::reserve(size_t n) {
   if (!tail_ || tail_->room() < n) {
-    Chunk* c = acquire_chunk();
+    Chunk* c = acquire_chunk(owner_);
     if (tail_)
       tail_->next = c;
     else
@@ -133,6 +145,11 @@ void ByteChain::splice(ByteChain& other) {
     other.for_each([this](const uint8_t* p, size_t k) { append(p, k); });
     other.clear();
     return;
+  }
+  for (Chunk* c = other.head_; c; c = c->next) {
+    kept_memory.drop(c->owner, Chunk::kBytes);
+    kept_memory.add(owner_, Chunk::kBytes);
+    c->owner = owner_;
   }
   if (tail_)
     tail_->next = other.head_;

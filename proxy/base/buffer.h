@@ -9,6 +9,8 @@
 #include <span>
 #include <string_view>
 
+#include "proxy/base/kept_memory.h"
+
 namespace dragoman {
 
 struct Chunk {
@@ -17,13 +19,14 @@ struct Chunk {
   uint32_t begin;
   uint32_t end;
   uint32_t capacity;
+  MemoryOwner owner;
   uint8_t* data() { return reinterpret_cast<uint8_t*>(this + 1); }
   size_t size() const { return end - begin; }
   size_t room() const { return capacity - end; }
 };
 
-/// Per-thread pool of standard chunks.
-Chunk* acquire_chunk();
+/// Per-thread pool of standard chunks. Each counts as kept by its owner until it is released.
+Chunk* acquire_chunk(MemoryOwner owner);
 void release_chunk(Chunk* chunk);
 /// Chunks held by chains on this thread (zero at the end of a worker's life).
 size_t live_chunks();
@@ -31,9 +34,10 @@ size_t live_chunks();
 class ByteChain {
  public:
   ByteChain() = default;
+  explicit ByteChain(MemoryOwner owner) : owner_(owner) {}
   ByteChain(const ByteChain&) = delete;
   ByteChain& operator=(const ByteChain&) = delete;
-  ByteChain(ByteChain&& other) noexcept { swap(other); }
+  ByteChain(ByteChain&& other) noexcept : owner_(other.owner_) { swap(other); }
   ByteChain& operator=(ByteChain&& other) noexcept {
     if (this != &other) {
       clear();
@@ -44,6 +48,12 @@ class ByteChain {
   ~ByteChain() { clear(); }
 
   size_t size() const { return size_; }
+  /// Bytes of memory held, whole chunks. Looks at each of them.
+  size_t memory() const {
+    size_t n = 0;
+    for (const Chunk* c = head_; c; c = c->next) n += Chunk::kBytes;
+    return n;
+  }
   bool empty() const { return size_ == 0; }
 
   /// Copies `n` bytes to the end.
@@ -70,7 +80,9 @@ class ByteChain {
   void consume(size_t n);
   /// Takes `n` bytes out, the first of them at offset `at`; at + n <= size().
   void cut(size_t at, size_t n);
-  /// Moves all bytes of `other` to the end of this chain without copying.
+  /// Who keeps what is appended from now on.
+  void set_owner(MemoryOwner owner) { owner_ = owner; }
+  /// Moves all bytes of `other` to the end of this chain without copying; they change their owner.
   void splice(ByteChain& other);
   /// Fills up to `max` iovecs from the front; returns how many were used.
   int fill(iovec* out, int max) const;
@@ -89,6 +101,7 @@ class ByteChain {
   /// XORs `n` bytes into the last `n` bytes of the chain (n <= size()).
   void xor_tail(const uint8_t* mask, size_t n);
   void clear();
+  /// The bytes keep the owners that they have.
   void swap(ByteChain& other) noexcept {
     std::swap(head_, other.head_);
     std::swap(tail_, other.tail_);
@@ -100,6 +113,7 @@ class ByteChain {
   Chunk* head_ = nullptr;
   Chunk* tail_ = nullptr;
   size_t size_ = 0;
+  MemoryOwner owner_ = MemoryOwner::kOutput;
 };
 
 /// Builds its bytes as late as possible: called right before its sink is flushed, if wrote() was called since the last time.

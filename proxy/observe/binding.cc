@@ -133,6 +133,8 @@ WorkerMetrics MetricsBinding::worker() {
   return {
       .connections_active = series.gauge(shard_, kWorkerConnectionsActive),
       .loop_lag = series.histogram(shard_, kWorkerLoopLag),
+      .memory_bytes = series.gauge_by<MemoryOwner>(shard_, kMemoryBytes),
+      .memory_spare_bytes = series.gauge(shard_, kMemorySpareBytes),
   };
 }
 

@@ -13,9 +13,9 @@ constexpr auto kEventNames = std::to_array<std::string_view>(
      "glitch_flood", "stream_stalled", "body_unread", "edit_skipped", "headers_overflow",
      "headers_contradict", "ids_spent", "answers_held", "answer_refused", "request_withdrawn",
      "end_untold", "field_dropped"});
-constexpr auto kLimitNames =
-    std::to_array<std::string_view>({"connections", "streams", "head_bytes", "headers", "uri_bytes",
-                                     "body_bytes", "frame_bytes", "heartbeats", "write_buffer", "lingering"});
+constexpr auto kLimitNames = std::to_array<std::string_view>(
+    {"connections", "streams", "head_bytes", "headers", "uri_bytes", "body_bytes", "frame_bytes",
+     "heartbeats", "write_buffer", "lingering", "waiting_bytes"});
 constexpr auto kClusterLimitNames =
     std::to_array<std::string_view>({"connections", "pending_requests", "requests", "retries", "retry_body"});
 constexpr auto kTypeNames = std::to_array<std::string_view>({"counter", "gauge", "histogram"});

@@ -25,6 +25,8 @@ inline constexpr MetricLabelSet kByClusterLimit{
     "limit", kClusterLimitCount, [](size_t i) { return cluster_limit_name(static_cast<ClusterLimit>(i)); }};
 inline constexpr MetricLabelSet kByResult{
     "result", kCheckResultCount, [](size_t i) { return std::string_view(i == 0 ? "success" : "failure"); }};
+inline constexpr MetricLabelSet kByOwner{"owner", kMemoryOwnerCount,
+                                         [](size_t i) { return kMemoryOwnerNames[i]; }};
 inline constexpr MetricLabelSet kByObserverStop{"reason", kObserverStopNames.size(),
                                                 [](size_t i) { return kObserverStopNames[i]; }};
 inline constexpr MetricLabelSet kByRedisCommand{"command", redis::kCommandNames.size(),
@@ -262,6 +264,20 @@ inline constexpr MetricFamily kWorkerLoopLag{.name = "dragoman_worker_loop_lag_s
                                              .type = kHistogram,
                                              .unit = "seconds"};
 
+inline constexpr MetricFamily kMemoryBytes{
+    .name = "dragoman_memory_bytes",
+    .help = "Memory that messages and connections keep now, by who keeps it; without OpenSSL's.",
+    .type = kGauge,
+    .unit = "bytes",
+    .by = &kByOwner};
+inline constexpr MetricFamily kMemorySpareBytes{
+    .name = "dragoman_memory_spare_bytes",
+    .help =
+        "Memory that nobody keeps and that waits for its next use; after a burst it falls within seconds.",
+    .type = kGauge,
+    .unit = "bytes",
+    .lasting = true};
+
 // --- server: no labels
 inline constexpr MetricFamily kConfigReloads{
     .name = "dragoman_config_reloads_total",
@@ -349,7 +365,8 @@ inline constexpr const MetricFamily* kDetectFamilies[] = {&kDetectConnections, &
 inline constexpr const MetricFamily* kObserverFamilies[] = {&kObserversStopped};
 inline constexpr const MetricFamily* kRedisFamilies[] = {&kRedisCommands, &kRedisDuration, &kRedisErrors, &kRedisPushes};
 inline constexpr const MetricFamily* kMysqlFamilies[] = {&kMysqlCommands, &kMysqlDuration, &kMysqlErrors};
-inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag};
+inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag,
+                                                          &kMemoryBytes, &kMemorySpareBytes};
 inline constexpr const MetricFamily* kServerFamilies[] = {
     &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime,       &kWorkers,
     &kDraining,      &kAdminEvictions,    &kAdminTimeouts,    &kAdminRefusals};

@@ -85,11 +85,19 @@ MetricSeries::~MetricSeries() {
 
 void MetricSeries::add_left(std::vector<std::string>& out) const {
   for (const MetricFamily* family : group_.families) {
-    if (!family->counts_things() || gauge_value(*family) == 0) continue;
-    std::string text(family->name);
-    for (size_t i = 0; i < label_values_.size(); ++i)
-      text += (i == 0 ? "{" : ",") + std::string(group_.labels[i]) + "=" + label_values_[i];
-    out.push_back(text + (label_values_.empty() ? " is " : "} is ") + std::to_string(gauge_value(*family)));
+    if (!family->counts_things()) continue;
+    for (size_t at = 0; at < family->cells(); ++at) {
+      const int64_t value = gauge_value(*family, at);
+      if (value == 0) continue;
+      std::string labels;
+      auto add = [&](std::string_view name, std::string_view text) {
+        labels.append(labels.empty() ? "{" : ",").append(name).append("=").append(text);
+      };
+      for (size_t i = 0; i < label_values_.size(); ++i) add(group_.labels[i], label_values_[i]);
+      if (family->by) add(family->by->label, family->by->name(at));
+      out.push_back(std::string(family->name) + labels + (labels.empty() ? " is " : "} is ") +
+                    std::to_string(value));
+    }
   }
 }
 
@@ -146,10 +154,13 @@ void MetricSeries::collect_by(const MetricFamily& family, MetricSample sample,
   const size_t first = out.size();
   for (size_t i = 0; i < family.by->count; ++i) {
     if (histogram) sample.histogram = histogram_value(family, i);
-    const uint64_t value = histogram ? sample.histogram.count() : counter_value(family, i);
-    if (value == 0 && (i != 0 || own)) continue;
+    // A gauge that came and went is shown at zero; a counter that never moved is not shown.
+    const bool gauge = family.type == MetricType::kGauge;
+    sample.value = gauge       ? static_cast<double>(gauge_value(family, i))
+                   : histogram ? static_cast<double>(sample.histogram.count())
+                               : static_cast<double>(counter_value(family, i));
+    if (sample.value == 0 && !gauge && (i != 0 || own)) continue;
     sample.labels.back().second = own ? names_->name(i) : family.by->name(i);
-    sample.value = static_cast<double>(value);
     auto twin = out.end();
     if (own) {
       twin = std::find_if(out.begin() + static_cast<ptrdiff_t>(first), out.end(), [&](const auto& other) {
@@ -163,10 +174,11 @@ void MetricSeries::collect_by(const MetricFamily& family, MetricSample sample,
   }
 }
 
-int64_t MetricSeries::gauge_value(const MetricFamily& family) const {
+int64_t MetricSeries::gauge_value(const MetricFamily& family, size_t index) const {
+  assert(index < family.cells());
   int64_t merged = 0;
   for (int shard = 0; shard < shards_; ++shard) {
-    const auto value = static_cast<int64_t>(cells(shard, family)->load(std::memory_order_relaxed));
+    const auto value = static_cast<int64_t>(cells(shard, family)[index].load(std::memory_order_relaxed));
     if (family.merge == GaugeMerge::kSum) {
       merged += value;
     } else if (value > merged) {

@@ -23,6 +23,7 @@
 #include "protocols/mysql/names.h"
 #include "protocols/observer.h"
 #include "protocols/redis/commands.h"
+#include "proxy/base/kept_memory.h"
 #include "proxy/base/reason.h"
 #include "proxy/observe/histogram.h"
 #include "proxy/observe/metric_names.h"
@@ -128,6 +129,22 @@ class Gauge {
 class MetricRegistry;
 struct MetricSample;
 
+/// Gauges by the values of an enum.
+template <class Enum>
+class GaugeBy {
+ public:
+  GaugeBy() = default;
+  GaugeBy(MetricCell* cells, size_t count) : cells_(cells), count_(count) {}
+  void set(Enum value, int64_t to) const {
+    const auto i = static_cast<size_t>(value);
+    if (i < count_) Gauge(cells_ + i).set(to);
+  }
+
+ private:
+  MetricCell* cells_ = nullptr;
+  size_t count_ = 0;
+};
+
 /// One label set of a group. Addresses of its cells are stable while it lives. Shared: the same key gives the
 /// same live series, which dies with its last holder. The handle functions assert that `family` is of the
 /// group and has the type.
@@ -153,10 +170,14 @@ class MetricSeries {
   }
 
   CounterByName counter_by_name(int shard, const MetricFamily& family) const;
+  template <class Enum>
+  GaugeBy<Enum> gauge_by(int shard, const MetricFamily& family) const {
+    return GaugeBy<Enum>(cells(shard, family), family.cells());
+  }
 
   /// Merged over the shards; safe while they run. `index`: which value of family.by.
   uint64_t counter_value(const MetricFamily& family, size_t index = 0) const;
-  int64_t gauge_value(const MetricFamily& family) const;
+  int64_t gauge_value(const MetricFamily& family, size_t index = 0) const;
   HistogramSnapshot histogram_value(const MetricFamily& family, size_t index = 0) const;
 
  private:
@@ -240,8 +261,9 @@ enum class ListenerLimit : uint8_t {
   kHeartbeats,
   kWriteBuffer,
   kLingering,
+  kWaitingBytes,
 };
-inline constexpr size_t kListenerLimitCount = 10;
+inline constexpr size_t kListenerLimitCount = 11;
 /// A cluster's `limits`; kRetryBody: retry.body_bytes_max of its requests.
 enum class ClusterLimit : uint8_t { kConnections, kPendingRequests, kRequests, kRetries, kRetryBody };
 inline constexpr size_t kClusterLimitCount = 5;
@@ -340,6 +362,8 @@ struct MysqlMetrics {
 struct WorkerMetrics {
   Gauge connections_active;  // both sides
   Histogram loop_lag;        // how late the loop's timer ran
+  GaugeBy<MemoryOwner> memory_bytes;
+  Gauge memory_spare_bytes;
 };
 
 /// Written by the control thread.

@@ -1,5 +1,6 @@
 #include "proxy/server/server.h"
 
+#include <malloc.h>
 #include <sched.h>
 #include <sys/resource.h>
 
@@ -18,6 +19,9 @@
 
 namespace dragoman {
 namespace {
+
+constexpr uint64_t kMemoryMs = 1000;
+constexpr size_t kTrimBytes = 4 << 20;  // less is not worth the walk through the allocator
 
 int cpu_count() {
   cpu_set_t set;
@@ -81,6 +85,8 @@ bool Server::start(const Loaded& loaded) {
   config_source_ = loaded.result.source;
   codec_sweep_.bind<&Server::sweep_codecs>(loop_.timers(), this);
   lame_duck_.bind<&Server::begin_drain>(loop_.timers(), this);
+  memory_timer_.bind<&Server::give_memory_back>(loop_.timers(), this);
+  memory_timer_.start(kMemoryMs);
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);
   DiagnosticLogOptions log_options;
@@ -435,6 +441,7 @@ void Server::stop_workers() {
                  leaks_.streams, leaks_.handles, leaks_.chunks, leaks_.untold, join(leaks_.gauges));
   codec_sweep_.stop();
   lame_duck_.stop();
+  memory_timer_.stop();
   discovery_->stop();
   health_->stop();
   identities_->stop();
@@ -449,6 +456,18 @@ void Server::stop_workers() {
 // --- admin --------------------------------------------------------------------------------------------------------
 
 bool Server::ready() { return state_ == State::kServing && discovery_->settled() && health_->settled(); }
+
+/// What workers freed after a burst lies between what is in use, and the C library would keep it. Here, since its pages are given back
+/// one by one: a worker meanwhile waits only where it allocates from the same arena.
+void Server::give_memory_back() {
+  memory_timer_.start(kMemoryMs);
+  for (auto& worker : workers_) trimmed_bytes_ += worker->take_trimmed_bytes();
+  if (trimmed_bytes_ < kTrimBytes) return;
+  trimmed_bytes_ = 0;
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
 
 void Server::refresh_gauges() {
   metrics_.uptime_seconds.set(static_cast<int64_t>((loop_.now_ms() - started_ms_) / 1000));

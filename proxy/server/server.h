@@ -86,6 +86,7 @@ class Server final : private AdminBackend {
   AdminAnswer apply(Loaded loaded);
   void on_file_changed();
   void sweep_codecs();
+  void give_memory_back();
   void watch_codecs();
   /// `lame_duck`: everything goes on for drain.lame_duck first.
   void on_terminate(bool lame_duck);
@@ -107,6 +108,8 @@ class Server final : private AdminBackend {
   std::map<std::string, std::unique_ptr<FileWatch>> codec_watches_;  // descriptors in use, by file
   Timer codec_sweep_;
   Timer lame_duck_;
+  Timer memory_timer_;
+  size_t trimmed_bytes_ = 0;   // by the workers, since the system was given memory back
   std::string config_source_;  // the text of the running configuration
   uint64_t lame_duck_ms_ = 0;  // of the drain that has begun
   bool reload_refused_ = false;  // the last one

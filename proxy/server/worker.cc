@@ -12,6 +12,7 @@ namespace dragoman {
 namespace {
 
 constexpr uint64_t kTickMs = 100;
+constexpr uint64_t kTrimMs = 1000;
 
 }  // namespace
 
@@ -43,6 +44,7 @@ void Worker::run() {
   draining_slots_.clear();
   clusters_.clear();
   snapshot_.reset();
+  count_memory();
   leaks_.streams = Stream::live();
   leaks_.handles = loop_->live_handles();
   leaks_.chunks = live_chunks();
@@ -163,8 +165,21 @@ void Worker::update_endpoints(std::shared_ptr<SharedCluster> cluster, std::share
   });
 }
 
+void Worker::count_memory() {
+  for (size_t i = 0; i < kMemoryOwnerCount; ++i) {
+    const auto owner = static_cast<MemoryOwner>(i);
+    metrics_.memory_bytes.set(owner, static_cast<int64_t>(kept_memory.of(owner)));
+  }
+  metrics_.memory_spare_bytes.set(static_cast<int64_t>(spare_memory_bytes()));
+}
+
 void Worker::on_tick() {
   uint64_t now = loop_->now_ms();
+  if (now >= trim_due_ms_) {
+    trim_due_ms_ = now + kTrimMs;
+    trimmed_bytes_.fetch_add(trim_spare_memory(), std::memory_order_relaxed);
+  }
+  count_memory();
   metrics_.loop_lag.observe_us(now > tick_due_ms_ ? (now - tick_due_ms_) * 1000 : 0);
   tick_due_ms_ = now + kTickMs;
   tick_.start(kTickMs);

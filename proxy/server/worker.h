@@ -1,6 +1,7 @@
 // One thread, one loop, everything of its connections. Talks to the control thread by posted messages only.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -43,6 +44,8 @@ class Worker {
   void drain(uint64_t deadline_ms, std::function<void()> drained);
   /// Closes everything now and ends the thread.
   void stop();
+  /// Memory given back to the allocator since the last call; any thread.
+  size_t take_trimmed_bytes() { return trimmed_bytes_.exchange(0, std::memory_order_relaxed); }
   /// After the thread ended.
   const WorkerLeaks& leaks() const { return leaks_; }
   void join();
@@ -54,7 +57,7 @@ class Worker {
   Ref<Cluster> find_cluster(std::string_view name);
   void on_tick();
   void retire_slot(Ref<ListenerSlot> slot, uint64_t deadline_ms);
-  void count_lag();
+  void count_memory();
 
   struct DrainingSlot {
     Ref<ListenerSlot> slot;
@@ -76,6 +79,8 @@ class Worker {
   WorkerMetrics metrics_;
   Timer tick_;
   uint64_t tick_due_ms_ = 0;
+  uint64_t trim_due_ms_ = 0;
+  std::atomic<size_t> trimmed_bytes_{0};
   WorkerLeaks leaks_;
   std::thread thread_;
 };

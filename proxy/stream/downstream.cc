@@ -153,6 +153,14 @@ MessageSink* DownstreamConnection::on_exchange(Exchange& exchange) {
   return &stream->request_sink();
 }
 
+bool DownstreamConnection::count_kept(ptrdiff_t more) {
+  kept_bytes_ += static_cast<size_t>(more);
+  const ListenerRuntime& now = runtime();
+  if (more <= 0 || kept_bytes_ <= now.spec->settings.waiting_bytes_max) return true;
+  now.metrics.limit_hits.inc(ListenerLimit::kWaitingBytes);
+  return false;
+}
+
 void DownstreamConnection::on_broken(Reason reason, std::string_view detail) {
   const ListenerMetrics& metrics = runtime().metrics;
   metrics.protocol_errors.inc(reason);

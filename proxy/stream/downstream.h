@@ -49,6 +49,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   bool closed() const { return closed_; }
   bool draining() const { return draining_; }
   void on_stream_end();
+  /// A request of this client keeps `more` bytes than before (negative: less). False: they are too many now.
+  bool count_kept(ptrdiff_t more);
   /// `hold` has an exchange of this connection: it is reset when that closes and nobody else told it.
   void hold(ExchangeHold& hold) { holds_.add(hold); }
 
@@ -105,6 +107,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   uint32_t exchanges_started_ = 0;
   uint32_t phase_exchange_ = 0;
   uint32_t streams_ = 0;
+  size_t kept_bytes_ = 0;  // by requests of this client
   TokenBucket glitches_;
   ReadPhase phase_ = ReadPhase::kIdle;
   bool abusive_ = false;  // too many glitches: ends when the codec is off the stack

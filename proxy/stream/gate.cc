@@ -239,7 +239,7 @@ void Gate::hand_over(ListenerRuntime& part, std::span<uint8_t> bytes) {
     if (eof_ && !c.closed()) c.feed_eof();
     if (slot_->draining() && !c.closed()) c.drain();
   } else {
-    ByteChain early;
+    ByteChain early{MemoryOwner::kInput};
     early.append(bytes);
     TcpRelay::take_over(*slot_, std::move(transport), early, eof_, *this, std::move(runtime));
   }

@@ -100,7 +100,7 @@ void Stream::run_filters() {
 }
 
 void Stream::replay_body(Filter& filter) {
-  ByteChain held;
+  ByteChain held{MemoryOwner::kRequests};
   held.swap(kept_);
   const bool ended = request_ended_ && !request_trailers_;
   size_t left = held.size();
@@ -115,6 +115,7 @@ void Stream::replay_body(Filter& filter) {
     show(nullptr, 0);
   else
     held.for_each(show);
+  if (state_ != StreamState::kDone) count_kept();
 }
 
 void Stream::resume() {
@@ -281,8 +282,11 @@ void Stream::send_request() {
     }
     size_t left = kept_.size();
     // The codec copies what it can't write at once; the pieces stay ours when a repeat may need them.
-    ByteChain sending;
-    if (!keep_body_) sending.swap(kept_);
+    ByteChain sending{MemoryOwner::kRequests};
+    if (!keep_body_) {
+      sending.swap(kept_);
+      count_kept();
+    }
     const ByteChain& body = keep_body_ ? kept_ : sending;
     body.for_each([&](const uint8_t* p, size_t n) {
       left -= n;
@@ -316,16 +320,16 @@ void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
     if (keep_body_) {
       if (kept_.size() + piece.data.size() <= rules().retry.body_bytes_max) {
         kept_.append(piece.data);
+        if (!count_kept()) drop_kept();
       } else {
-        keep_body_ = false;
-        body_dropped_ = true;
-        kept_.clear();
+        drop_kept();
       }
     }
     up_->send_body(piece.data, end);
     if (state_ == StreamState::kDone) return;
   } else {
     kept_.append(piece.data);
+    if (!count_kept()) return fail(Reason::kRequestOverflow);
     if (!end && kept_.size() >= runtime_->spec->settings.buffer.high_bytes) pause_down(kUnsentPause);
   }
   if (end) {
@@ -337,6 +341,20 @@ void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
       response_complete();
     }
   }
+}
+
+bool Stream::count_kept() {
+  const size_t before = kept_counted_;
+  if (kept_.empty() && before == 0) return true;
+  kept_counted_ = kept_.memory();
+  return kept_counted_ == before || connection_->count_kept(static_cast<ptrdiff_t>(kept_counted_ - before));
+}
+
+void Stream::drop_kept() {
+  keep_body_ = false;
+  body_dropped_ = true;
+  kept_.clear();
+  count_kept();
 }
 
 void Stream::on_request_trailers(HeaderList& trailers) {
@@ -401,6 +419,7 @@ void Stream::on_response_head(Head& head, bool end) {
   give_retry();
   keep_body_ = false;
   kept_.clear();
+  count_kept();
   for (uint16_t i = filter_at_; i-- > 0;) {
     filters_[i]->on_response_head(*this, head, end);
     if (state_ == StreamState::kDone) return;
@@ -768,6 +787,8 @@ void Stream::finish() {
   // Upstream first: its heads are still referenced by nothing else, and the downstream codec may start the next
   // request of a pipeline inside release().
   if (up_) release_upstream();
+  kept_.clear();
+  count_kept();
   connection_->loop().retire(this);
   connection_->on_stream_end();
   Exchange* down = std::exchange(down_, nullptr);

@@ -108,6 +108,10 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// connection that had been idle; kElsewhere: nothing was sent, and there are other endpoints.
   Repeat repeat_after(Reason reason, bool sent, bool replayable) const;
   void fail(Reason reason, std::string_view text = {});
+  /// Tells the connection how much kept_ holds. False: its requests keep too much.
+  bool count_kept();
+  /// The body can't be sent a second time any more.
+  void drop_kept();
   /// Tells the client, in place of an answer or of the rest of one.
   void send_reply(LocalReply reply);
   void on_deadline();
@@ -135,7 +139,8 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   Ref<Endpoint> endpoint_;        // of the current or last try
   Ref<Endpoint> avoid_;           // the endpoint that failed before
   Filter** filters_ = nullptr;
-  ByteChain kept_;                // request body not sent yet, or kept for a repeat
+  ByteChain kept_{MemoryOwner::kRequests};  // request body not sent yet, or kept for a repeat
+  size_t kept_counted_ = 0;                 // memory of kept_ that the connection knows of
   Timer deadline_;
   Timer try_timer_;               // per-try timeout, back-off, or idle
   uint64_t start_ns_ = 0;

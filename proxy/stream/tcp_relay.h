@@ -62,7 +62,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   Ref<Endpoint> endpoint_;
   Side down_{*this, true};
   Side up_{*this, false};
-  ByteChain early_;  // from the client, for the upstream once it is there
+  ByteChain early_{MemoryOwner::kInput};  // from the client, for the upstream once it is there
   std::unique_ptr<StreamObserver> observer_;
   std::unique_ptr<Connector> connector_;
   Timer timer_;

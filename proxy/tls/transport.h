@@ -106,7 +106,7 @@ class TlsTransport final : public Transport, private TransportEvents {
   ssl_st* ssl_ = nullptr;
   const uint8_t* input_ = nullptr;  // ciphertext that the BIO has not taken
   size_t input_bytes_ = 0;
-  ByteChain held_;                  // ciphertext that came while paused
+  ByteChain held_{MemoryOwner::kInput};  // ciphertext that came while paused
   TlsInfo info_;
   const Reason broken_;             // the end without close_notify
   Reason failed_ = Reason::kNone;   // told at the flush
