@@ -278,7 +278,8 @@ In<Drain> drain_block() {
                                      "How long requests under way may go on. After it they are cut off."),
           field<&Drain::idle_grace_ms>("idle_grace", duration(0, kHour),
                                        "How long an idle connection is kept open, so that a request already "
-                                       "on its way still gets an answer."),
+                                       "on its way still gets an answer; "
+                                       "an HTTP/2 connection whose client has said GOAWAY, too."),
           field<&Drain::lame_duck_ms>("lame_duck", duration(0, kHour),
                                       "How long, after SIGTERM or POST /drain, everything goes on as before "
                                       "while /ready says 503, so that load "

@@ -265,9 +265,12 @@ void Http2Codec::on_data(uint8_t* data, size_t n) {
       data, n, [this](const uint8_t* bytes, size_t size) { return feed(bytes, size); },
       [this](uint32_t id) { on_data_frame(id); });
   if (done()) return;
+  const Reason malformed = role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError;
+  if (watch_.goaway_error()) return break_connection(malformed, watch_.goaway_error(), "malformed GOAWAY");
+  if (watch_.take_goaway()) on_goaway();
+  if (done()) return;
   if (watch_.depends_on_itself())
-    return break_connection(role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError,
-                            NGHTTP2_PROTOCOL_ERROR, "a stream that depends on itself");
+    return break_connection(malformed, NGHTTP2_PROTOCOL_ERROR, "a stream that depends on itself");
   after_input();
 }
 
@@ -518,15 +521,16 @@ int Http2Codec::on_frame(const nghttp2_frame& frame) {
         events_.on_event(CodecEvent::kHeartbeatUnexpected);
       }
       break;
-    case NGHTTP2_GOAWAY:
-      peer_goaway_ = true;
-      events_.on_event(CodecEvent::kGoAway);
-      on_peer_goaway();
-      break;
+    case NGHTTP2_GOAWAY: on_goaway(); break;
     default:
       break;
   }
   return verdict();
+}
+
+void Http2Codec::on_goaway() {
+  events_.on_event(CodecEvent::kGoAway);
+  on_peer_goaway();
 }
 
 void Http2Codec::on_head_end(Http2Exchange& x, bool end) {

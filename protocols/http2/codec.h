@@ -156,7 +156,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   /// More body came than the limit allows; `x` may have a sink.
   virtual void on_body_too_large(Http2Exchange& x) = 0;
   virtual void on_settings() {}
-  virtual void on_peer_goaway() {}
+  virtual void on_peer_goaway() = 0;
   /// Answers to the ping that drain() sent.
   virtual void on_drain_ping() {}
   /// What else is done when time has passed: milliseconds until it has to be called again at the latest, -1: whenever.
@@ -218,7 +218,6 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool eof_ = false;
   bool draining_ = false;
   bool peer_ready_ = false;           // its SETTINGS came
-  bool peer_goaway_ = false;          // it said GOAWAY
   bool in_session_ = false;           // nghttp2 is on the stack
   bool room_ = false;                 // capacity() may have grown
 
@@ -230,6 +229,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   int on_begin_headers(const nghttp2_frame& frame);
   int on_header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool valid);
   int on_frame(const nghttp2_frame& frame);
+  void on_goaway();
   int on_chunk(int32_t id, std::span<const uint8_t> chunk);
   int on_stream_close(int32_t id, uint32_t code);
   int on_frame_sent(const nghttp2_frame& frame);

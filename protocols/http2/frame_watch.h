@@ -1,6 +1,8 @@
 // What nghttp2 has no callback for: looks at the bytes of frames on their way to it, once, and keeps nothing of them.
 #pragma once
 
+#include <nghttp2/nghttp2.h>
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -15,8 +17,9 @@ class FrameWatch {
  public:
   explicit FrameWatch(bool server) : server_(server), preface_(server ? 24 : 0) {}
 
-  /// `data` goes to nghttp2 next. What it would take for an error and is none is changed there: the last id in a client's GOAWAY is
-  /// about pushed streams, of which there are none, and clients that mean "all" say 2^31-1 (RFC 9113 6.8).
+  /// `data` goes to nghttp2 next. A client's GOAWAY is hidden from it, as a frame of a type that nobody knows: it would read nothing more once
+  /// no stream is left, but a client may go on (RFC 9113 6.8 is about the streams of its peer, and Dubbo does), and a last id that is
+  /// not one of ours is no error either.
   /// `on_data_frame(id)` is called for the head of each DATA frame: nghttp2 says nothing of those it ignores.
   /// `feed(bytes, n)` hands bytes to nghttp2 and answers whether it goes on; fields that are too long for it are cut (LongFields).
   template <class Feed, class OnDataFrame>
@@ -56,11 +59,16 @@ class FrameWatch {
     if (from < end) feed(from, static_cast<size_t>(end - from));
   }
   LongFields& fields() { return fields_; }
+  /// A client said GOAWAY since this was last asked.
+  bool take_goaway() { return std::exchange(goaway_, false); }
+  /// The error of a GOAWAY that was hidden; 0: none.
+  uint32_t goaway_error() const { return goaway_error_; }
   /// A PRIORITY frame made its stream depend on itself (RFC 7540 5.3.1), which nghttp2 does not look at any more.
   bool depends_on_itself() const { return depends_on_itself_; }
 
  private:
-  static constexpr size_t kHead = 9;
+  static constexpr size_t kHead = 9, kType = 3;
+  static constexpr uint8_t kHidden = 0xe9;
   static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kRstStream = 3, kGoAway = 7, kContinuation = 9;
   static constexpr uint8_t kEndHeaders = 0x4, kPadded = 0x8, kHasPriority = 0x20;
 
@@ -74,12 +82,14 @@ class FrameWatch {
     if (have_ < kHead) {
       const size_t part = std::min(n, kHead - have_);
       std::copy_n(data, part, head_ + have_);
+      if (server_ && have_ <= kType && kType < have_ + part && head_[kType] == kGoAway)
+        data[kType - have_] = kHidden;
       have_ += part;
       if (have_ == kHead) begin();
       return part;
     }
     const size_t part = fields_.active() ? block(data, n) : std::min<size_t>(n, left_);
-    if (at_ < 4 && (head_[3] == kGoAway || head_[3] == kPriority)) word(data, part);
+    if (at_ < 4 && head_[3] == kPriority) word(data, part);
     at_ += static_cast<uint32_t>(part);
     left_ -= static_cast<uint32_t>(part);
     if (left_ == 0) end();
@@ -98,6 +108,7 @@ class FrameWatch {
   }
   void end() {
     have_ = 0;
+    if (server_ && head_[kType] == kGoAway) goaway_ = true;
     if (fields_.active() && (head_[4] & kEndHeaders)) fields_.end_block();
   }
   void begin() {
@@ -105,6 +116,8 @@ class FrameWatch {
     at_ = word_ = 0;
     head_is_data_ = head_[3] == kData;
     reset_before_ = reset_before_ || head_[3] == kRstStream;
+    if (server_ && head_[kType] == kGoAway && (id() != 0 || left_ < 8))
+      goaway_error_ = id() != 0 ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_FRAME_SIZE_ERROR;
     prefix_ = 0;
     block_end_ = left_;
     if (head_[3] == kHeaders && (head_[4] & kEndHeaders) == 0) {
@@ -116,12 +129,10 @@ class FrameWatch {
     if (left_ == 0) end();
   }
   /// The first four bytes of the payload.
-  void word(uint8_t* data, size_t n) {
+  void word(const uint8_t* data, size_t n) {
     for (uint32_t i = at_; i < 4 && n > 0; ++i, ++data, --n) {
       word_ = word_ << 8 | *data;
-      if (head_[3] == kGoAway && server_) *data = 0;
-      if (i == 3 && head_[3] == kPriority && (word_ & 0x7fffffff) == id() && id() != 0)
-        depends_on_itself_ = true;
+      if (i == 3 && (word_ & 0x7fffffff) == id() && id() != 0) depends_on_itself_ = true;
     }
   }
   uint32_t id() const {
@@ -131,6 +142,8 @@ class FrameWatch {
 
   const bool server_;
   bool depends_on_itself_ = false;
+  bool goaway_ = false;
+  uint32_t goaway_error_ = 0;
   bool reset_before_ = false;   // RST_STREAM came since bytes were last fed for that
   uint8_t* frame_ = nullptr;        // where the last frame's head begins, if in these bytes
   bool head_is_data_ = false;  // the head of a DATA frame is complete, and was not yet told

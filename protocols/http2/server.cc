@@ -36,6 +36,7 @@ class ServerCodec final : public Http2Codec {
   void on_body_stalled(Http2Exchange& x) override;
   Reason reason_of_code(const Http2Exchange& x, uint32_t code) const override;
   void after_close(Http2Exchange& x, uint32_t code) override;
+  void on_peer_goaway() override { events_.on_goaway(); }
   void on_drain_ping() override { notice_arrived_ = true; }
   int64_t tick_role(uint64_t now) override;
   void after_release(Http2Exchange& x) override;
@@ -354,8 +355,6 @@ int64_t ServerCodec::tick_role(uint64_t now) {
 
 void ServerCodec::settled() {
   if (in_session_ || slots_ > 0) return;
-  // The client opens nothing more (RFC 9113 6.8), and nghttp2 reads nothing more.
-  if (peer_goaway_ && idle_output()) return finish();
   if (draining_ && !last_said_ && notice_arrived_ &&
       events_.now_ms() >= opened_ms_ + static_cast<uint64_t>(options_.http2.drain_grace_ms))
     say_last();

@@ -161,6 +161,14 @@ bool DownstreamConnection::count_kept(ptrdiff_t more) {
   return false;
 }
 
+// What it still sends is served, and silence ends the connection as in a drain.
+void DownstreamConnection::on_goaway() {
+  if (!runtime().spec->protocol->is_http) return;  // framed clients say it of requests to them
+  leaving_ = true;
+  const auto grace = static_cast<uint64_t>(std::max<int64_t>(runtime().spec->drain.idle_grace_ms, 1));
+  if (!timer_.active() || timer_.expires_ms() > now_ms() + grace) timer_.start(grace);
+}
+
 void DownstreamConnection::on_broken(Reason reason, std::string_view detail) {
   const ListenerMetrics& metrics = runtime().metrics;
   metrics.protocol_errors.inc(reason);
@@ -304,7 +312,7 @@ int64_t DownstreamConnection::nearest_deadline(Reason& due) const {
   }
   if (streams_ == 0 && phase_ == ReadPhase::kIdle) {
     uint64_t since = std::max({idle_since_ms_, transport_->last_read_ms(), phase_since_ms_});
-    if (draining_)
+    if (draining_ || leaving_)
       consider(std::max<int64_t>(spec.drain.idle_grace_ms, 1), since, Reason::kDraining);
     else
       consider(spec.settings.idle_timeout_ms, since, Reason::kIdleTimeout);
@@ -323,7 +331,9 @@ void DownstreamConnection::arm_timer() {
     // Busy without a deadline: look again after the idle timeout's time, it is the coarsest of all.
     const ListenerSpec& spec = *runtime().spec;
     int64_t stall = spec.settings.buffer.write_stall_timeout_ms;
-    deadline = draining_ ? std::max<int64_t>(spec.drain.idle_grace_ms, 10) : stall > 0 ? stall : 60'000;
+    deadline = draining_ || leaving_ ? std::max<int64_t>(spec.drain.idle_grace_ms, 10)
+               : stall > 0           ? stall
+                                     : 60'000;
   }
   timer_.start(static_cast<uint64_t>(std::max<int64_t>(deadline, 1)));
 }

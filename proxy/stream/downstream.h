@@ -71,7 +71,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   void on_write_blocked(bool blocked) override;
   // ConnectionEvents
   MessageSink* on_exchange(Exchange& exchange) override;
-  void on_goaway() override {}
+  void on_goaway() override;
   void on_broken(Reason reason, std::string_view detail) override;
   void on_finished() override;
   void on_output_end() override;
@@ -110,6 +110,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   size_t kept_bytes_ = 0;  // by requests of this client
   TokenBucket glitches_;
   ReadPhase phase_ = ReadPhase::kIdle;
+  bool leaving_ = false;  // the client said that it leaves
   bool abusive_ = false;  // too many glitches: ends when the codec is off the stack
   bool paused_by_codec_ = false;
   bool draining_ = false;
