@@ -11,6 +11,8 @@ OPEN = ["--add-opens=java.base/" + package + "=ALL-UNNAMED"
 OPTIONS = [*OPEN, "-Ddubbo.service.shutdown.wait=1000"]
 CLASSES = {}
 NETWORK, TIMEOUT = 1, 2  # codes of an RpcException
+# A call of Triple that chose a connection which the consumer itself has closed meanwhile: it does so when it hears of the other side's end.
+CLOSED_BY_ITSELF = "StatusRpcException: INTERNAL : Http2 exception"
 
 
 class Consumers(JavaTest):
@@ -291,8 +293,12 @@ clusters: [{{name: out, endpoints: ['127.0.0.1:{self.port}']}}]
             wait_for("calls", lambda: sidecar.metric("dragoman_cluster_requests_total", cluster="out") > 50)
         code, log = leaving.stop()
         self.assertEqual(code, 0, log)
-        # Calls that have just chosen the connection are served after the first GOAWAY; Dubbo would lose those that meet the last one.
-        self.assertEqual(self.client.answer(load)["value"], {"wrong": 0, "errors": {}})
+        # A consumer answers by a GOAWAY of its own and goes on for a while with calls that had chosen the connection: all that it sends is
+        # served. It loses those that it could not send any more, at most one in each thread, without sidecars more often.
+        done = self.client.answer(load)["value"]
+        self.assertEqual(done["wrong"], 0)
+        self.assertEqual([error for error in done["errors"] if not error.endswith(CLOSED_BY_ITSELF)], [])
+        self.assertLessEqual(sum(done["errors"].values()), 4)
 
 
 def setUpModule():

@@ -71,7 +71,7 @@ public final class Server {
     PeerId self = PeerId.parsePeer(args[2]);
     CounterMachine machine = new CounterMachine();
     NodeOptions options = new NodeOptions();
-    options.setElectionTimeoutMs(1000);
+    options.setElectionTimeoutMs(3000); // no leader loses its place to a busy machine
     options.setSnapshotIntervalSecs(0); // only when asked to
     options.setFsm(machine);
     options.setLogUri(new File(folder, "log").getPath());
