@@ -328,6 +328,10 @@ inline constexpr MetricFamily kAccessLogLines{.name = "dragoman_access_log_lines
 inline constexpr MetricFamily kAccessLogDropped{
     .name = "dragoman_access_log_lines_dropped_total",
     .help = "Access log lines lost to a full queue or a failed write."};
+inline constexpr MetricFamily kWorkerStalls{.name = "dragoman_worker_stalls_total",
+                                            .help =
+                                                "Times a worker's loop stood still for 5 s: a codec's "
+                                                "library that hangs, most likely; the log names it."};
 inline constexpr MetricFamily kSeries{.name = "dragoman_metrics_series",
                                       .help = "Label sets alive, as counted against metrics.series_max.",
                                       .type = kGauge,
@@ -372,7 +376,8 @@ inline constexpr const MetricFamily* kServerFamilies[] = {
     &kDraining,      &kAdminEvictions,    &kAdminTimeouts,    &kAdminRefusals};
 inline constexpr const MetricFamily* kBuildFamilies[] = {&kBuildInfo};
 inline constexpr const MetricFamily* kScrapeFamilies[] = {
-    &kLogDropped, &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped, &kSeries, &kSeriesDropped};
+    &kLogDropped,   &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped,
+    &kWorkerStalls, &kSeries,        &kSeriesDropped};
 
 inline constexpr std::string_view kRequestLabels[] = {"listener", "route", "cluster", "protocol"};
 inline constexpr std::string_view kReasonLabels[] = {"listener", "cluster"};

@@ -77,7 +77,8 @@ class CounterByName {
   void inc(std::string_view text) {
     if (!cells_) return;
     // What has no name of its own is looked for each time: someone else's name may have its place in `text_`.
-    if (text_ >= MetricNames::kPlaces || names_->name(text_) != text) text_ = static_cast<uint8_t>(names_->place(text));
+    if (text_ >= MetricNames::kPlaces || names_->name(text_) != text)
+      text_ = static_cast<uint8_t>(names_->place(text));
     cell_add(cells_[text_], 1);
   }
 

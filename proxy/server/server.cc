@@ -117,6 +117,7 @@ bool Server::start(const Loaded& loaded) {
       });
   identities_ = std::make_unique<IdentityWatch>(loop_, *registry_);
   for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_));
+  watchdog_ = std::make_unique<Watchdog>(loop_, workers_, options_.stall_ms);
 
   auto abandon = [this] {
     stop_workers();
@@ -426,6 +427,7 @@ void Server::begin_drain() {
 void Server::stop_workers() {
   if (state_ == State::kStopping) return;
   state_ = State::kStopping;
+  watchdog_->stop();
   for (auto& w : workers_) w->stop();
   for (auto& w : workers_) {
     w->join();
@@ -490,7 +492,7 @@ void Server::refresh_gauges() {
 
 std::string Server::metrics_text() {
   refresh_gauges();
-  return render_metrics(*registry_, log_.get(), snapshot_->access_log.get());
+  return render_metrics(*registry_, log_.get(), snapshot_->access_log.get(), watchdog_->stalls());
 }
 
 std::string Server::stats_text() {

@@ -15,6 +15,7 @@
 #include "proxy/server/health.h"
 #include "proxy/server/identities.h"
 #include "proxy/server/snapshot.h"
+#include "proxy/server/watchdog.h"
 #include "proxy/server/worker.h"
 
 namespace dragoman {
@@ -25,6 +26,7 @@ struct ServerOptions {
   bool watch_file = true;
   bool handle_signals = true;     // off for a second server in one process
   ResolverFactory lookups = &Resolver::create;
+  uint64_t stall_ms = Watchdog::kStallMs;
   /// Runs once on the control thread when all listeners serve.
   std::function<void(class Server&)> on_started;
 };
@@ -116,6 +118,7 @@ class Server final : private AdminBackend {
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<std::string, OpenListener> open_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<HealthMonitor> health_;
   std::unique_ptr<Discovery> discovery_;

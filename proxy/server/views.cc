@@ -41,9 +41,12 @@ uint64_t cluster_connections(const std::vector<MetricSamples>& all, std::string_
 }  // namespace
 
 std::string render_metrics(const MetricRegistry& registry, const DiagnosticLog* log,
-                           const AccessLogWriter* access_log) {
-  MetricCollector logs = [=](std::vector<MetricSamples>& out) { add_log_samples(out, log, access_log); };
-  return render_prometheus(registry, {&logs, 1});
+                           const AccessLogWriter* access_log, uint64_t stalls) {
+  MetricCollector process = [=](std::vector<MetricSamples>& out) {
+    add_log_samples(out, log, access_log);
+    add_sample(out, families::kWorkerStalls, static_cast<double>(stalls));
+  };
+  return render_prometheus(registry, {&process, 1});
 }
 
 std::string render_stats(const MetricRegistry& registry) {

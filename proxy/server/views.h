@@ -15,7 +15,8 @@ struct ListenerView {
   std::string bound;  // the real "ip:port"
 };
 
-std::string render_metrics(const MetricRegistry& registry, const DiagnosticLog* log, const AccessLogWriter* access_log);
+std::string render_metrics(const MetricRegistry& registry, const DiagnosticLog* log,
+                           const AccessLogWriter* access_log, uint64_t stalls);
 std::string render_stats(const MetricRegistry& registry);
 std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms);
 std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms);

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "config/protocols.h"
+#include "protocols/plugin_crash.h"
 #include "proxy/stream/stream.h"
 
 namespace dragoman {
@@ -31,6 +32,7 @@ void Worker::join() {
 }
 
 void Worker::run() {
+  CrashStack crash_stack;
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
   binding_ = std::make_unique<MetricsBinding>(registry_, index_);
   metrics_ = binding_->worker();
@@ -39,6 +41,7 @@ void Worker::run() {
   tick_due_ms_ = loop_->now_ms() + kTickMs;
   tick_.start(kTickMs);
   loop_->run();
+  last_sign_ms_.store(kEnded, std::memory_order_relaxed);
   // Everything closed: what is left must be nothing.
   slots_.clear();
   draining_slots_.clear();
@@ -180,6 +183,7 @@ void Worker::on_tick() {
     trimmed_bytes_.fetch_add(trim_spare_memory(), std::memory_order_relaxed);
   }
   count_memory();
+  last_sign_ms_.store(clock_ms(), std::memory_order_relaxed);
   metrics_.loop_lag.observe_us(now > tick_due_ms_ ? (now - tick_due_ms_) * 1000 : 0);
   tick_due_ms_ = now + kTickMs;
   tick_.start(kTickMs);

@@ -1,6 +1,8 @@
 // One thread, one loop, everything of its connections. Talks to the control thread by posted messages only.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <functional>
 #include <map>
@@ -50,6 +52,14 @@ class Worker {
   const WorkerLeaks& leaks() const { return leaks_; }
   void join();
 
+  /// What signs of life are told in.
+  static uint64_t clock_ms() { return Loop::now_ns() / 1'000'000; }
+  static constexpr uint64_t kEnded = UINT64_MAX;
+  /// Any thread: when the loop was last seen to run; kEnded when it ended.
+  uint64_t last_sign_ms() const { return last_sign_ms_.load(std::memory_order_relaxed); }
+  /// Alive until join().
+  pthread_t thread() { return thread_.native_handle(); }
+
  private:
   void run();
   void do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std::vector<NewSocket>& sockets);
@@ -81,6 +91,7 @@ class Worker {
   uint64_t tick_due_ms_ = 0;
   uint64_t trim_due_ms_ = 0;
   std::atomic<size_t> trimmed_bytes_{0};
+  std::atomic<uint64_t> last_sign_ms_{clock_ms()};
   WorkerLeaks leaks_;
   std::thread thread_;
 };

@@ -5,13 +5,16 @@
 #include <elf.h>
 #include <link.h>
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
+#include <thread>
 
 #include "protocols/catalog.h"
+#include "protocols/plugin_crash.h"
 #include "protocols/plugin_image.h"
 #include "protocols/plugin_loader.h"
 
@@ -203,6 +206,51 @@ TEST_F(PluginsDeathTest, ACrashInServiceNamesTheCodec) {
         t.probe(t.context, nullptr, reinterpret_cast<const uint8_t*>(frame.data()), frame.size(), &f),
         row.says);
   }
+}
+
+TEST_F(PluginsDeathTest, ALibraryThatRunsOutOfStackIsNamed) {
+  auto loaded = load_plugin(plugin("overflow_later"), "parcel");
+  ASSERT_TRUE(loaded) << loaded.error();
+  const dragoman_codec& t = (*loaded)->table();
+  const std::string frame = std::string("PC\1\1\0\0\0\7\0\0\0\0\0\x0b\0\0\0\0", 18) + "the-mark=x\n";
+  EXPECT_DEATH(std::thread([&] {
+                 const CrashStack stack;  // as workers have one
+                 dragoman_frame f{};
+                 f.size = sizeof f;
+                 t.probe(t.context, nullptr, reinterpret_cast<const uint8_t*>(frame.data()), frame.size(),
+                         &f);
+               }).join(),
+               "the codec parcel 8 \\(.*overflow_later.so\\) crashed the process: SIGSEGV");
+}
+
+TEST_F(Plugins, ALibraryThatHangsIsNamedToWhoeverAsks) {
+  auto loaded = load_plugin(plugin("hang_later"), "parcel");
+  ASSERT_TRUE(loaded) << loaded.error();
+  const dragoman_codec& t = (*loaded)->table();
+  const std::string go_on = (folder / "go-on").string(), header = "the-mark=" + go_on + "\n";
+  std::string frame("PC\1\1\0\0\0\7\0\0\0\0\0\0\0\0\0\0", 18);
+  frame[13] = static_cast<char>(header.size());
+  frame += header;
+  std::atomic<bool> begun{false}, asked{false};
+  std::thread worker([&] {
+    const CrashStack stack;
+    dragoman_frame f{};
+    f.size = sizeof f;
+    begun = true;
+    EXPECT_EQ(t.probe(t.context, nullptr, reinterpret_cast<const uint8_t*>(frame.data()), frame.size(), &f),
+              DRAGOMAN_FRAME);
+    while (!asked) std::this_thread::yield();
+  });
+  while (!begun) std::this_thread::yield();
+  std::string name;
+  for (int i = 0; i < 100 && name.empty(); ++i) name = library_of(worker.native_handle());
+  EXPECT_NE(name.find("parcel 9 ("), std::string::npos) << name;
+  std::ofstream(go_on).close();
+  // It is out of the library soon.
+  for (int i = 0; i < 1000 && !name.empty(); ++i) name = library_of(worker.native_handle());
+  EXPECT_EQ(name, "");
+  asked = true;
+  worker.join();
 }
 
 class Catalog : public Plugins {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "proxy/base/cursor.h"
@@ -96,6 +97,28 @@ class Swap : public ServerTest {
   fs::path folder;
   ScriptedBackend backend{echo};
 };
+
+TEST_F(Swap, ALibraryThatHangsIsToldOfOnce) {
+  put("hang_later");
+  TestServer::Options options;
+  options.file = folder / "dragoman.yaml";
+  options.workers = 2;
+  options.stall_ms = 300;
+  ASSERT_TRUE(start(yaml(), options).serving());
+  constexpr const char* kStalls = "dragoman_worker_stalls_total";
+  EXPECT_EQ(server().metric(kStalls), 0);
+  const fs::path go_on = folder / "go-on";
+  for (int stall = 1; stall <= 2; ++stall) {
+    TestSocket socket = connect();
+    const std::string headers = "service=shop.Cart\nmethod=add\n";
+    socket.send(parcel(1, 1, "the-mark=" + go_on.string() + "\n" + headers, "b"));
+    EXPECT_TRUE(server().becomes(stall, kStalls));
+    EXPECT_EQ(server().metric(kStalls), stall) << "once for each time";
+    std::ofstream(go_on).close();
+    EXPECT_EQ(read_parcel(socket), parcel(3, 1, "", "b")) << "it goes on";
+    fs::remove(go_on);
+  }
+}
 
 TEST_F(Swap, UnderLoadByReloadAndByPostWithoutAFailedCall) {
   ASSERT_TRUE(run(yaml()).serving());

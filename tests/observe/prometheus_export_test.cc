@@ -18,7 +18,8 @@ struct Populated {
   MetricsBinding binding{registry, 1};
   RequestMetrics request = binding.request("web", "r", "api", "http1");
   std::vector<MetricCollector> collectors = {
-      [](std::vector<MetricSamples>& out) { add_log_samples(out, nullptr, nullptr); }};
+      [](std::vector<MetricSamples>& out) { add_log_samples(out, nullptr, nullptr); },
+      [](std::vector<MetricSamples>& out) { add_sample(out, families::kWorkerStalls, 0); }};
   Populated() {
     request.statuses.inc("a \"text\"");
     binding.listener("web").connections.inc(3);

@@ -30,6 +30,7 @@ TestServer::TestServer(std::string yaml, Options options) : options_(std::move(o
   ServerOptions o;
   o.handle_signals = false;
   o.lookups = options_.lookups;
+  o.stall_ms = options_.stall_ms;
   if (options_.file.empty()) {
     o.config_text = whole(yaml);
   } else {

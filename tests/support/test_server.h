@@ -25,6 +25,7 @@ class TestServer {
     int workers = 2;
     std::string file;           // write the text there and run from it, watched
     ResolverFactory lookups = &Resolver::create;
+    uint64_t stall_ms = Watchdog::kStallMs;
     std::string drain = "{deadline: 5s, idle_grace: 100ms}";
   };
   /// `yaml` is everything but workers, admin (unless it begins with it), log and drain. Returns when it serves; serving() is false when it could
