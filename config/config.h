@@ -251,6 +251,9 @@ struct Glitches {
   bool operator==(const Glitches&) const = default;
 };
 
+/// What becomes of a request that could not be dealt with as the configuration wishes.
+enum class Strictness : uint8_t { kPass, kRefuse };
+
 /// Settings of a listener for framed RPC protocols.
 struct ListenerRpc {
   Position pos;
@@ -261,6 +264,8 @@ struct ListenerRpc {
   uint32_t heartbeats_per_second_max = 1'000;
   uint64_t answers_bytes_max = 16 << 20;
   bool goaway = false;
+  Strictness unread_body = Strictness::kPass;
+  Strictness skipped_removals = Strictness::kPass;
   BoltOptions bolt;
 
   bool operator==(const ListenerRpc&) const = default;
@@ -459,6 +464,7 @@ struct Route {
   HeaderEdits request_headers;
   HeaderEdits response_headers;
   uint64_t request_body_bytes_max = 0;  // 0 = no limit of the route's own
+  bool one_way = false;
 
   bool operator==(const Route&) const = default;
 };

@@ -554,15 +554,16 @@ In<ListenerRpc> listener_rpc_block() {
       {
           field<&ListenerRpc::frame_bytes_max>(
               "frame_bytes_max", size(kKiB, kGiB),
-              "Longest frame of a request, whatever the protocol; a longer one is refused and ends the connection. Raise "
-              "it where clients send more, as RocketMQ's batches or brpc's attachments do: protocols have no limit of "
-              "their own but what their lengths can say. A frame that waits for its end is kept, so many of them cost "
-              "so much memory each."),
+              "Longest frame of a request, whatever the protocol; a longer one is refused and ends the "
+              "connection. Raise it where clients send more, as RocketMQ's batches or brpc's "
+              "attachments do: protocols have no limit of their own but what their lengths can say. A "
+              "frame that waits for its end is kept, so many of them cost so much memory each."),
           field<&ListenerRpc::headers_max>(
               "headers_max", whole(1, 10'000),
-              "Most headers (attachments, context, extFields ...) of a request, where something asks for headers: a route, "
-              "a filter, a log. One with more is refused and counted (codec event headers_overflow); the connection goes "
-              "on. Each costs some 50 bytes while its request lasts."),
+              "Most headers (attachments, context, extFields ...) of a request, where something asks "
+              "for headers: a route, a filter, a log. One with more is refused and counted (codec "
+              "event headers_overflow); the connection goes on. Each costs some 50 bytes while its "
+              "request lasts."),
           field<&ListenerRpc::frame_timeout_ms>(
               "frame_timeout", duration(100, kHour, "never"),
               "How long a client may take from the first byte of a frame to its last."),
@@ -582,6 +583,21 @@ In<ListenerRpc> listener_rpc_block() {
               "goaway", boolean(),
               "Announce the end of a connection with the protocol's own frame when draining. Only for "
               "clients that understand it, such as other mesh proxies."),
+          field<&ListenerRpc::unread_body>(
+              "unread_body", choice<Strictness>({"pass", "refuse"}),
+              "A request's body may say again, or say only, what routes match: Dubbo's attachments "
+              "take the place of the service in front, Bolt's body has names where read_body looks for "
+              "them. This is for bodies that can't be read: over 128 KiB, in another serialization, "
+              "too deep. pass: such a request is routed by what is in front, and counted (codec event "
+              "body_unread). refuse: it is answered as unsupported; for listeners whose routes keep "
+              "clients from services. Costs the large calls."),
+          field<&ListenerRpc::skipped_removals>(
+              "skipped_removals", choice<Strictness>({"pass", "refuse"}),
+              "A header of a request that is to be removed and can't be, since the message has no "
+              "place for edits or its headers can't be read. pass: the request goes on as it came, and "
+              "is counted (codec event edit_skipped). refuse: it is answered with an error "
+              "(edit_failed) and not sent; where headers are removed because backends must not see "
+              "them."),
           field<&ListenerRpc::bolt>("bolt", bolt, "Settings of the Bolt protocol."),
       });
 }
@@ -897,6 +913,12 @@ In<Route> route_block() {
           field<&Route::request_body_bytes_max>(
               "request_body_bytes_max", size(1, 1024 * kGiB, "no limit of its own"),
               "Longest body of a request; the listener's limit holds as well."),
+          field<&Route::one_way>(
+              "one_way", boolean(),
+              "Nobody answers these requests, though they look like calls: the exchange ends when the "
+              "request is sent, no deadline runs for an answer, and one that comes anyway is dropped "
+              "and counted (codec event one_way_answered). For methods that an interface declares "
+              "one-way and whose clients don't say so on the wire, as Apache Thrift for Go. RPC only."),
       },
       {.groups = {{Pick::kExactlyOne, {"cluster", "clusters", "redirect", "direct_response"}}}});
 }

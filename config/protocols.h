@@ -25,9 +25,21 @@ struct Protocol {
   bool method = routes;    // requests name a method
   bool headers = routes;   // requests have headers
   bool listen_only = false; // not what a server alone can speak
+  // What requests and answers tell beyond that, as headers that are not on the wire and can't be changed.
+  std::span<const char* const> attributes{};
   bool only_bound = false; // each client needs a connection of its own to one backend
   int64_t timeout_ms = 15'000;  // of a request whose caller gave none, where no `timeout` is written
 };
+
+namespace attributes {
+inline constexpr const char* kBolt[] = {"xid", "trace_id", "rpc_id"};
+inline constexpr const char* kBrpc[] = {"log_id", "request_id"};
+inline constexpr const char* kDubbo[] = {"version", "generic_method"};
+inline constexpr const char* kRocketmq[] = {"code", "group", "broker"};
+inline constexpr const char* kSeata[] = {"xid"};
+inline constexpr const char* kTars[] = {"dye", "set"};
+inline constexpr const char* kTtheader[] = {"from", "cluster", "env", "log_id"};
+}  // namespace attributes
 
 inline constexpr Protocol kProtocols[] = {
     {.name = "http1",
@@ -53,9 +65,27 @@ inline constexpr Protocol kProtocols[] = {
      .routes = true,
      .service = true,
      .listen_only = true},
-    {"bolt", false, true, true, true, true},
-    {"dubbo", false, true, true, true, true},
-    {"tars", false, true, true, true, true},
+    {.name = "bolt",
+     .http = false,
+     .framed = true,
+     .heartbeats = true,
+     .goaway = true,
+     .routes = true,
+     .attributes = attributes::kBolt},
+    {.name = "dubbo",
+     .http = false,
+     .framed = true,
+     .heartbeats = true,
+     .goaway = true,
+     .routes = true,
+     .attributes = attributes::kDubbo},
+    {.name = "tars",
+     .http = false,
+     .framed = true,
+     .heartbeats = true,
+     .goaway = true,
+     .routes = true,
+     .attributes = attributes::kTars},
     {"thrift", false, true, false, false, true},
     {.name = "dubbo_thrift",
      .http = false,
@@ -72,9 +102,16 @@ inline constexpr Protocol kProtocols[] = {
      .routes = true,
      .shared = false,
      .service = false,
+     .attributes = attributes::kSeata,
      .only_bound = true,
      .timeout_ms = 60'000},
-    {"brpc", false, true, false, false, true},
+    {.name = "brpc",
+     .http = false,
+     .framed = true,
+     .heartbeats = false,
+     .goaway = false,
+     .routes = true,
+     .attributes = attributes::kBrpc},
     {.name = "rocketmq",
      .http = false,
      .framed = true,
@@ -82,8 +119,15 @@ inline constexpr Protocol kProtocols[] = {
      .goaway = false,
      .routes = true,
      .method = false,
+     .attributes = attributes::kRocketmq,
      .timeout_ms = 60'000},  // a poll waits for its broker up to 30 s
-    {"ttheader", false, true, false, true, true},
+    {.name = "ttheader",
+     .http = false,
+     .framed = true,
+     .heartbeats = false,
+     .goaway = true,
+     .routes = true,
+     .attributes = attributes::kTtheader},
     {"redis", false, false, false, false, false},
     {"mysql", false, false, false, false, false},
     {"tcp", false, false, false, false, false},

@@ -344,6 +344,10 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
   for (const Filter& filter : listener.filters) {
     const auto* headers = std::get_if<HeadersFilter>(&filter);
     if (headers && protocol->http) validate_http_edits(headers->request, context);
+    if (headers && protocol->framed) {
+      validate_attribute_edits(headers->request, *protocol, context);
+      validate_attribute_edits(headers->response, *protocol, context);
+    }
     if (headers && protocol->framed && !protocol->edits)
       fail_at(context, headers, &listener.filters,
               "protocol " + std::string(protocol->name) + " can't change headers");

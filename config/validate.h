@@ -32,11 +32,17 @@ struct TableUsers {
   const Protocol* no_method = nullptr;
   const Protocol* no_headers = nullptr;
   const Protocol* no_edits = nullptr;
+  const Protocol* not_rpc = nullptr;          // HTTP
+  std::vector<const Protocol*> attributed{};  // framed ones with attributes
 
   void add(const Protocol& protocol) {
     http |= protocol.http;
     rpc |= protocol.framed;
-    if (!protocol.framed) return;
+    if (!protocol.framed) {
+      not_rpc = &protocol;
+      return;
+    }
+    if (!protocol.attributes.empty()) attributed.push_back(&protocol);
     if (!protocol.service) no_service = &protocol;
     if (!protocol.method) no_method = &protocol;
     if (!protocol.headers) no_headers = &protocol;
@@ -59,16 +65,20 @@ class Names {
 };
 
 /// The rules of one route table.
-void validate_table(const RouteTable& table, TableUsers users, const Names& clusters, Context& context);
+void validate_table(const RouteTable& table, const TableUsers& users, const Names& clusters,
+                    Context& context);
 
 /// Warns of routes that no request can reach.
-void warn_useless_routes(const RouteTable& table, TableUsers users, Context& context);
+void warn_useless_routes(const RouteTable& table, const TableUsers& users, Context& context);
 
 /// The rules of one `retry` block, if there is one.
 void validate_retry(const std::optional<Retry>& retry, Context& context);
 
 /// Edits of `host` do nothing where the protocol keeps the host apart.
 void validate_http_edits(const HeaderEdits& edits, Context& context);
+
+/// Edits of what `protocol` does not have on the wire can never be made.
+void validate_attribute_edits(const HeaderEdits& edits, const Protocol& protocol, Context& context);
 
 /// Reports when `name` (written at its own place, else at `owner`) is none of `names`.
 void check_reference(const std::string& name, const void* owner, std::string_view what, const Names& names,

@@ -46,7 +46,7 @@ void check_targets(const Route& route, const Names& clusters, Context& context) 
     fail_at(context, &route.clusters, &route, "the weights sum up to 0; at least one must be more");
 }
 
-void check_rewrites(const Route& route, TableUsers users, Context& context) {
+void check_rewrites(const Route& route, const TableUsers& users, Context& context) {
   const bool has_prefix = !route.match.prefix.empty();
   if (!route.prefix_rewrite.empty() && !has_prefix && route.match.path.empty()) {
     fail_at(context, &route.prefix_rewrite, &route,
@@ -68,7 +68,7 @@ void check_rewrites(const Route& route, TableUsers users, Context& context) {
 }
 
 /// What the protocols of the table's listeners can't do.
-void check_abilities(const Route& route, TableUsers users, Context& context) {
+void check_abilities(const Route& route, const TableUsers& users, Context& context) {
   const auto refuse = [&](bool asked, const Protocol* protocol, const void* field, std::string_view what) {
     if (asked && protocol)
       fail_at(context, field, &route, "protocol " + std::string(protocol->name) + " " + std::string(what));
@@ -81,6 +81,13 @@ void check_abilities(const Route& route, TableUsers users, Context& context) {
   refuse(!match.version.empty(), users.no_headers, &match.version, "has no versions to route by");
   refuse(!route.request_headers.empty(), users.no_edits, &route.request_headers, "can't change headers");
   refuse(!route.response_headers.empty(), users.no_edits, &route.response_headers, "can't change headers");
+  refuse(route.one_way, users.not_rpc, &route.one_way, "answers every request: \"one_way\" is for RPC");
+  if (route.one_way && (route.redirect || route.direct_response))
+    fail_at(context, &route.one_way, &route, "\"one_way\" is for requests that go to a cluster");
+  for (const Protocol* protocol : users.attributed) {
+    validate_attribute_edits(route.request_headers, *protocol, context);
+    validate_attribute_edits(route.response_headers, *protocol, context);
+  }
 }
 
 void check_times(const Route& route, Context& context) {
@@ -94,7 +101,7 @@ void check_times(const Route& route, Context& context) {
 }
 
 /// Conditions on what requests of the table's listeners don't have.
-void warn_never_matches(const Route& route, TableUsers users, Context& context) {
+void warn_never_matches(const Route& route, const TableUsers& users, Context& context) {
   const Match& match = route.match;
   if (!users.rpc || users.http) return;
   for (const std::string* condition : {&match.path, &match.prefix, &match.regex}) {
@@ -173,7 +180,25 @@ void validate_http_edits(const HeaderEdits& edits, Context& context) {
   for (const std::string& name : edits.remove) check(name, &name);
 }
 
-void validate_table(const RouteTable& table, TableUsers users, const Names& clusters, Context& context) {
+void validate_attribute_edits(const HeaderEdits& edits, const Protocol& protocol, Context& context) {
+  const auto check = [&](const std::string& name, const void* entry) {
+    for (const char* attribute : protocol.attributes) {
+      if (!equals_ignoring_case(name, attribute)) continue;
+      std::string all;
+      for (const char* one : protocol.attributes) all += (all.empty() ? "" : ", ") + std::string(one);
+      fail_at(context, entry, &edits,
+              "protocol " + std::string(protocol.name) +
+                  " only tells this of a message; edits are for headers other than " + all,
+              name);
+    }
+  };
+  for (const auto& entry : edits.set) check(entry.first, &entry);
+  for (const auto& entry : edits.add) check(entry.first, &entry);
+  for (const std::string& name : edits.remove) check(name, &name);
+}
+
+void validate_table(const RouteTable& table, const TableUsers& users, const Names& clusters,
+                    Context& context) {
   check_unique_names(table.virtual_hosts, "virtual host", context);
   check_domains(table, context);
   for_each_route(table, [&](const Route& route) {
@@ -185,7 +210,7 @@ void validate_table(const RouteTable& table, TableUsers users, const Names& clus
   });
 }
 
-void warn_useless_routes(const RouteTable& table, TableUsers users, Context& context) {
+void warn_useless_routes(const RouteTable& table, const TableUsers& users, Context& context) {
   const auto check_list = [&](const std::vector<Route>& routes) {
     ShadowChecker shadows(context);
     for (const Route& route : routes) {

@@ -74,7 +74,7 @@ A configuration that asks for an ability a protocol has not is refused, with the
 - **goaway**: says that a connection ends when it drains (`rpc.goaway`).
 - **edit**: headers can be set, added and removed.
 - **service, method, headers**: what routes can ask for. **attributes**: what the codec tells beyond them,
-    as headers.
+    as headers; they can't be edited.
 - **id**: what tells answers apart. **detect**: bytes that tell the protocol from others.
 - **timeout**: of a request whose caller gives no deadline, where no `timeout` is written. gRPC calls have none and end by
     `idle_timeout`.

@@ -38,6 +38,7 @@ config::Protocol protocol_facts(const dragoman_codec& table) {
   facts.service = has(DRAGOMAN_WANT_SERVICE);
   facts.method = has(DRAGOMAN_WANT_METHOD);
   facts.headers = has(DRAGOMAN_WANT_HEADERS);
+  facts.attributes = {table.attributes, table.attribute_count};
   facts.only_bound = can(DRAGOMAN_ONLY_BOUND);
   return facts;
 }

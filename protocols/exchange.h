@@ -85,6 +85,9 @@ class Exchange {
   /// Client role, before send_head(): the holder reads or edits this much of the answer's head. Only codecs whose heads
   /// may stop early care; later answers of the connection may then have more than was asked for.
   virtual void want_answer(Want) {}
+  /// Server role, before send_head(): the peer waits for no answer, although its request does not say so. Only codecs of
+  /// framed protocols need to know.
+  virtual void no_answer() {}
   /// Whether the sink was last told on_write_blocked(true); codecs whose exchanges have windows of their own.
   virtual bool write_blocked() const { return false; }
   /// Bytes of this exchange accepted for sending but not yet given to the transport.
@@ -238,6 +241,7 @@ struct FramedOptions {
   uint32_t heartbeats_per_second_max = 1000;
   uint32_t headers_max = 256;                 // of one message, where they are read
   bool goaway = false;                        // say goaway when draining
+  bool refuse_unread = false;                 // requests whose body was wanted and could not be read
   bool verify_checksums = true;
   PoolMode mode = PoolMode::kMultiplex;       // client role; kBound: ids pass through, order kept, both directions
   uint32_t variant = 0;                       // client role: the variant all requests on this connection have

@@ -36,6 +36,9 @@ void FramedExchange::resume_reading() {
 void FramedExchange::want_answer(Want want) {
   if (codec) codec->want_answers(want);
 }
+void FramedExchange::no_answer() {
+  if (codec) codec->no_answer(*this);
+}
 void FramedExchange::release() {
   if (codec)
     codec->release(*this);
@@ -203,6 +206,17 @@ void FramedCodec::release(FramedExchange& x) {
 }
 
 // --- answers in order ---
+
+/// Those behind it need not wait for it.
+void FramedCodec::no_answer(FramedExchange& x) {
+  if (x.closed || x.ours || x.one_way || x.out != Part::kNone) return;
+  x.one_way = true;
+  x.out = Part::kDone;
+  if (!x.ordered) return;
+  x.ordered = false;
+  static_cast<ListLink<AnswerOrder>&>(x).unlink();
+  flush_answers();
+}
 
 /// A place behind the earlier answers for one that has no exchange.
 FramedExchange* FramedCodec::take_turn() {

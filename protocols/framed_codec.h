@@ -44,6 +44,7 @@ struct FramedExchange final : public Exchange,
   void resume_reading() override;
   void release() override;
   void want_answer(Want want) override;
+  void no_answer() override;
   size_t buffered_bytes() const override { return buffer.size(); }
 
   /// Both messages ended on the wire. Says nothing about its holder, who may still wait: every sink of an
@@ -137,6 +138,7 @@ class FramedCodec final : public ConnectionCodec {
   void set_paused(FramedExchange& x, bool paused);
   void release(FramedExchange& x);
   void want_answers(Want want) { want_ |= want; }
+  void no_answer(FramedExchange& x);
 
  private:
   /// What came of asking the table for bytes.
@@ -204,6 +206,20 @@ class FramedCodec final : public ConnectionCodec {
                     std::span<const uint8_t> id);
   Reason rewrite_number(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
   Reason send_foreign(FramedExchange& x);
+  /// A copy of what the connection remembers of its input, for questions that must not touch that.
+  class Memory {
+   public:
+    Memory(const void* conn, size_t bytes) : there_(bytes > 0) {
+      if (there_) std::memcpy(bytes_, conn, bytes);
+    }
+    void* get() { return there_ ? bytes_ : nullptr; }
+
+   private:
+    const bool there_;
+    alignas(16) uint8_t bytes_[DRAGOMAN_CONN_STATE_MAX];  // not cleared
+  };
+  bool probe_aside(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
+                   Memory& memory);
   bool read_again(std::span<const uint8_t> frame, const dragoman_frame& was, dragoman_frame& now);
   bool same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                   bool same_id);

@@ -504,7 +504,10 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
   h.method = collector.copied(v.method, conn_.get());
   h.opaque = v.flags & DRAGOMAN_VIEW_OPAQUE;
   if (h.opaque) h.headers.clear();
-  if (v.flags & DRAGOMAN_VIEW_UNREAD) events_.on_event(CodecEvent::kBodyUnread);
+  if (v.flags & DRAGOMAN_VIEW_UNREAD) {
+    events_.on_event(CodecEvent::kBodyUnread);
+    if (options_.refuse_unread && h.is_request) return {.refusal = Reason::kUnsupported};
+  }
   if (!collector.honest) return {.fault = "codec: view of what is not there", .honest = false};
   if (collector.too_many && !h.opaque) {
     events_.on_event(CodecEvent::kHeadersOverflow);

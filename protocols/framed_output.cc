@@ -46,7 +46,13 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
   }
   std::span<uint8_t> bytes;
   // An edit is a wish: a message that has no place for it passes as it came, since without the wish it would, too.
-  if (head.edits && !edit_head(x, head, f, bytes)) events_.on_event(CodecEvent::kEditSkipped);
+  // Only what must not reach the peer may hold it back.
+  if (head.edits && !edit_head(x, head, f, bytes)) {
+    events_.on_event(CodecEvent::kEditSkipped);
+    if (x.ours && head.must_remove)
+      for (const HeaderEdit* e = head.edits; e; e = e->next)
+        if (e->op == EditOp::kRemove && e->needed) return Reason::kEditFailed;
+  }
   const bool is_edited = !bytes.empty();
   if (!is_edited) {
     bytes = {x.head.arena.allocate_array<uint8_t>(f.head_len), f.head_len};
@@ -60,7 +66,11 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     events_.on_event(CodecEvent::kAnswerRefused);
     return Reason::kWriteStall;
   }
-  if (Reason why = assign_id(x, f, bytes); why != Reason::kNone) return why;
+  x.one_way = x.ours && (head.one_way || f.kind == DRAGOMAN_ONEWAY);
+  if (Reason why = assign_id(x, f, bytes); why != Reason::kNone) {
+    x.one_way = false;
+    return why;
+  }
 
   if (f.checksum == DRAGOMAN_CHECKSUM_CUSTOM) {
     if (table_.checksum(table_.context, conn(), bytes.data(), &f, 1) != 1) {
@@ -79,10 +89,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     }
   }
 
-  if (f.kind == DRAGOMAN_ONEWAY) {
-    x.one_way = true;
-    x.in = Part::kDone;
-  }
+  if (x.one_way) x.in = Part::kDone;
   x.out = Part::kOpen;
   if (x.ours) {
     x.loose = f.flags & DRAGOMAN_FRAME_LOOSE;
@@ -191,54 +198,49 @@ Reason FramedCodec::send_foreign(FramedExchange& x) {
   const size_t head_len = head.frame.head_len;
   head.wire = std::span(frame).first(head_len);
   head.edits = as_read.edits;
+  head.must_remove = as_read.must_remove;
+  head.one_way = as_read.one_way;
   const bool bodiless = head_len == frame.size();
   if (Reason why = send_head(x, head, bodiless); why != Reason::kNone) return why;
   if (!bodiless) send_body(x, std::span(frame).subspan(head_len), true);
   return Reason::kNone;
 }
 
-/// Whether a whole frame that another version of this codec read is one here as well, and of the same kind.
-bool FramedCodec::read_again(std::span<const uint8_t> frame, const dragoman_frame& was, dragoman_frame& now) {
-  alignas(16) uint8_t scratch[DRAGOMAN_CONN_STATE_MAX];  // see same_frame()
-  void* memory = nullptr;
-  if (table_.conn_state_size) {
-    memory = scratch;
-    std::memcpy(scratch, conn(), table_.conn_state_size);
-  }
+/// Asks about bytes that are no input: whether they are a frame like `was`, as `now` describes it.
+bool FramedCodec::probe_aside(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
+                              Memory& memory) {
   now.size = sizeof now;
   now.want = was.want;
   now.from = was.from;
-  if (table_.probe(table_.context, memory, frame.data(), frame.size(), &now) != DRAGOMAN_FRAME ||
-      frame_fault(now) || now.kind != was.kind || now.head_len > frame.size() ||
+  return table_.probe(table_.context, memory.get(), bytes.data(), bytes.size(), &now) == DRAGOMAN_FRAME &&
+         !frame_fault(now) && now.kind == was.kind;
+}
+
+/// Whether a whole frame that another version of this codec read is one here as well, and of the same kind.
+bool FramedCodec::read_again(std::span<const uint8_t> frame, const dragoman_frame& was, dragoman_frame& now) {
+  Memory memory(conn(), table_.conn_state_size);
+  if (!probe_aside(frame, was, now, memory) || now.head_len > frame.size() ||
       (is_request(now) && now.variant != was.variant))
     return false;
   if (!is_unsized(now)) return now.total_len == frame.size();
   auto body = frame.subspan(now.head_len);
   uint64_t used = 0;
   return !body.empty() &&
-         table_.extent(table_.context, memory, &now, 0, body.data(), body.size(), &used) == DRAGOMAN_FRAME &&
+         table_.extent(table_.context, memory.get(), &now, 0, body.data(), body.size(), &used) ==
+             DRAGOMAN_FRAME &&
          used == body.size();
 }
 
 /// Whether a head that the table changed still describes the same frame, with the same body after it.
 bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_frame& was, dragoman_frame& now,
                              bool same_id) {
-  alignas(16) uint8_t scratch[DRAGOMAN_CONN_STATE_MAX];  // asking must not touch what the connection remembers of its input
-  void* memory = nullptr;
-  if (table_.conn_state_size) {
-    memory = scratch;
-    std::memcpy(scratch, conn(), table_.conn_state_size);
-  }
-  now.size = sizeof now;
-  now.want = was.want;
-  now.from = was.from;
-  int verdict = table_.probe(table_.context, memory, bytes.data(), bytes.size(), &now);
-  return verdict == DRAGOMAN_FRAME && !frame_fault(now) && now.kind == was.kind &&
-         now.head_len == bytes.size() && is_unsized(now) == is_unsized(was) &&
+  Memory memory(conn(), table_.conn_state_size);
+  return probe_aside(bytes, was, now, memory) && now.head_len == bytes.size() &&
+         is_unsized(now) == is_unsized(was) &&
          (is_unsized(was) || (now.total_len <= options_.frame_bytes_max &&
                               now.total_len - now.head_len == was.total_len - was.head_len)) &&
-         now.checksum == was.checksum &&
-         now.id_type == was.id_type && (!same_id || (now.id == was.id && now.id_len == was.id_len));
+         now.checksum == was.checksum && now.id_type == was.id_type &&
+         (!same_id || (now.id == was.id && now.id_len == was.id_len));
 }
 
 /// Puts the id for this connection into a head about to be sent.
@@ -272,7 +274,7 @@ Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<ui
 }
 
 Reason FramedCodec::assign_own_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes) {
-  if (f.kind == DRAGOMAN_ONEWAY) {
+  if (x.one_way) {
     x.id = ids_.next_one_way();
   } else {
     if (!ids_.acquire(&x, events_.now_ms(), x.id)) return Reason::kUpstreamRefused;
@@ -436,7 +438,7 @@ void FramedCodec::end_output(FramedExchange& x) {
     flush_answers();
   } else if (x.ours) {
     x.sent_bytes = given_out_ - x.sent_at;
-    if (x.one_way && (is_shared() || is_ping_pong()) && (x.loose || !x.own_id)) {
+    if (x.one_way && (x.loose || !x.own_id)) {
       // Its answer, if one comes, could not be told from that of a later call.
       loose_sent_ = true;
       if (is_ping_pong()) spend();

@@ -132,10 +132,10 @@ size_t HeaderList::remove(HeaderId id) {
   return removed;
 }
 
-void Head::record(EditOp op, std::string_view name, std::string_view value) {
+void Head::record(EditOp op, std::string_view name, std::string_view value, bool needed) {
   if (is_http) return;
   void* raw = arena.allocate(sizeof(HeaderEdit));
-  auto* edit = new (raw) HeaderEdit{op, arena.copy(name), arena.copy(value), nullptr};
+  auto* edit = new (raw) HeaderEdit{op, arena.copy(name), arena.copy(value), nullptr, needed};
   *edits_tail = edit;
   edits_tail = &edit->next;
 }
@@ -151,8 +151,8 @@ void Head::add_header(std::string_view name, std::string_view value) {
 }
 
 void Head::remove_header(std::string_view name) {
-  headers.remove(name);
-  record(EditOp::kRemove, name, {});
+  const bool there = headers.remove(name) > 0;
+  record(EditOp::kRemove, name, {}, there || opaque);
 }
 
 std::string_view Head::header(std::string_view name, bool* found) const {
@@ -172,7 +172,7 @@ void Head::reset() {
   rpc_status = -1;
   repeat_after_ms = -1;
   is_request = true;
-  one_way = is_http = grpc = triple = upgrade = expect_continue = te_trailers = http10 = false;
+  one_way = must_remove = is_http = grpc = triple = upgrade = expect_continue = te_trailers = http10 = false;
   wire = {};
   frame = {};
   opaque = false;

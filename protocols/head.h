@@ -114,6 +114,7 @@ struct HeaderEdit {
   std::string_view name;
   std::string_view value;
   HeaderEdit* next;
+  bool needed = true;  // kRemove: there was such a header, or none could be read
 };
 
 /// What the route table, filters, and logs of a listener need from a framed head (bits of `want` in the plugin ABI).
@@ -150,6 +151,7 @@ struct Head {
   int64_t timeout_ms = -1;      // the caller's own deadline carried on the wire; -1 = none
   bool is_request = true;
   bool one_way = false;         // no answer will come
+  bool must_remove = false;     // edits that remove what is there: without them the message is not sent
   bool is_http = false;
   bool grpc = false;            // HTTP: part of a gRPC call
   bool triple = false;          // HTTP: a request of Triple's HTTP face
@@ -178,7 +180,7 @@ struct Head {
   void reset();
 
  private:
-  void record(EditOp op, std::string_view name, std::string_view value);
+  void record(EditOp op, std::string_view name, std::string_view value, bool needed = true);
 };
 
 }  // namespace dragoman

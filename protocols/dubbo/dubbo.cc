@@ -288,6 +288,7 @@ struct Dubbo {
     if (!is_hessian(m)) {
       v.opaque();
       if (!is_request(flags)) return true;
+      if (want & (DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_HEADERS)) v.unread();  // attachments
       const dubbo::Names names = dubbo::read_names(flags & kSerialization, body_of(m), names_, true);
       if (names.end == 0) return true;
       v.service(names.path);
@@ -313,6 +314,7 @@ struct Dubbo {
     Prefix prefix;
     if (!is_whole(m) || !find_attachments(flags, in, &first, &prefix)) {
       if (headers) v.opaque();
+      if (is_request(flags)) v.unread();
       return true;
     }
     bool one_call = true;
@@ -321,6 +323,7 @@ struct Dubbo {
       if (headers && p.is_text) v.header(p.key, p.value);
     });
     if (is_request(flags) && (!one_call || found.ambiguous)) return false;
+    if (is_request(flags) && found.kind == Attachments::Kind::kUnknown) v.unread();
     if (!headers) return true;
     if (found.kind == Attachments::Kind::kUnknown) v.opaque();
     if (is_request(flags) && !first.text.empty() && is_generic(prefix)) {

@@ -60,6 +60,7 @@ Result<Route> compile_route(const config::Route& from, const Conditions& conditi
   route.request_headers = from.request_headers;
   route.response_headers = from.response_headers;
   route.request_body_bytes_max = from.request_body_bytes_max;
+  route.one_way = from.one_way;
   return route;
 }
 

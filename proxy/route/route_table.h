@@ -43,6 +43,7 @@ struct Route {
   config::HeaderEdits request_headers;
   config::HeaderEdits response_headers;
   uint64_t request_body_bytes_max = 0;  // 0 = no limit
+  bool one_way = false;                 // nobody answers, whatever the request says
 };
 
 class RouteTable {

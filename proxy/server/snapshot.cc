@@ -43,6 +43,7 @@ CodecOptions codec_options(const config::Listener& l, Want want) {
   o.framed.streams_max = l.rpc.streams_max;
   o.framed.heartbeats_per_second_max = l.rpc.heartbeats_per_second_max;
   o.framed.goaway = l.rpc.goaway;
+  o.framed.refuse_unread = l.rpc.unread_body == config::Strictness::kRefuse;
   o.framed.held_bytes_max = l.buffer.high_bytes;
   o.framed.kept_bytes_max = l.rpc.answers_bytes_max;
   o.framed.verify_checksums = l.rpc.bolt.verify_crc;

@@ -169,6 +169,11 @@ void Stream::route() {
     return fail(Reason::kRequestOverflow);
   }
   requests_taken_ = true;
+  request_->must_remove = runtime_->spec->settings.rpc.skipped_removals == config::Strictness::kRefuse;
+  if (route_->one_way && !request_->is_http) {
+    request_->one_way = down_hold_.outlives_fin = true;
+    down_->no_answer();
+  }
   if (!apply_request(*route_, *request_, runtime_->spec->codec.http1.normalize_path))
     return fail(Reason::kMalformed, "path leaves its route");
   // The body is kept from its first byte only where a repeat after sending could be safe.

@@ -121,6 +121,10 @@ TEST(Abilities, OfBuiltInCodecsAreThoseOfTheirTables) {
     EXPECT_EQ(row->method, facts.method) << p.name;
     EXPECT_EQ(row->headers, facts.headers) << p.name;
     EXPECT_EQ(row->only_bound, facts.only_bound) << p.name;
+    EXPECT_TRUE(std::ranges::equal(
+        row->attributes, facts.attributes, {}, [](const char* s) { return std::string_view(s); },
+        [](const char* s) { return std::string_view(s); }))
+        << p.name;
   }
   for (const config::Protocol& row : config::kProtocols) {
     if (row.framed && config::is_linked(row)) {

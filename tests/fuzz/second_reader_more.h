@@ -7,7 +7,7 @@ namespace dragoman::fuzz::second {
 
 struct Hessian {
   In in;
-  size_t objects = 0;  // what a reference may mean
+  size_t objects = 0;              // what a reference may mean
   std::vector<int64_t> classes{};  // fields of each
   size_t types = 0;
 
@@ -147,7 +147,10 @@ struct Hessian {
         ++objects;
         while (!end_of_list()) value(depth);
         return;
-      case 0x56: ++objects; type(); return count(integer(), depth);
+      case 0x56:
+        ++objects;
+        type();
+        return count(integer(), depth);
       case 0x58: ++objects; return count(integer(), depth);
       case 'M': type(); [[fallthrough]];
       case 'H':
@@ -338,9 +341,9 @@ inline Reading seata(Bytes head, bool request, bool) {
   } else if (codec == 1 && compressor == 0) {
     in.at = static_cast<size_t>(header);
     const std::pair<uint64_t, const char*> names[] = {
-        {1, "global_begin"},     {3, "branch_commit"}, {5, "branch_rollback"}, {7, "global_commit"},
-        {9, "global_rollback"},  {11, "branch_register"}, {59, "merged"},      {101, "register_tm"},
-        {103, "register_rm"}};
+        {1, "global_begin"},  {3, "branch_commit"},   {5, "branch_rollback"},
+        {7, "global_commit"}, {9, "global_rollback"}, {11, "branch_register"},
+        {59, "merged"},       {101, "register_tm"},   {103, "register_rm"}};
     const uint64_t code = in.be(2);
     for (auto [number, name] : names)
       if (number == code) r.method = name;
