@@ -11,6 +11,7 @@
 #include "config/strict.h"
 #include "config/substitute.h"
 #include "config/validate.h"
+#include "proxy/base/file.h"
 
 namespace dragoman::config {
 namespace {
@@ -109,21 +110,15 @@ LoadResult load_string(std::string_view text, const std::string& filename, const
 }
 
 Result<std::string> read_source(const std::string& path) {
-  const bool standard_input = path == "-";
-  const auto close = [](std::FILE* file) {
-    if (file != stdin) std::fclose(file);
-  };
-  const std::unique_ptr<std::FILE, decltype(close)> file(
-      standard_input ? stdin : std::fopen(path.c_str(), "rb"), close);
-  if (!file) return unexpected(std::string("can't be opened: ") + std::strerror(errno));
+  if (path != "-") return read_file(path, kSourceBytesMax);
   std::string text;
   char piece[64 << 10];
   while (text.size() <= kSourceBytesMax) {
-    const size_t n = std::fread(piece, 1, sizeof(piece), file.get());
+    const size_t n = std::fread(piece, 1, sizeof(piece), stdin);
     if (n == 0) break;
     text.append(piece, n);
   }
-  if (std::ferror(file.get())) return unexpected(std::string("can't be read: ") + std::strerror(errno));
+  if (std::ferror(stdin)) return unexpected(std::string("can't be read: ") + std::strerror(errno));
   return text;
 }
 

@@ -67,7 +67,7 @@ using Check = std::function<void(const Config& config, const Complain& complain)
 LoadResult load_string(std::string_view text, const std::string& filename,
                        const EnvLookup& env = process_environment(), const CodecLoader& codecs = {},
                        const Check& check = {});
-/// The bytes of a file (`-` = standard input), a little more than kSourceBytesMax of them at most; or what is wrong.
+/// The bytes of a file (`-` = standard input, to its end), a little more than kSourceBytesMax of them at most; or what is wrong.
 Result<std::string> read_source(const std::string& path);
 /// load_string() of read_source().
 LoadResult load_file(const std::string& path, const EnvLookup& env = process_environment(),

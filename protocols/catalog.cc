@@ -1,9 +1,5 @@
 #include "protocols/catalog.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-
 #include "protocols/descriptor_loader.h"
 #include "protocols/plugin_loader.h"
 
@@ -11,14 +7,11 @@ namespace dragoman {
 namespace {
 
 /// FNV-1a over a file's bytes and length; nothing when it can't be read (whoever loads it will say why).
-std::optional<uint64_t> digest_of(const std::string& file) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(file.c_str(), "rbe"), std::fclose);
-  if (!in) return std::nullopt;
+std::optional<uint64_t> digest_of(const std::string& file, FileStamp& stamp) {
+  const auto bytes = read_file(file, kPluginBytesMax, &stamp);
+  if (!bytes) return std::nullopt;
   uint64_t digest = 0xcbf29ce484222325;
-  unsigned char piece[16384];
-  while (size_t n = std::fread(piece, 1, sizeof piece, in.get()))
-    for (size_t i = 0; i < n; ++i) digest = (digest ^ piece[i]) * 0x100000001b3;
-  if (std::ferror(in.get())) return std::nullopt;
+  for (char c : *bytes) digest = (digest ^ static_cast<uint8_t>(c)) * 0x100000001b3;
   return digest;
 }
 
@@ -45,9 +38,11 @@ config::Protocol protocol_facts(const dragoman_codec& table) {
 
 config::DeclaredCodec CodecCatalog::load(const config::Codec& codec, const std::string& file,
                                          DeclaredProtocols& into) {
-  std::optional<uint64_t> digest = digest_of(file);
-  for (const Entry& entry : entries_) {
+  FileStamp stamp;
+  std::optional<uint64_t> digest = digest_of(file, stamp);
+  for (Entry& entry : entries_) {
     if (digest != entry.digest || entry.file != file || entry.codec != codec.codec) continue;
+    entry.stamp = stamp;
     into[codec.name] = entry.protocol;
     return {.protocol = protocol_facts(entry.module->table())};
   }
@@ -64,7 +59,7 @@ config::DeclaredCodec CodecCatalog::load(const config::Codec& codec, const std::
   auto protocol = std::make_shared<const Protocol>(framed_protocol(module->table(), module));
   into[codec.name] = protocol;
   config::Protocol facts = protocol_facts(module->table());
-  entries_.push_back({file, codec.codec, digest.value_or(0), std::move(module), std::move(protocol)});
+  entries_.push_back({file, codec.codec, digest.value_or(0), stamp, std::move(module), std::move(protocol)});
   return {.protocol = facts};
 }
 
@@ -92,7 +87,7 @@ size_t CodecCatalog::sweep(const DeclaredProtocols& current) {
 std::vector<CodecCatalog::View> CodecCatalog::view() const {
   std::vector<View> all;
   for (const Entry& e : entries_)
-    all.push_back({e.protocol.get(), e.module->kind(), &e.file,
+    all.push_back({e.protocol.get(), e.module->kind(), &e.file, &e.stamp,
                    e.module.use_count() - 2 + e.protocol.use_count() - 1});
   return all;
 }

@@ -9,6 +9,7 @@
 
 #include "config/load.h"
 #include "protocols/codec_module.h"
+#include "proxy/base/file.h"
 
 namespace dragoman {
 
@@ -38,6 +39,7 @@ class CodecCatalog {
     const Protocol* protocol;
     std::string_view kind;  // "plugin", "descriptor"
     const std::string* file;
+    const FileStamp* stamp;  // of the file when it was read last
     long users;  // connections, and the snapshots and clusters that hold it
   };
   std::vector<View> view() const;
@@ -48,6 +50,7 @@ class CodecCatalog {
     std::string file;
     std::string codec;
     uint64_t digest;
+    FileStamp stamp;
     std::shared_ptr<const CodecModule> module;
     ProtocolRef protocol;
   };

@@ -25,6 +25,7 @@
 #include "protocols/plugin_image.h"
 #include "protocols/plugin_table.h"
 #include "protocols/plugin_trial.h"
+#include "proxy/base/file.h"
 
 namespace dragoman {
 namespace {
@@ -49,25 +50,6 @@ class Fd {
 };
 
 std::string system_error(const char* what) { return std::string(what) + ": " + std::strerror(errno); }
-
-/// The bytes of a file.
-Result<std::vector<uint8_t>> read_file(const std::string& path) {
-  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return unexpected(system_error("can't be opened"));
-  struct stat status;
-  if (fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return unexpected("is not a file");
-  if (static_cast<uint64_t>(status.st_size) > kPluginBytesMax) return unexpected("is larger than 64 MiB");
-  std::vector<uint8_t> bytes(static_cast<size_t>(status.st_size));
-  size_t at = 0;
-  while (at < bytes.size()) {
-    ssize_t n = read(fd.get(), bytes.data() + at, bytes.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return unexpected(system_error("can't be read"));
-    if (n == 0) return unexpected("changed while it was read");
-    at += static_cast<size_t>(n);
-  }
-  return bytes;
-}
 
 /// A copy in memory that nobody can change.
 Result<Fd> private_copy(std::span<const uint8_t> bytes) {
@@ -173,7 +155,9 @@ Result<void> try_in_child(const std::string& path, int limit_ms, bool& stuck) {
   pid_t child = fork();
   if (child < 0) return unexpected(system_error("can't be tried"));
   if (child == 0) {
-    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTERM, SIGINT, SIGPROF}) signal(s, SIG_DFL);
+    // A handler of the server's would write into the server's pipe.
+    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTERM, SIGINT, SIGPROF, SIGHUP, SIGUSR1})
+      signal(s, SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -259,10 +243,11 @@ class Plugin final : public CodecModule {
 
 Result<std::shared_ptr<const CodecModule>> load_plugin(const std::string& path, const std::string& name) {
   auto fail = [&](const std::string& why) { return unexpected(path + " " + why); };
-  auto bytes = read_file(path);
-  if (!bytes) return fail(bytes.error());
-  if (auto image = check_plugin_image(*bytes); !image) return fail(image.error());
-  auto copy = private_copy(*bytes);
+  const auto file = read_file(path, kPluginBytesMax);
+  if (!file) return fail(file.error());
+  const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(file->data()), file->size());
+  if (auto image = check_plugin_image(bytes); !image) return fail(image.error());
+  auto copy = private_copy(bytes);
   if (!copy) return fail(copy.error());
   if (auto tried = trial(copy_path(*copy)); !tried) return fail(tried.error());
   auto plugin = std::make_shared<Plugin>(std::move(*copy));

@@ -1,13 +1,10 @@
 #include "protocols/descriptor/descriptor.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-
 #include "config/document.h"
 #include "config/strict.h"
 #include "protocols/descriptor/compiler.h"
 #include "protocols/framed.h"
+#include "proxy/base/file.h"
 
 namespace dragoman::descriptor {
 
@@ -48,12 +45,9 @@ Loaded load_file(const std::string& path) {
     loaded.diagnostics = context.take();
     return loaded;
   };
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) return failed(std::string("can't be opened: ") + std::strerror(errno));
-  std::string text(kSourceBytesMax + 1, '\0');
-  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
-  if (std::ferror(file.get())) return failed(std::string("can't be read: ") + std::strerror(errno));
-  return load_string(text, path);
+  const auto text = read_file(path, kSourceBytesMax);
+  if (!text) return failed(text.error());
+  return load_string(*text, path);
 }
 
 }  // namespace dragoman::descriptor

@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <span>
 #include <sstream>
 #include <string_view>
 
 #include "protocols/plugin.h"
+#include "proxy/base/file.h"
 
 namespace dragoman::kit {
 namespace {
+
+constexpr size_t kVectorFileBytesMax = 64 << 20;
 
 constexpr std::string_view kGoodKinds[] = {"request",       "oneway", "response", "heartbeat",
                                            "heartbeat_ack", "goaway"};
@@ -74,11 +76,9 @@ Result<Vector> parse_vector(const std::string& name, const std::string& text) {
 }
 
 Result<Vector> read_vector(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) return unexpected(file + " can't be opened");
-  std::stringstream text;
-  text << in.rdbuf();
-  auto v = parse_vector(std::filesystem::path(file).stem(), text.str());
+  const auto text = read_file(file, kVectorFileBytesMax);
+  if (!text) return unexpected(file + " " + text.error());
+  auto v = parse_vector(std::filesystem::path(file).stem(), *text);
   if (!v) return unexpected(file + ": " + v.error());
   return v;
 }

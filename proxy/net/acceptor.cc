@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "proxy/net/listen.h"
 #include "proxy/net/loop_impl.h"
 #include "proxy/net/poll_handle.h"
 #include "proxy/net/socket.h"
@@ -149,24 +150,43 @@ std::unique_ptr<Acceptor> Acceptor::create(Loop& loop, int fd, AcceptEvents& eve
   return std::make_unique<TcpAcceptor>(loop, fd, events, per_turn);
 }
 
-Result<int> listen_socket(const Address& address, int backlog, bool reuse_port) {
+namespace {
+
+enum class Sharing { kNone, kFromNowOn, kAtOnce };
+
+Result<int> open_listener(const Address& address, int backlog, Sharing sharing) {
   int fd = -1;
   const auto fail = [&](const char* what) {
     const int error = errno;
     close_fd(fd);
-    return unexpected(std::string(what) + " " + address.to_string() + ": " + std::strerror(error));
+    const char* who =
+        error == EADDRINUSE && sharing == Sharing::kFromNowOn
+            ? " (another socket listens there: of another process, perhaps a second one of this program)"
+            : "";
+    return unexpected(std::string(what) + " " + address.to_string() + ": " + std::strerror(error) + who);
   };
   fd = ::socket(address.storage.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail("can't create a socket for");
   const int on = 1;
+  const auto share = [&] { return ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0; };
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (reuse_port && ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0)
-    return fail("can't share the port of");
+  if (sharing == Sharing::kAtOnce && !share()) return fail("can't share the port of");
   if (address.storage.sa.sa_family == AF_INET6) ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
   set_keep_alive(fd);
   if (::bind(fd, &address.storage.sa, address.length) != 0) return fail("can't bind to");
   if (::listen(fd, backlog) != 0) return fail("can't listen on");
+  if (sharing == Sharing::kFromNowOn && !share()) return fail("can't share the port of");
   return fd;
+}
+
+}  // namespace
+
+Result<int> listen_socket(const Address& address, int backlog, bool reuse_port) {
+  return open_listener(address, backlog, reuse_port ? Sharing::kAtOnce : Sharing::kNone);
+}
+
+Result<int> listen_first(const Address& address, int backlog) {
+  return open_listener(address, backlog, Sharing::kFromNowOn);
 }
 
 }  // namespace dragoman

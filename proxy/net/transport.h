@@ -247,10 +247,10 @@ class SignalWatch {
   static std::unique_ptr<SignalWatch> create(Loop& loop, int signo, std::function<void()> fn);
   virtual ~SignalWatch() = default;
 };
-/// Calls `fn` (at most once per 200 ms) when the file at `path` changed, was replaced by rename, or its
-/// symlink target moved: its device, inode, size or mtime differ from the last call (or create()). Not when
-/// it vanishes. Changes the directory's watch can't see (targets elsewhere, network file systems) are found
-/// within 2 s.
+/// Calls `fn` when the file at `path` is another one than at the last call (or create()): written, replaced by rename,
+/// its symlink's target moved, its mode changed, or missing for a second. Not before it is whole: see watch.h, which also
+/// has the way to begin with what was read earlier. Changes the directory's watch can't see (targets elsewhere, network
+/// file systems) are found within 2 s.
 class FileWatch {
  public:
   static std::unique_ptr<FileWatch> create(Loop& loop, std::string path, std::function<void()> fn);

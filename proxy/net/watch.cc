@@ -1,14 +1,17 @@
-#include <sys/stat.h>
+#include "proxy/net/watch.h"
+
 #include <uv.h>
 
 #include "proxy/net/loop_impl.h"
-#include "proxy/net/transport.h"
 
 namespace dragoman {
 namespace {
 
 constexpr uint64_t kSettleMs = 200;
 constexpr uint64_t kPollMs = 2000;
+constexpr uint64_t kMissingMs = 1000;   // between removing and writing a new one
+constexpr uint64_t kUnknownMs = 1000;   // when nobody can say whether it is being written
+constexpr uint64_t kWriterMs = 10'000;  // for a process that keeps it open
 
 /// A uv handle in a heap shell: data is the owner, null once it has gone.
 template <class Handle>
@@ -51,31 +54,12 @@ class UvSignalWatch final : public SignalWatch {
   uv_signal_t* signal_ = nullptr;
 };
 
-/// What makes a file another one than before.
-struct Identity {
-  bool exists = false;
-  dev_t device = 0;
-  ino_t inode = 0;
-  off_t size = 0;
-  timespec modified{};
-
-  static Identity of(const std::string& path) {
-    struct stat st;
-    if (::stat(path.c_str(), &st) != 0) return {};
-    return {true, st.st_dev, st.st_ino, st.st_size, st.st_mtim};
-  }
-  bool operator==(const Identity& o) const {
-    return exists == o.exists && device == o.device && inode == o.inode && size == o.size &&
-           modified.tv_sec == o.modified.tv_sec && modified.tv_nsec == o.modified.tv_nsec;
-  }
-};
-
 class UvFileWatch final : public FileWatch {
  public:
-  UvFileWatch(Loop& loop, std::string path, std::function<void()> fn)
-      : loop_(loop), path_(std::move(path)), fn_(std::move(fn)), seen_(Identity::of(path_)) {
+  UvFileWatch(Loop& loop, std::string path, const FileStamp& known, std::function<void()> fn)
+      : loop_(loop), path_(std::move(path)), fn_(std::move(fn)), told_(known), seen_(known) {
     timer_.bind<&UvFileWatch::check>(loop.timers(), this);
-    timer_.start(kPollMs);
+    timer_.start(kSettleMs);
     // The directory, not the file: files and ConfigMap links are replaced by renames in it.
     const size_t slash = path_.rfind('/');
     const std::string directory = slash == std::string::npos ? "." : path_.substr(0, slash ? slash : 1);
@@ -107,18 +91,38 @@ class UvFileWatch final : public FileWatch {
   }
 
   void check() {
+    const FileStamp now = FileStamp::of(path_);
+    if (now != seen_) {
+      seen_ = now;
+      seen_ms_ = loop_.now_ms();
+    }
+    if (now == told_) return timer_.start(kPollMs);
+    if (!is_whole()) return timer_.start(kSettleMs);
     timer_.start(kPollMs);
-    const Identity now = Identity::of(path_);
-    if (!now.exists || now == seen_) return;
-    seen_ = now;
+    told_ = now;
     const auto call = fn_;  // outlives the watch when it destroys it
     call();
+  }
+
+  /// Whether what was seen is what somebody meant to leave there.
+  bool is_whole() const {
+    const uint64_t same_ms = loop_.now_ms() - seen_ms_;
+    if (!seen_.exists) return same_ms >= kMissingMs;
+    if (same_ms < kSettleMs) return false;
+    switch (writers_of(path_)) {
+      case Writers::kNone: return true;
+      case Writers::kSome: return same_ms >= kWriterMs;
+      case Writers::kUnknown: return same_ms >= kUnknownMs;
+    }
+    return true;
   }
 
   Loop& loop_;
   const std::string path_;
   const std::function<void()> fn_;
-  Identity seen_;
+  FileStamp told_;
+  FileStamp seen_;  // and since when it looks so
+  uint64_t seen_ms_ = 0;
   Timer timer_;
   uv_fs_event_t* event_ = nullptr;
 };
@@ -129,8 +133,14 @@ std::unique_ptr<SignalWatch> SignalWatch::create(Loop& loop, int signo, std::fun
   return std::make_unique<UvSignalWatch>(loop, signo, std::move(fn));
 }
 
+std::unique_ptr<FileWatch> watch_file(Loop& loop, std::string path, const FileStamp& known,
+                                      std::function<void()> fn) {
+  return std::make_unique<UvFileWatch>(loop, std::move(path), known, std::move(fn));
+}
+
 std::unique_ptr<FileWatch> FileWatch::create(Loop& loop, std::string path, std::function<void()> fn) {
-  return std::make_unique<UvFileWatch>(loop, std::move(path), std::move(fn));
+  const FileStamp now = FileStamp::of(path);
+  return watch_file(loop, std::move(path), now, std::move(fn));
 }
 
 }  // namespace dragoman

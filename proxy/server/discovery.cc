@@ -84,8 +84,9 @@ void Discovery::resolve(Entry& entry) {
           if (result && !result->empty()) {
             name.addresses = std::move(*result);
           } else {
-            DRAGOMAN_LOG(kWarn, "discovery", "{}: lookup of {} failed: {}", entry.cluster->settings.name,
-                         key, result ? std::string("no address") : result.error());
+            DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name,
+                                 "{}: lookup of {} failed: {}", entry.cluster->settings.name, key,
+                                 result ? std::string("no address") : result.error());
           }
           answered(entry);
           // The resolver may not die inside its own callback.

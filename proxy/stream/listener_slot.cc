@@ -103,8 +103,9 @@ void ListenerSlot::on_accept(int fd, const Address& peer) {
 
 void ListenerSlot::on_accept_failed(int error) {
   runtime_->metrics.accept_failures.inc();
-  DRAGOMAN_LOG(kWarn, "listener", "{}: accept failed (errno {}); trying again in 100 ms",
-               runtime_->spec->settings.name, error);
+  DRAGOMAN_LOG_LIMITED(kWarn, "listener", runtime_->spec->settings.name,
+                       "{}: accept failed (errno {}); trying again in 100 ms", runtime_->spec->settings.name,
+                       error);
 }
 
 void ListenerSlot::drain() {

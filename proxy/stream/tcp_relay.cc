@@ -143,8 +143,9 @@ void TcpRelay::on_connect_failed(Reason reason, int error) {
 }
 
 void TcpRelay::refuse_loop() {
-  DRAGOMAN_LOG(kWarn, "tcp", "{}: {} is a listener of this process that leads here: refused",
-               cluster_->settings().name, endpoint_->shared().name());
+  DRAGOMAN_LOG_LIMITED(kWarn, "tcp", cluster_->settings().name,
+                       "{}: {} is a listener of this process that leads here: refused",
+                       cluster_->settings().name, endpoint_->shared().name());
   on_connect_failed(Reason::kConnectFailure, 0);
 }
 

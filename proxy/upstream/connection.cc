@@ -48,8 +48,9 @@ void UpstreamConnection::begin() {
 }
 
 void UpstreamConnection::refuse_loop() {
-  DRAGOMAN_LOG(kWarn, "upstream", "{}: {} is a listener of this process that leads here: refused",
-               cluster_->settings().name, endpoint_->shared().name());
+  DRAGOMAN_LOG_LIMITED(kWarn, "upstream", cluster_->settings().name,
+                       "{}: {} is a listener of this process that leads here: refused",
+                       cluster_->settings().name, endpoint_->shared().name());
   cluster_->metrics().connect_failures.inc();
   connect_failed(Reason::kConnectFailure);
 }
@@ -71,8 +72,9 @@ void UpstreamConnection::came_to_nothing() {
 UpstreamConnection::~UpstreamConnection() {
   if (size_t untold = holds_.reset_untold(Reason::kUpstreamReset); untold != 0) {
     cluster_->metrics().codec_events.inc(CodecEvent::kEndUntold, untold);
-    DRAGOMAN_LOG(kError, "upstream", "{}: the codec of {} did not end {} exchanges of a closed connection",
-                 endpoint_->shared().name(), cluster_->protocol()->name, untold);
+    DRAGOMAN_LOG_LIMITED(kError, "upstream", cluster_->settings().name,
+                         "{}: the codec of {} did not end {} exchanges of a closed connection",
+                         endpoint_->shared().name(), cluster_->protocol()->name, untold);
   }
   cluster_->metrics().connections_active.sub();
   cluster_->worker().connections.sub();

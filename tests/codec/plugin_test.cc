@@ -112,7 +112,7 @@ TEST_F(Plugins, AreRefusedWithBothSidesNamed) {
       {plugin("crash"), "crashes while it is loaded or unloaded (Aborted)"},
       {plugin("exit"), "ends the process while it is loaded or unloaded"},
       {plugin("missing"), "can't be opened: No such file or directory"},
-      {folder.string(), "is not a file"},
+      {folder.string(), "is a folder, not a file"},
       {write("text.so", "hello"), "is not a shared library"},
       {write("empty.so", ""), "is not a shared library"},
   };

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "proxy/net/listen.h"
 #include "tests/net/net_fixture.h"
 
 namespace dragoman {
@@ -231,6 +232,44 @@ TEST(ListenSocket, ReusePortShares) {
   EXPECT_TRUE(second);
   close_fd(*first);
   if (second) close_fd(*second);
+}
+
+TEST(ListenSocket, TheFirstOneIsAlone) {
+  auto first = listen_first(*Address::parse("127.0.0.1:0"), 8);
+  ASSERT_TRUE(first) << first.error();
+  const Address taken = bound_address(*first);
+  // A second process, which has no socket of the first one's to share with, and the wildcard address.
+  for (const std::string& address : {taken.to_string(), "0.0.0.0:" + std::to_string(taken.port())}) {
+    auto other = listen_first(*Address::parse(address), 8);
+    ASSERT_FALSE(other) << address;
+    EXPECT_NE(other.error().find("in use (another socket listens there"), std::string::npos) << other.error();
+  }
+  auto second = listen_socket(taken, 8, true);
+  EXPECT_TRUE(second) << second.error();
+  // Both get connections.
+  std::vector<int> clients;
+  int got[2] = {};
+  for (int i = 0; i < 200 && (got[0] == 0 || got[1] == 0); ++i) {
+    clients.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(clients.back(), &taken.storage.sa, taken.length), 0);
+    for (int s = 0; s < 2; ++s) {
+      const int fd = ::accept(s == 0 ? *first : *second, nullptr, nullptr);
+      if (fd < 0) continue;
+      ++got[s];
+      ::close(fd);
+    }
+  }
+  EXPECT_GT(got[0], 0);
+  EXPECT_GT(got[1], 0);
+  for (int fd : clients) ::close(fd);
+  close_fd(*first);
+  if (second) {
+    EXPECT_FALSE(listen_first(taken, 8)) << "as long as one of them listens";
+    close_fd(*second);
+  }
+  auto next = listen_first(taken, 8);
+  EXPECT_TRUE(next) << next.error();
+  if (next) close_fd(*next);
 }
 
 TEST(ListenSocket, SixAndFourShareAPortNumber) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "proxy/net/watch.h"
 #include "tests/net/net_fixture.h"
 
 namespace dragoman {
@@ -101,6 +102,47 @@ TEST_F(FileTest, OtherFilesAndVanishingAreNoChange) {
   EXPECT_TRUE(run_until([&] { return calls == 1; }, 1500));
 }
 
+TEST_F(FileTest, WhatIsMissingIsToldOnceAndSoIsItsReturn) {
+  const auto moved = directory / "moved";
+  start();
+  std::filesystem::rename(path, moved);
+  EXPECT_TRUE(run_until([&] { return calls == 1; }, 6000));
+  EXPECT_FALSE(run_until([&] { return calls > 1; }, 500));
+  std::filesystem::rename(moved, path);
+  EXPECT_TRUE(run_until([&] { return calls == 2; }, 6000));
+  // A link whose target goes is as missing.
+  std::filesystem::rename(path, moved);
+  std::filesystem::create_symlink("moved", path);
+  EXPECT_TRUE(run_until([&] { return calls == 3; }, 6000));
+  std::filesystem::remove(moved);
+  EXPECT_TRUE(run_until([&] { return calls == 4; }, 9000));
+}
+
+TEST_F(FileTest, HalfOfAFileIsNotTold) {
+  if (writers_of(path) == Writers::kUnknown) GTEST_SKIP() << "this file system doesn't say who writes";
+  start();
+  std::ofstream writer(path);
+  writer << "two, " << std::flush;
+  EXPECT_FALSE(run_until([&] { return calls > 0; }, 1500)) << "the writer is at work";
+  writer << "whole";
+  writer.close();
+  EXPECT_TRUE(run_until([&] { return calls == 1; }, 3000));
+  EXPECT_FALSE(run_until([&] { return calls > 1; }, 500));
+}
+
+TEST_F(FileTest, WhatChangedBeforeTheWatchIsTold) {
+  const FileStamp known = FileStamp::of(path);
+  write(path, "two, longer");
+  watch = watch_file(*loop, path, known, [this] { ++calls; });
+  EXPECT_TRUE(run_until([&] { return calls == 1; }, 3000));
+}
+
+TEST_F(FileTest, AChangeOfTheModeIsAChange) {
+  start();
+  std::filesystem::permissions(path, std::filesystem::perms::owner_read);
+  EXPECT_TRUE(run_until([&] { return calls == 1; }, 6000));
+}
+
 TEST_F(FileTest, TargetsTheDirectoryCannotSeeAreFoundByTheSlowTimer) {
   const auto elsewhere = directory / "elsewhere";
   std::filesystem::create_directory(elsewhere);
@@ -109,7 +151,7 @@ TEST_F(FileTest, TargetsTheDirectoryCannotSeeAreFoundByTheSlowTimer) {
   std::filesystem::create_symlink("elsewhere/real", path);
   start();
   write(elsewhere / "real", "two, longer");
-  EXPECT_TRUE(run_until([&] { return calls == 1; }, 3000));
+  EXPECT_TRUE(run_until([&] { return calls == 1; }, 6000));
 }
 
 TEST_F(FileTest, AMissingDirectoryIsNoError) {
@@ -117,7 +159,7 @@ TEST_F(FileTest, AMissingDirectoryIsNoError) {
   start();
   std::filesystem::create_directory(directory / "later");
   write(path, "one");
-  EXPECT_TRUE(run_until([&] { return calls == 1; }, 3000));
+  EXPECT_TRUE(run_until([&] { return calls == 1; }, 6000));
 }
 
 TEST_F(FileTest, DestroyingInTheCallback) {
