@@ -40,6 +40,7 @@ struct Certificate {
   Position pos;
   std::string chain;  // the certificate, then those between it and the CA
   std::string key;
+  std::string ocsp_staple;  // listeners: the CA's word that it is valid, DER; empty = none
 
   bool operator==(const Certificate&) const = default;
 };
@@ -55,6 +56,7 @@ struct ListenerTls {
   std::vector<Certificate> certificates;  // the first one is for clients that name none of the others
   ClientCertificate client_certificate = ClientCertificate::kNone;
   std::string ca;
+  std::string crl;  // empty = nobody is revoked
   std::vector<std::string> peer_names;
   std::vector<std::string> alpn;  // empty = as the protocols are called
   TlsVersion min_version = TlsVersion::k12;
@@ -71,6 +73,7 @@ struct ListenerTls {
 struct ClusterTls {
   Position pos;
   std::string ca;  // empty = those of the system
+  std::string crl;  // empty = nobody is revoked
   bool verify = true;
   std::optional<Certificate> certificate;
   std::string sni;  // empty = the host name of the endpoints
@@ -99,6 +102,7 @@ struct Admin {
 
 enum class LogLevel : uint8_t { kTrace, kDebug, kInfo, kWarn, kError, kOff };
 enum class LogFormat : uint8_t { kText, kJson };
+enum class AccessLogLines : uint8_t { kText, kJson, kEnvoy, kIstio };
 
 struct Log {
   Position pos;
@@ -121,8 +125,10 @@ struct Drain {
 struct AccessLog {
   Position pos;
   std::string path = "/dev/stdout";
-  LogFormat format = LogFormat::kText;
+  AccessLogLines format = AccessLogLines::kText;
   std::string template_text;  // key `template`; empty = the built-in line
+  std::vector<std::pair<std::string, std::string>>
+      fields;  // name and template of what is added to every line
   uint64_t queue_bytes = 1 << 20;
 
   bool operator==(const AccessLog&) const = default;

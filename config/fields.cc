@@ -163,9 +163,21 @@ In<Certificate> certificate_block() {
                                      "The certificate, followed by those between it and the CA.")
               .must(),
           field<&Certificate::key>("key", text(kFile), "Its private key, without a passphrase.").must(),
+          field<&Certificate::ocsp_staple>(
+              "ocsp_staple", text(kFile),
+              "An OCSP response of its CA (a DER file), sent to clients that ask whether the certificate is "
+              "still valid; listeners "
+              "only. Something else has to renew the file; a response that is over is not sent."),
       });
   return shared;
 }
+
+constexpr const char* kCrlMeaning =
+    "Lists of revoked certificates, as a PEM file: one of each CA in the peers' chains. A CA without a list, "
+    "or whose list is over, "
+    "vouches for nobody, so whatever brings new lists must not fail for longer than they last. A changed "
+    "file is taken up while "
+    "serving, and ends the resumption of sessions.";
 
 template <class Tls>
 std::vector<Field> with_shared_tls_fields(std::vector<Field> fields) {
@@ -196,9 +208,10 @@ In<ListenerTls> listener_tls_block() {
   static const In<ListenerTls> shared = block<ListenerTls>(
       "listener_tls", "TLS towards clients. A full handshake costs about as much as a hundred requests.",
       with_shared_tls_fields<ListenerTls>({
-          field<&ListenerTls::mode>("mode", choice<TlsMode>({"strict", "permissive"}),
-                                    "permissive takes clients without TLS as well, told apart by their first bytes; "
-                                    "for the time of a migration."),
+          field<&ListenerTls::mode>(
+              "mode", choice<TlsMode>({"strict", "permissive"}),
+              "permissive takes clients without TLS as well, told apart by their first bytes; "
+              "for the time of a migration."),
           field<&ListenerTls::certificates>(
               "certificates", list(certificate_block(), 1),
               "Own certificates. Clients get the one that has the server name they ask for, else the first.")
@@ -207,10 +220,11 @@ In<ListenerTls> listener_tls_block() {
               "client_certificate", choice<ClientCertificate>({"none", "optional", "require"}),
               "Whether clients are asked for a certificate. One that is shown is always verified."),
           field<&ListenerTls::ca>("ca", text(kFile), "CAs that vouch for clients, as a PEM file."),
-          field<&ListenerTls::ticket_lifetime_ms>(
-              "ticket_lifetime", duration(kSecond, 7 * kDay, "none"),
-              "How long a session can be taken up again, which saves most of a handshake. Keys of tickets are "
-              "replaced as often."),
+          field<&ListenerTls::crl>("crl", text(kFile), kCrlMeaning),
+          field<&ListenerTls::ticket_lifetime_ms>("ticket_lifetime", duration(kSecond, 7 * kDay, "none"),
+                                                  "How long a session can be taken up again, which saves "
+                                                  "most of a handshake. Keys of tickets are "
+                                                  "replaced as often."),
       }));
   return shared;
 }
@@ -219,19 +233,23 @@ In<ClusterTls> cluster_tls_block() {
   return block<ClusterTls>(
       "cluster_tls", "TLS towards the endpoints.",
       with_shared_tls_fields<ClusterTls>({
-          field<&ClusterTls::ca>("ca", text(kFile),
-                                 "CAs that vouch for endpoints, as a PEM file; left out, those of the system."),
-          field<&ClusterTls::verify>("verify", boolean(),
-                                     "Whether the endpoint's certificate is checked. Without that, anyone on the "
-                                     "way can read and change everything."),
+          field<&ClusterTls::ca>(
+              "ca", text(kFile),
+              "CAs that vouch for endpoints, as a PEM file; left out, those of the system."),
+          field<&ClusterTls::crl>("crl", text(kFile), kCrlMeaning),
+          field<&ClusterTls::verify>(
+              "verify", boolean(),
+              "Whether the endpoint's certificate is checked. Without that, anyone on the "
+              "way can read and change everything."),
           field<&ClusterTls::certificate>("certificate", optional(certificate_block()),
                                           "Own certificate, for endpoints that ask for one."),
-          field<&ClusterTls::sni>("sni", text(kHostName),
-                                  "The server name that is sent, and that the certificate must be for unless there "
-                                  "are peer_names; left out, the host name when all endpoints have the same. Without a "
-                                  "name the certificate must be for the address."),
-          field<&ClusterTls::resume>("resume", boolean(),
-                                     "Take up earlier sessions again, one kept for each endpoint and worker."),
+          field<&ClusterTls::sni>(
+              "sni", text(kHostName),
+              "The server name that is sent, and that the certificate must be for unless there "
+              "are peer_names; left out, the host name when all endpoints have the same. Without a "
+              "name the certificate must be for the address."),
+          field<&ClusterTls::resume>(
+              "resume", boolean(), "Take up earlier sessions again, one kept for each endpoint and worker."),
       }));
 }
 
@@ -294,11 +312,18 @@ In<AccessLog> access_log_block() {
       "access_log", "One line for each request. Left out, none are written and none are formatted.",
       {
           field<&AccessLog::path>("path", text(kFile), "The file that lines are appended to."),
-          field<&AccessLog::format>("format", choice<LogFormat>({"text", "json"}),
-                                    "Lines from the template, or JSON objects with all fields."),
+          field<&AccessLog::format>(
+              "format", choice<AccessLogLines>({"text", "json", "envoy", "istio"}),
+              "Lines from the template, JSON objects with all fields, or the lines that Envoy or Istio write "
+              "by default (what is not known here is -)."),
           field<&AccessLog::template_text>(
               "template", text(kLine),
-              "The line, with %FIELD% where values go; format text only. Fewer fields cost less."),
+              "The line, with %FIELD%, %REQ(header)% and %RESP(header)% where values go; format text only. "
+              "Fewer fields cost less. "
+              "proxy/observe/README.md has the fields, and the line that is written without a template."),
+          field<&AccessLog::fields>("fields", text_map(kName, kLine),
+                                    "Further values by name, each a template: members of the JSON object, or "
+                                    "name=\"value\" at the end of other lines."),
           field<&AccessLog::queue_bytes>("queue_bytes", size(4 * kKiB, kGiB),
                                          "Memory for each worker's lines that wait for the disk. When it is "
                                          "full, lines are dropped and counted; requests never wait."),

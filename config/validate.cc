@@ -209,6 +209,8 @@ void check_listener_tls(const std::optional<ListenerTls>& setting, Context& cont
     fail_at(context, &tls.client_certificate, &setting, "\"client_certificate\" needs a \"ca\" that vouches for clients");
   if (!asks && !tls.ca.empty())
     fail_at(context, &tls.ca, &setting, "\"ca\" does nothing while \"client_certificate\" is none");
+  if (!asks && !tls.crl.empty())
+    fail_at(context, &tls.crl, &setting, "\"crl\" does nothing while \"client_certificate\" is none");
   if (!asks && !tls.peer_names.empty())
     fail_at(context, &tls.peer_names, &setting, "\"peer_names\" does nothing while \"client_certificate\" is none");
 }
@@ -217,7 +219,12 @@ void check_cluster_tls(const std::optional<ClusterTls>& setting, Context& contex
   if (!setting) return;
   const ClusterTls& tls = *setting;
   check_tls_versions(tls, &setting, context);
+  if (tls.certificate && !tls.certificate->ocsp_staple.empty())
+    fail_at(context, &tls.certificate->ocsp_staple, &*tls.certificate,
+            "\"ocsp_staple\" is only for listeners");
   if (tls.verify) return;
+  if (!tls.crl.empty())
+    fail_at(context, &tls.crl, &setting, "\"crl\" does nothing while \"verify\" is false");
   if (!tls.ca.empty()) fail_at(context, &tls.ca, &setting, "\"ca\" does nothing while \"verify\" is false");
   if (!tls.peer_names.empty())
     fail_at(context, &tls.peer_names, &setting, "\"peer_names\" does nothing while \"verify\" is false");
@@ -440,7 +447,7 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
 }
 
 void check_globals(const Config& config, Context& context) {
-  if (config.access_log && config.access_log->format == LogFormat::kJson &&
+  if (config.access_log && config.access_log->format != AccessLogLines::kText &&
       context.find(&config.access_log->template_text)) {
     fail_at(context, &config.access_log->template_text, &config.access_log,
             "\"template\" is only for format text");

@@ -22,6 +22,7 @@ constexpr size_t kRingLinesMin = 4;
 
 AccessLogShard::AccessLogShard(AccessLogWriter& writer, size_t ring_bytes)
     : writer_(writer),
+      wants_response_headers_(writer.format_.wants_response_headers()),
       ring_bytes_(ring_bytes),
       ring_(new char[ring_bytes + writer.format_.line_bytes_max()]) {}
 

@@ -14,12 +14,19 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "proxy/base/reason.h"
 #include "proxy/base/result.h"
 
 namespace dragoman {
+
+struct Head;
+enum class HeaderId : uint8_t;
+
+/// What the protocol line of Envoy's formats says.
+enum class LoggedHttp : uint8_t { kNone, k10, k11, k2 };
 
 /// One request. Views live during the write() only; empty ones are logged as "-" (text) or "" (JSON).
 struct AccessRecord {
@@ -48,24 +55,41 @@ struct AccessRecord {
   uint64_t bytes_out = 0;  // to downstream
   uint32_t attempts = 0;   // tries towards endpoints
   bool one_way = false;
+  LoggedHttp http_version = LoggedHttp::kNone;
+  const Head* request = nullptr;   // where %REQ()% and attributes are looked up
+  const Head* response = nullptr;  // of the endpoint's answer; null when there was none
 };
 
 enum class AccessLogKind : uint8_t { kText, kJson };
 
-/// Envoy-like line used when a text log has no template.
+/// Used when a text log has no template.
 extern const std::string_view kDefaultAccessLogTemplate;
+/// The lines that Envoy and Istio write by default.
+extern const std::string_view kEnvoyAccessLogTemplate;
+extern const std::string_view kIstioAccessLogTemplate;
 
-/// A compiled line. Text: literals and %FIELD% names (proxy/observe/README.md lists them; %% is a percent
-/// sign). JSON: one object with every field, snake_case keys. Values can't break out of a line: text escapes
+/// Envoy's response flag for a reason: its nearest, "-" when there was no failure.
+std::string_view envoy_flag(Reason reason);
+
+/// A compiled line. Text: literals, %FIELD% names (proxy/observe/README.md lists them; %% is a percent sign) and headers:
+/// %REQ(name?other):max%, %RESP(name)%. JSON: one object with every field, snake_case keys, and those given. Values can't break out of a line: text escapes
 /// ", \ and every byte outside 0x20..0x7e as \xNN, JSON escapes as RFC 8259 says and replaces invalid UTF-8.
 /// Values over kValueBytesMax escaped bytes are cut and end in "...".
 class AccessLogFormat {
  public:
   static constexpr size_t kValueBytesMax = 2048;
 
-  /// An empty template is the default one; JSON takes none. Error: what is wrong, where, the nearest field
+  /// Key of a JSON member and the template of its value. A value that is one field of numbers is a number, others are strings.
+  using Members = std::vector<std::pair<std::string, std::string>>;
+
+  /// An empty template is the default one; JSON takes none, but `members`. Error: what is wrong, where, the nearest field
   /// name.
-  static Result<AccessLogFormat> compile(AccessLogKind kind, std::string_view line_template = {});
+  static Result<AccessLogFormat> compile(AccessLogKind kind, std::string_view line_template = {},
+                                         const Members& members = {});
+
+  /// Whether lines have headers of requests, of answers.
+  bool wants_request_headers() const { return wants_request_headers_; }
+  bool wants_response_headers() const { return wants_response_headers_; }
 
   /// No line is longer, newline included.
   size_t line_bytes_max() const { return line_bytes_max_; }
@@ -81,21 +105,43 @@ class AccessLogFormat {
 
  private:
   struct Op {
-    uint8_t field = 0;    // after the literal; kFieldNone at the end
-    uint32_t offset = 0;  // of the literal in literals_
+    uint8_t field = 0;      // after the literal; kFieldNone at the end
+    bool inside = false;    // of a JSON string
+    bool response = false;  // the header is one of the answer's
+    uint16_t header = 0;    // of headers_, for fields that are headers
+    uint32_t offset = 0;    // of the literal in literals_
     uint32_t length = 0;
   };
+  /// One header of a message, or what stands in its place.
+  struct HeaderName {
+    std::string name;  // as written; of a pseudo header the part behind the colon, in lower case
+    HeaderId id{};
+    bool pseudo = false;
+  };
+  struct HeaderField {
+    HeaderName first;
+    HeaderName other;  // when the first is not there; may be empty
+    size_t bytes_max = kValueBytesMax;
+  };
   AccessLogFormat() = default;
-  void add(std::string_view literal, uint8_t field);
+  Op& add(std::string_view literal, uint8_t field);
   void finish(std::string_view literal);
+  /// Appends what a template says; `literal` is what stands in front of it, and afterwards what is left. `inside`: of a JSON string.
+  Result<void> parse(std::string_view line_template, std::string& literal, bool inside);
+  Result<HeaderField> parse_header(std::string_view operation, std::string_view where) const;
+  static std::string_view header_value(const HeaderName& name, const AccessRecord& record, bool response);
+  std::string_view header_value(const Op& op, const AccessRecord& record) const;
 
   AccessLogKind kind_ = AccessLogKind::kText;
   std::string literals_;
   std::vector<Op> ops_;
+  std::vector<HeaderField> headers_;
   size_t line_bytes_max_ = 0;
+  bool wants_request_headers_ = false;
+  bool wants_response_headers_ = false;
 };
 
-/// Every %FIELD% name, in the order of the documentation.
+/// Every %FIELD% name, in the order of the documentation, without Envoy's names for the same.
 std::vector<std::string_view> access_log_fields();
 
 class AccessLogWriter;
@@ -106,12 +152,14 @@ class AccessLogShard {
  public:
   /// Formats and queues one line, or drops and counts it. Never blocks, allocates or throws.
   void write(const AccessRecord& record);
+  bool wants_response_headers() const { return wants_response_headers_; }
 
  private:
   friend class AccessLogWriter;
   AccessLogShard(AccessLogWriter& writer, size_t ring_bytes);
 
   AccessLogWriter& writer_;
+  const bool wants_response_headers_;
   const size_t ring_bytes_;  // a power of two
   std::unique_ptr<char[]>
       ring_;  // ring_bytes_, and one line more so that a line is always formatted in one piece
@@ -140,6 +188,7 @@ class AccessLogWriter {
   AccessLogWriter(const AccessLogWriter&) = delete;
   AccessLogWriter& operator=(const AccessLogWriter&) = delete;
 
+  const AccessLogFormat& format() const { return format_; }
   AccessLogShard& shard(int index) { return *shards_[static_cast<size_t>(index)]; }
   /// Opens the path again, for log rotation; lines queued from now on go to the new file. On error the old
   /// one stays.

@@ -33,7 +33,28 @@ void block_signals() {
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
 }
 
+Result<void> LogFile::check(const std::string& path) {
+  if (path == "/dev/stdout" || path == "/dev/stderr") return {};
+  const auto refuse = [&](const char* why) { return unexpected("can't open " + path + ": " + why); };
+  struct stat status;
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno != ENOENT) return refuse(strerror(errno));
+    const size_t slash = path.rfind('/');
+    const std::string folder = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
+    if (path.ends_with('/')) return refuse("it is a folder");
+    // A dangling link is where the file will be, if its own folder is there: only open() knows.
+    if (access(folder.c_str(), W_OK | X_OK) != 0) return refuse(strerror(errno));
+    return {};
+  }
+  if (S_ISDIR(status.st_mode)) return refuse("it is a folder");
+  if (S_ISSOCK(status.st_mode)) return refuse("it is a socket");
+  if (S_ISBLK(status.st_mode)) return refuse("it is a disk");
+  if (access(path.c_str(), W_OK) != 0) return refuse(strerror(errno));
+  return {};
+}
+
 Result<std::unique_ptr<LogFile>> LogFile::open(const std::string& path) {
+  if (auto checked = check(path); !checked) return unexpected(std::move(checked.error()));
   int fd;
   if (path == "/dev/stdout" || path == "/dev/stderr") {
     fd = fcntl(path == "/dev/stdout" ? STDOUT_FILENO : STDERR_FILENO, F_DUPFD_CLOEXEC, 3);

@@ -23,8 +23,10 @@ void block_signals();
 class LogFile {
  public:
   /// Appends to `path`, made with mode 0640. /dev/stdout and /dev/stderr are the inherited descriptors, also
-  /// when those are sockets. A FIFO needs a reader. Error: "can't open PATH: why".
+  /// when those are sockets. A FIFO needs a reader; folders, sockets and disks are refused. Error: "can't open PATH: why".
   static Result<std::unique_ptr<LogFile>> open(const std::string& path);
+  /// Whether open() would do, as far as that can be told without making or opening anything.
+  static Result<void> check(const std::string& path);
   ~LogFile();
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;

@@ -7,7 +7,9 @@
 
 #include "protocols/detect.h"
 #include "protocols/exchange.h"
+#include "proxy/observe/log_file.h"
 #include "proxy/server/loops.h"
+#include "proxy/server/snapshot.h"
 #include "proxy/tls/identity.h"
 
 namespace dragoman {
@@ -24,6 +26,10 @@ void complain_of(const Tls& tls, const config::Certificate* certificate, const v
       return certificate ? complain(&certificate->chain, certificate, fault.text) : complain(&tls, owner, fault.text);
     case Part::kKey:
       return certificate ? complain(&certificate->key, certificate, fault.text) : complain(&tls, owner, fault.text);
+    case Part::kStaple:
+      return certificate ? complain(&certificate->ocsp_staple, certificate, fault.text)
+                         : complain(&tls, owner, fault.text);
+    case Part::kCrl: return complain(&tls.crl, owner, fault.text);
     case Part::kCa:
       return complain(&tls.ca, owner, fault.text);
     case Part::kCiphers:
@@ -47,6 +53,16 @@ void check(const std::optional<config::ClusterTls>& tls, const config::Complain&
   if (!tls) return;
   auto made = TlsIdentity::client(*tls, {}, {}, 1);
   if (!made) complain_of(*tls, tls->certificate ? &*tls->certificate : nullptr, &tls, made.error(), complain);
+}
+
+/// What writes logs opens them when it starts.
+void check_logs(const config::Config& config, const config::Complain& complain) {
+  if (auto log = LogFile::check(config.log.path); !log) complain(&config.log.path, &config.log, log.error());
+  if (!config.access_log) return;
+  const config::AccessLog& access = *config.access_log;
+  if (auto format = access_log_format(access); !format)
+    complain(&access.template_text, &access, format.error());
+  if (auto file = LogFile::check(access.path); !file) complain(&access.path, &access, file.error());
 }
 
 std::optional<DetectRule> rule_of(const std::string& name, const DeclaredProtocols& declared) {
@@ -114,7 +130,25 @@ config::Check config_check(const DeclaredProtocols& declared) {
     }
     for (const config::Cluster& cluster : config.clusters) check(cluster.tls, complain);
     check_loops(config, complain);
+    check_logs(config, complain);
   };
+}
+
+config::LoadResult check_file(const std::string& path) {
+  CodecCatalog codecs;
+  DeclaredProtocols declared;
+  config::LoadResult result =
+      config::load_file(path, config::process_environment(), codecs.loader(declared), config_check(declared));
+  if (!result.ok()) return result;
+  // What the reader can't see (a filter that refuses) shows when everything is built. The log is not: that would make its file.
+  config::Config checked = *result.config;
+  checked.access_log.reset();
+  auto built = build_snapshot(checked, nullptr, 1, declared);
+  if (built) return result;
+  for (const std::string& error : built.error())
+    result.diagnostics.push_back({.file = path, .message = config::redact(error, checked.secrets)});
+  result.config.reset();
+  return result;
 }
 
 }  // namespace dragoman

@@ -52,8 +52,7 @@ CodecOptions codec_options(const config::Listener& l, Want want) {
 }
 
 Result<std::shared_ptr<AccessLogWriter>> open_access_log(const config::AccessLog& settings, int workers) {
-  auto kind = settings.format == config::LogFormat::kJson ? AccessLogKind::kJson : AccessLogKind::kText;
-  auto format = AccessLogFormat::compile(kind, settings.template_text);
+  auto format = access_log_format(settings);
   if (!format) return unexpected("access_log.template: " + format.error());
   AccessLogOptions options;
   options.path = settings.path;
@@ -128,7 +127,10 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
   Want want = spec->routes->want();
   for (const auto& f : spec->filters) want |= f->wants();
   if (settings.rpc.bolt.read_body) want |= DRAGOMAN_WANT_BODY;
-  if (next.access_log) want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
+  if (next.access_log) {
+    want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
+    if (next.access_log->format().wants_request_headers()) want |= DRAGOMAN_WANT_HEADERS;
+  }
   spec->codec = codec_options(settings, want);
   spec->codec.http2.drain_grace_ms = spec->drain.idle_grace_ms;
   spec->codec.http2.drain_hold_max_ms =
@@ -177,6 +179,15 @@ MadeSpec auto_spec(const config::Listener& settings, const Snapshot& next) {
 }
 
 }  // namespace
+
+Result<AccessLogFormat> access_log_format(const config::AccessLog& settings) {
+  using Lines = config::AccessLogLines;
+  const auto kind = settings.format == Lines::kJson ? AccessLogKind::kJson : AccessLogKind::kText;
+  const std::string_view line = settings.format == Lines::kEnvoy   ? kEnvoyAccessLogTemplate
+                                : settings.format == Lines::kIstio ? kIstioAccessLogTemplate
+                                                                   : std::string_view(settings.template_text);
+  return AccessLogFormat::compile(kind, line, settings.fields);
+}
 
 ProtocolRef Snapshot::protocol(const std::string& name) const {
   if (auto it = declared.find(name); it != declared.end()) return it->second;

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "protocols/catalog.h"
 #include "proxy/base/result.h"
+#include "proxy/observe/access_log.h"
 #include "proxy/stream/listener_runtime.h"
 #include "proxy/upstream/shared_cluster.h"
 
@@ -26,6 +27,9 @@ struct Snapshot {
   /// Declared or built in; null for tcp.
   ProtocolRef protocol(const std::string& name) const;
 };
+
+/// How lines of the access log look. The error is a sentence without the key.
+Result<AccessLogFormat> access_log_format(const config::AccessLog& settings);
 
 /// `previous` may be null. `declared` holds what the catalog made of config.codecs. Errors are complete sentences, one per problem.
 Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,

@@ -1,6 +1,7 @@
 #include "proxy/stream/downstream.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "protocols/either_codec.h"
@@ -84,13 +85,24 @@ DownstreamConnection::~DownstreamConnection() {
   const size_t untold = holds_.reset_untold(Reason::kDownstreamReset);
   if (untold == 0) return;
   runtime().metrics.codec_events.inc(CodecEvent::kEndUntold, untold);
-  DRAGOMAN_LOG(kError, "downstream", "{}: the codec of {} did not end {} exchanges of a closed connection",
-               peer_host_, runtime().spec->protocol->name, untold);
+  DRAGOMAN_LOG_LIMITED(kError, "downstream", runtime().spec->settings.name,
+                       "{}: the codec of {} did not end {} exchanges of a closed connection", peer_host_,
+                       runtime().spec->protocol->name, untold);
 }
 
 // --- bytes --------------------------------------------------------------------------------------------------------
 
+LoggedHttp DownstreamConnection::http_version(const Head& request) const {
+  if (!request.is_http) return LoggedHttp::kNone;
+  if (http2_) return LoggedHttp::k2;
+  return request.http10 ? LoggedHttp::k10 : LoggedHttp::k11;
+}
+
 void DownstreamConnection::on_data(uint8_t* data, size_t n) {
+  if (!first_bytes_seen_) {
+    first_bytes_seen_ = true;
+    http2_ = n >= 4 && std::memcmp(data, "PRI ", 4) == 0;  // RFC 9113 section 3.4
+  }
   codec_->on_data(data, n);
   if (!end_if_abusive()) after_read();
 }

@@ -40,6 +40,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   }
   Loop& loop() { return slot_->worker().loop; }
   std::string_view peer_host() const { return peer_host_; }
+  /// Of a request of this connection, for the log.
+  LoggedHttp http_version(const Head& request) const;
   const Address& peer() const { return transport_->peer(); }
   Transport& transport() { return *transport_; }
   /// Null without TLS.
@@ -111,6 +113,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   TokenBucket glitches_;
   ReadPhase phase_ = ReadPhase::kIdle;
   bool leaving_ = false;  // the client said that it leaves
+  bool first_bytes_seen_ = false;
+  bool http2_ = false;    // it began as only HTTP/2 does
   bool abusive_ = false;  // too many glitches: ends when the codec is off the stack
   bool paused_by_codec_ = false;
   bool draining_ = false;

@@ -250,7 +250,9 @@ void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, b
   if (&connection.endpoint() != endpoint_.get()) endpoint_ = Ref<Endpoint>(&connection.endpoint());
   reused_ = reused;
   if (!request_completed_ && caller_deadline_ms_ == 0) deadline_.stop();  // the client's time, not ours
-  if (!route_->response_headers.empty()) exchange.want_answer(DRAGOMAN_WANT_HEADERS);
+  if (!route_->response_headers.empty() ||
+      (runtime_->access_log && runtime_->access_log->wants_response_headers()))
+    exchange.want_answer(DRAGOMAN_WANT_HEADERS);
   go(StreamState::kSending);
   ++endpoint_->active_requests;
   target_->cluster->metrics().requests_active.add();
@@ -832,6 +834,9 @@ void Stream::log() {
   r.bytes_out = response_bytes_;
   r.attempts = attempts_;
   r.one_way = request_->one_way;
+  r.http_version = connection_->http_version(*request_);
+  r.request = request_;
+  if (up_) r.response = response_;  // it is the exchange's
   runtime_->access_log->write(r);
 }
 

@@ -2,6 +2,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 
@@ -56,6 +57,8 @@ TlsContext::Made TlsContext::make(const TlsSettings& settings, const TlsMaterial
     if (i < material.pairs.size()) {
       auto loaded = context->load(ctx->get(), material.pairs[i], i);
       if (!loaded) return unexpected(loaded.error());
+      auto stapled = context->staple(ctx->get(), material.pairs[i], i);
+      if (!stapled) return unexpected(stapled.error());
     }
     context->contexts_.push_back(std::move(*ctx));
     if (i >= material.pairs.size()) break;
@@ -117,8 +120,79 @@ Result<void, TlsFault> TlsContext::trust(SSL_CTX* ctx, const TlsMaterial& materi
     }
     ERR_clear_error();
   }
+  if (!settings_.crl.empty()) {
+    auto revoked = revoke(ctx, material);
+    if (!revoked) return revoked;
+  }
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (settings_.require ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), on_verify);
   return {};
+}
+
+Result<void, TlsFault> TlsContext::revoke(SSL_CTX* ctx, const TlsMaterial& material) {
+  UniqueBio bio = reader(material.crl);
+  X509_STORE* store = SSL_CTX_get_cert_store(ctx);
+  for (int count = 0;; ++count) {
+    ERR_clear_error();
+    const std::unique_ptr<X509_CRL, void (*)(X509_CRL*)> crl(
+        PEM_read_bio_X509_CRL(bio.get(), nullptr, no_passphrase, nullptr), X509_CRL_free);
+    if (crl) {
+      X509_STORE_add_crl(store, crl.get());
+      continue;
+    }
+    if (ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE && count > 0) break;
+    return unexpected(TlsFault{Part::kCrl, 0,
+                               settings_.crl + ": " +
+                                   (count == 0 ? "holds no list of revoked certificates: " : "is broken: ") +
+                                   why()});
+  }
+  ERR_clear_error();
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+  return {};
+}
+
+Result<void, TlsFault> TlsContext::staple(SSL_CTX* ctx, const TlsMaterial::Pair& pair, size_t index) {
+  const std::string& file = settings_.certificates[index].ocsp_staple;
+  if (file.empty()) return {};
+  const auto fault = [&](std::string what) {
+    return unexpected(TlsFault{Part::kStaple, index, file + ": " + std::move(what)});
+  };
+  ERR_clear_error();
+  const auto* at = reinterpret_cast<const uint8_t*>(pair.staple.data());
+  const std::unique_ptr<OCSP_RESPONSE, void (*)(OCSP_RESPONSE*)> response(
+      d2i_OCSP_RESPONSE(nullptr, &at, static_cast<long>(pair.staple.size())), OCSP_RESPONSE_free);
+  if (!response) return fault("is no OCSP response: " + why());
+  if (OCSP_response_status(response.get()) != OCSP_RESPONSE_STATUS_SUCCESSFUL)
+    return fault(std::string("says ") + OCSP_response_status_str(OCSP_response_status(response.get())));
+  const std::unique_ptr<OCSP_BASICRESP, void (*)(OCSP_BASICRESP*)> basic(
+      OCSP_response_get1_basic(response.get()), OCSP_BASICRESP_free);
+  if (!basic) return fault("is no OCSP response: " + why());
+  const ASN1_INTEGER* own = X509_get0_serialNumber(SSL_CTX_get0_certificate(ctx));
+  for (int i = 0; i < OCSP_resp_count(basic.get()); ++i) {
+    OCSP_SINGLERESP* single = OCSP_resp_get0(basic.get(), i);
+    ASN1_INTEGER* serial = nullptr;
+    OCSP_id_get0_info(nullptr, nullptr, nullptr, &serial,
+                      const_cast<OCSP_CERTID*>(OCSP_SINGLERESP_get0_id(single)));
+    if (!serial || ASN1_INTEGER_cmp(serial, own) != 0) continue;
+    ASN1_GENERALIZEDTIME* next = nullptr;
+    OCSP_single_get0_status(single, nullptr, nullptr, nullptr, &next);
+    auto staple = std::make_unique<Staple>(Staple{pair.staple, 0});
+    tm t{};
+    if (next && ASN1_TIME_to_tm(next, &t) == 1) staple->ends_s = static_cast<int64_t>(timegm(&t));
+    SSL_CTX_set_tlsext_status_cb(ctx, on_status);
+    SSL_CTX_set_tlsext_status_arg(ctx, staple.get());
+    staples_.push_back(std::move(staple));
+    return {};
+  }
+  return fault("is not about the certificate in " + settings_.certificates[index].chain);
+}
+
+int TlsContext::on_status(SSL* ssl, void* arg) {
+  const auto& staple = *static_cast<const Staple*>(arg);
+  if (staple.ends_s != 0 && staple.ends_s <= std::time(nullptr)) return SSL_TLSEXT_ERR_NOACK;
+  auto* copy = static_cast<uint8_t*>(OPENSSL_memdup(staple.bytes.data(), staple.bytes.size()));
+  if (!copy) return SSL_TLSEXT_ERR_NOACK;
+  SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(staple.bytes.size()));
+  return SSL_TLSEXT_ERR_OK;
 }
 
 Result<void, TlsFault> TlsContext::load(SSL_CTX* ctx, const TlsMaterial::Pair& pair, size_t index) {
@@ -234,8 +308,11 @@ void TlsContext::set_resumption(SSL_CTX* ctx, const TlsMaterial& material) {
   }
   SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
   // Only sessions made under the same rules and the same trust are taken up again.
-  const std::string rules = settings_.name + '\0' + (settings_.require ? "r" : settings_.verify ? "o" : "n") + '\0' +
-                            material.ca;
+  const std::string rules = settings_.name + '\0' +
+                            (settings_.require  ? "r"
+                             : settings_.verify ? "o"
+                                                : "n") +
+                            '\0' + material.ca + material.crl;
   uint8_t digest[EVP_MAX_MD_SIZE];
   unsigned length = 0;
   EVP_Digest(rules.data(), rules.size(), digest, &length, EVP_sha256(), nullptr);

@@ -18,6 +18,7 @@ struct TlsSettings {
   bool server = false;
   std::vector<config::Certificate> certificates;
   std::string ca;        // a file; empty: the system's (client), nobody (server)
+  std::string crl;       // a file; empty: nobody is revoked
   bool verify = false;   // ask for the peer's certificate and check it
   bool require = false;  // server: no certificate is an error
   std::vector<PeerRule> rules;
@@ -38,9 +39,11 @@ struct TlsMaterial {
   struct Pair {
     std::string chain;
     std::string key;
+    std::string staple;
   };
   std::vector<Pair> pairs;
   std::string ca;
+  std::string crl;
 };
 
 /// What OpenSSL tells of one connection; in transport.cc.
@@ -73,11 +76,14 @@ class TlsContext {
   TlsContext(const TlsSettings& settings, uint64_t generation) : settings_(settings), generation_(generation) {}
   Result<UniqueSslCtx, TlsFault> make_ctx(const TlsMaterial& material);
   Result<void, TlsFault> trust(SSL_CTX* ctx, const TlsMaterial& material);
+  Result<void, TlsFault> revoke(SSL_CTX* ctx, const TlsMaterial& material);
+  Result<void, TlsFault> staple(SSL_CTX* ctx, const TlsMaterial::Pair& pair, size_t index);
   Result<void, TlsFault> load(SSL_CTX* ctx, const TlsMaterial::Pair& pair, size_t index);
   void set_alpn(SSL_CTX* ctx);
   void set_resumption(SSL_CTX* ctx, const TlsMaterial& material);
 
   static int on_verify(int ok, X509_STORE_CTX* store);
+  static int on_status(SSL* ssl, void* staple);
   static int on_sni(SSL* ssl, int* alert, void* self);
   static int on_alpn(SSL* ssl, const uint8_t** out, uint8_t* out_len, const uint8_t* in, unsigned in_len, void* self);
   /// What becomes of a ticket that was opened. An expired peer is no longer vouched for: it is judged anew.
@@ -88,6 +94,12 @@ class TlsContext {
   const TlsSettings settings_;
   const uint64_t generation_;
   std::vector<UniqueSslCtx> contexts_;  // one per certificate, at least one
+  /// What the CA says of one of the own certificates.
+  struct Staple {
+    std::string bytes;
+    int64_t ends_s = 0;  // 0: it doesn't say
+  };
+  std::vector<std::unique_ptr<Staple>> staples_;
   std::map<std::string, SSL_CTX*, std::less<>> by_name_;
   std::string alpn_wire_;
   int64_t expires_s_ = 0;

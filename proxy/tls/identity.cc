@@ -1,9 +1,6 @@
 #include "proxy/tls/identity.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 
 #include "proxy/tls/context.h"
 
@@ -14,33 +11,36 @@ using Part = TlsFault::Part;
 
 constexpr size_t kFileBytesMax = 4 << 20;
 
-Result<std::string, TlsFault> read_file(const std::string& path, Part part, size_t index) {
-  const auto fault = [&](std::string why) { return TlsFault{part, index, path + ": " + std::move(why)}; };
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
-  if (!file) return unexpected(fault(std::string("can't be opened: ") + std::strerror(errno)));
-  std::string text;
-  char piece[16 << 10];
-  while (size_t n = std::fread(piece, 1, sizeof(piece), file.get())) {
-    text.append(piece, n);
-    if (text.size() > kFileBytesMax) return unexpected(fault("is larger than 4MiB"));
-  }
-  if (std::ferror(file.get())) return unexpected(fault(std::string("can't be read: ") + std::strerror(errno)));
-  return text;
+using Stamps = std::map<std::string, FileStamp>;
+
+Result<std::string, TlsFault> read_part(const std::string& path, Part part, size_t index, Stamps& stamps) {
+  auto text = read_file(path, kFileBytesMax, &stamps[path]);
+  if (!text) return unexpected(TlsFault{part, index, path + ": " + text.error()});
+  return std::move(*text);
 }
 
-Result<TlsMaterial, TlsFault> read_files(const TlsSettings& settings) {
+Result<TlsMaterial, TlsFault> read_files(const TlsSettings& settings, Stamps& stamps) {
   TlsMaterial material;
   for (size_t i = 0; i < settings.certificates.size(); ++i) {
-    auto chain = read_file(settings.certificates[i].chain, Part::kChain, i);
+    auto chain = read_part(settings.certificates[i].chain, Part::kChain, i, stamps);
     if (!chain) return unexpected(chain.error());
-    auto key = read_file(settings.certificates[i].key, Part::kKey, i);
+    auto key = read_part(settings.certificates[i].key, Part::kKey, i, stamps);
     if (!key) return unexpected(key.error());
-    material.pairs.push_back({std::move(*chain), std::move(*key)});
+    material.pairs.push_back({std::move(*chain), std::move(*key), {}});
+    if (settings.certificates[i].ocsp_staple.empty()) continue;
+    auto staple = read_part(settings.certificates[i].ocsp_staple, Part::kStaple, i, stamps);
+    if (!staple) return unexpected(staple.error());
+    material.pairs.back().staple = std::move(*staple);
   }
   if (!settings.ca.empty()) {
-    auto ca = read_file(settings.ca, Part::kCa, 0);
+    auto ca = read_part(settings.ca, Part::kCa, 0, stamps);
     if (!ca) return unexpected(ca.error());
     material.ca = std::move(*ca);
+  }
+  if (!settings.crl.empty()) {
+    auto crl = read_part(settings.crl, Part::kCrl, 0, stamps);
+    if (!crl) return unexpected(crl.error());
+    material.crl = std::move(*crl);
   }
   return material;
 }
@@ -62,8 +62,10 @@ TlsIdentity::TlsIdentity(std::unique_ptr<TlsSettings> settings, int threads)
   for (const config::Certificate& c : settings_->certificates) {
     files_.push_back(c.chain);
     files_.push_back(c.key);
+    if (!c.ocsp_staple.empty()) files_.push_back(c.ocsp_staple);
   }
   if (!settings_->ca.empty()) files_.push_back(settings_->ca);
+  if (!settings_->crl.empty()) files_.push_back(settings_->crl);
   std::sort(files_.begin(), files_.end());
   files_.erase(std::unique(files_.begin(), files_.end()), files_.end());
 }
@@ -85,6 +87,7 @@ TlsIdentity::Made TlsIdentity::server(const config::ListenerTls& from, std::vect
   settings->server = true;
   settings->certificates = from.certificates;
   settings->ca = from.ca;
+  settings->crl = from.crl;
   settings->verify = from.client_certificate != config::ClientCertificate::kNone;
   settings->require = from.client_certificate == config::ClientCertificate::kRequire;
   settings->rules = std::move(*rules);
@@ -108,6 +111,7 @@ TlsIdentity::Made TlsIdentity::client(const config::ClusterTls& from, std::vecto
   auto settings = std::make_unique<TlsSettings>();
   if (from.certificate) settings->certificates.push_back(*from.certificate);
   settings->ca = from.ca;
+  settings->crl = from.crl;
   settings->verify = from.verify;
   settings->rules = std::move(*rules);
   settings->alpn = std::move(alpn);
@@ -121,7 +125,8 @@ TlsIdentity::Made TlsIdentity::client(const config::ClusterTls& from, std::vecto
 }
 
 Result<void, TlsFault> TlsIdentity::reload() {
-  auto material = read_files(*settings_);
+  Stamps stamps;
+  auto material = read_files(*settings_, stamps);
   if (!material) return unexpected(material.error());
   const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
   std::vector<TlsContextRef> next;
@@ -131,6 +136,7 @@ Result<void, TlsFault> TlsIdentity::reload() {
     next.push_back(std::move(*made));
   }
   expires_s_ = next[0]->expires_s();
+  stamps_ = std::move(stamps);
   {
     std::lock_guard lock(mutex_);
     latest_ = std::move(next);

@@ -4,12 +4,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "config/config.h"
+#include "proxy/base/file.h"
 #include "proxy/base/result.h"
 
 namespace dragoman {
@@ -20,7 +22,7 @@ using TlsContextRef = std::shared_ptr<const TlsContext>;
 
 /// Why a `tls` block can't be used.
 struct TlsFault {
-  enum class Part : uint8_t { kChain, kKey, kCa, kCiphers, kCipherSuites, kPeerNames };
+  enum class Part : uint8_t { kChain, kKey, kStaple, kCa, kCrl, kCiphers, kCipherSuites, kPeerNames };
   Part part = Part::kChain;
   size_t index = 0;  // of the certificate
   std::string text;  // with the file's name
@@ -44,6 +46,8 @@ class TlsIdentity {
   /// Reads the files again. On error everything stays as it is. Control thread.
   Result<void, TlsFault> reload();
   const std::vector<std::string>& files() const { return files_; }
+  /// The state of each file that is in use. Control thread.
+  const std::map<std::string, FileStamp>& stamps() const { return stamps_; }
   /// When the first of the own certificates ends, seconds since 1970; 0 without certificates. Control thread.
   int64_t expires_s() const { return expires_s_; }
 
@@ -61,6 +65,7 @@ class TlsIdentity {
   std::atomic<uint64_t> generation_{0};
   std::mutex mutex_;
   std::vector<TlsContextRef> latest_;  // by thread; guarded by mutex_
+  std::map<std::string, FileStamp> stamps_;
   int64_t expires_s_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
@@ -69,7 +70,7 @@ TestCa::TestCa(const std::string& name) : key_(EVP_EC_gen("P-256")) {
   certificate_ = make(name, key_, -86400, 30 * 86400);
   X509_set_issuer_name(certificate_, X509_get_subject_name(certificate_));
   extend(certificate_, NID_basic_constraints, "critical,CA:TRUE");
-  extend(certificate_, NID_key_usage, "critical,keyCertSign");
+  extend(certificate_, NID_key_usage, "critical,keyCertSign,cRLSign");
   extend(certificate_, NID_subject_key_identifier, "hash");
   X509_sign(certificate_, key_, EVP_sha256());
   pem_ = to_pem([this](BIO* bio) { PEM_write_bio_X509(bio, certificate_); });
@@ -97,6 +98,64 @@ Issued TestCa::issue(const CertificateOptions& options) const {
   X509_free(x);
   EVP_PKEY_free(key);
   return issued;
+}
+
+namespace {
+
+X509* read(const Issued& issued) {
+  BIO* bio = BIO_new_mem_buf(issued.chain.data(), static_cast<int>(issued.chain.size()));
+  X509* x = PEM_read_bio_X509(bio, nullptr, nullptr, nullptr);
+  BIO_free(bio);
+  return x;
+}
+
+}  // namespace
+
+std::string TestCa::crl(const std::vector<Issued>& revoked, int64_t ends_s) const {
+  X509_CRL* crl = X509_CRL_new();
+  X509_CRL_set_version(crl, 1);
+  X509_CRL_set_issuer_name(crl, X509_get_subject_name(certificate_));
+  ASN1_TIME* time = ASN1_TIME_new();
+  X509_gmtime_adj(time, -7200);
+  X509_CRL_set1_lastUpdate(crl, time);
+  for (const Issued& issued : revoked) {
+    X509* x = read(issued);
+    X509_REVOKED* entry = X509_REVOKED_new();
+    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(x));
+    X509_REVOKED_set_revocationDate(entry, time);
+    X509_CRL_add0_revoked(crl, entry);
+    X509_free(x);
+  }
+  X509_gmtime_adj(time, static_cast<long>(ends_s));
+  X509_CRL_set1_nextUpdate(crl, time);
+  ASN1_TIME_free(time);
+  X509_CRL_sort(crl);
+  X509_CRL_sign(crl, key_, EVP_sha256());
+  std::string pem = to_pem([crl](BIO* bio) { PEM_write_bio_X509_CRL(bio, crl); });
+  X509_CRL_free(crl);
+  return pem;
+}
+
+std::string TestCa::ocsp(const Issued& of, int64_t ends_s) const {
+  X509* x = read(of);
+  OCSP_BASICRESP* basic = OCSP_BASICRESP_new();
+  ASN1_TIME* begin = X509_gmtime_adj(nullptr, -7200);
+  ASN1_TIME* end = X509_gmtime_adj(nullptr, static_cast<long>(ends_s));
+  OCSP_CERTID* id = OCSP_cert_to_id(nullptr, x, certificate_);
+  OCSP_basic_add1_status(basic, id, V_OCSP_CERTSTATUS_GOOD, 0, nullptr, begin, end);
+  OCSP_basic_sign(basic, certificate_, key_, EVP_sha256(), nullptr, 0);
+  OCSP_RESPONSE* response = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
+  unsigned char* bytes = nullptr;
+  const int n = i2d_OCSP_RESPONSE(response, &bytes);
+  std::string der(reinterpret_cast<char*>(bytes), static_cast<size_t>(n));
+  OPENSSL_free(bytes);
+  OCSP_RESPONSE_free(response);
+  OCSP_CERTID_free(id);
+  ASN1_TIME_free(begin);
+  ASN1_TIME_free(end);
+  OCSP_BASICRESP_free(basic);
+  X509_free(x);
+  return der;
 }
 
 PemFolder::PemFolder() {

@@ -32,6 +32,10 @@ class TestCa {
   ~TestCa();
   const std::string& pem() const { return pem_; }
   Issued issue(const CertificateOptions& options) const;
+  /// A list of revoked certificates, PEM; it ends so long from now.
+  std::string crl(const std::vector<Issued>& revoked, int64_t ends_s = 3600) const;
+  /// An OCSP response, DER: `of` is valid; it ends so long from now.
+  std::string ocsp(const Issued& of, int64_t ends_s) const;
 
  private:
   evp_pkey_st* key_;

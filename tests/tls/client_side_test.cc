@@ -79,6 +79,15 @@ TEST_F(ClientSide, ChecksTheEndpoint) {
              "sni: server.example, peer_names: ['spiffe://td/ns/good/*']", "tls_peer_name", "TPN");
 }
 
+TEST_F(ClientSide, RefusesRevokedEndpoints) {
+  const Issued other = ca.issue({.dns = {"server.example"}});
+  const std::string crl = folder.write("crl.pem", ca.crl({server_issued}));
+  distrusted(server_issued, "sni: server.example, crl: " + crl, "tls_peer_untrusted", "TPU");
+  ScriptedBackend backend(sealed_http({.own = other}, "welcome"));
+  proxy(backend.address(), "sni: server.example, crl: " + crl);
+  EXPECT_EQ(get().body, "welcome");
+}
+
 TEST_F(ClientSide, TrustsByAddressWildcardOrRule) {
   const auto trusted = [&](const Issued& own, const std::string& tls) {
     ScriptedBackend backend(sealed_http({.own = own}, "secret"));

@@ -33,6 +33,13 @@ int select_first(SSL*, const unsigned char** out, unsigned char* out_len, const 
 
 }  // namespace
 
+std::string TlsPeer::staple() const {
+  const unsigned char* bytes = nullptr;
+  const long n = SSL_get_tlsext_status_ocsp_resp(ssl_, &bytes);
+  return n > 0 && bytes ? std::string(reinterpret_cast<const char*>(bytes), static_cast<size_t>(n))
+                        : std::string();
+}
+
 int TlsPeer::dial(uint16_t port) {
   int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in to{};
@@ -107,6 +114,7 @@ TlsPeer::TlsPeer(int fd, const PeerOptions& options) : fd_(fd) {
     SSL_set_alpn_protos(ssl_, reinterpret_cast<const unsigned char*>(wire.data()), static_cast<unsigned>(wire.size()));
   }
   if (options.session) SSL_set_session(ssl_, options.session);
+  if (options.ask_status) SSL_set_tlsext_status_type(ssl_, TLSEXT_STATUSTYPE_ocsp);
 }
 
 TlsPeer::~TlsPeer() {

@@ -24,6 +24,7 @@ struct PeerOptions {
   int max_version = 0;
   ssl_session_st* session = nullptr;
   std::string session_context{};  // server: allows resumption
+  bool ask_status = false;        // client: for an OCSP response
 };
 
 class TlsPeer {
@@ -57,6 +58,7 @@ class TlsPeer {
   std::string sni() const;             // server
   std::string peer_common_name() const;
   std::string peer_pem() const;
+  std::string staple() const;          // client: the OCSP response that came, DER
   bool renegotiate();                  // TLS 1.2
   int fd() const { return fd_; }
 
