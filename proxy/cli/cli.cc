@@ -16,28 +16,14 @@ namespace {
 int validate(const std::vector<std::string>& files, bool json) {
   bool ok = true;
   for (const std::string& file : files) {
-    CodecCatalog codecs;
-    DeclaredProtocols declared;
-    config::LoadResult result =
-        config::load_file(file, config::process_environment(), codecs.loader(declared), config_check(declared));
+    const config::LoadResult result = check_file(file);
     ok = ok && result.ok();
     if (json) {
       std::fputs(config::render_json(result.diagnostics).c_str(), stdout);
       continue;
     }
     std::fputs(config::render_text(result.diagnostics, result.source).c_str(), stderr);
-    if (result.ok()) {
-      // What the reader can't see (a log that can't be opened, a filter that refuses) shows when it is built.
-      config::Config checked = *result.config;
-      checked.access_log.reset();
-      auto built = build_snapshot(checked, nullptr, 1, declared);
-      if (!built) {
-        ok = false;
-        for (const std::string& e : built.error()) std::fprintf(stderr, "%s: error: %s\n", file.c_str(), e.c_str());
-        continue;
-      }
-      std::fprintf(stdout, "%s: ok\n", file.c_str());
-    }
+    if (result.ok()) std::fprintf(stdout, "%s: ok\n", file.c_str());
   }
   return ok ? 0 : 1;
 }

@@ -82,7 +82,8 @@ constexpr std::string_view kHelp =
     "GET  /codecs            codecs that were loaded, and who uses them (?format=json)\n"
     "GET  /config_dump       the configuration in use, secrets redacted\n"
     "GET  /server_info       version, state, uptime\n"
-    "GET  /logging           the log level; POST /logging?level=debug changes it\n"
+    "GET  /logging           the log level; POST /logging?level=debug changes it, level=configured undoes "
+    "that\n"
     "POST /reload            read the configuration file again\n"
     "POST /codecs/reload     load the files of codecs again that changed\n"
     "POST /codecs/unload     ?name=x: forget a codec that no listener and no cluster uses\n"
@@ -101,9 +102,8 @@ AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::stri
   const AdminAnswer only_get{405, kText, "use GET\n"};
   const AdminAnswer only_post{405, kText, "this changes state: use POST\n"};
 
-  if (path == "/reload") return post ? backend.reload() : only_post;
-  if (path == "/codecs/reload") return post ? backend.reload_codecs() : only_post;
-  if (path == "/codecs/unload") return post ? backend.unload_codec(query_value(query, "name")) : only_post;
+  if (path == "/reload" || path == "/codecs/reload" || path == "/codecs/unload")
+    return only_post;  // see answer_later
   if (path == "/drain") return post ? backend.drain() : only_post;
   if (path == "/reopen_logs") return post ? backend.reopen_logs() : only_post;
   if (path == "/logging") {
@@ -131,6 +131,24 @@ AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::stri
   if (path == "/config_dump") return {200, kJson, backend.config_dump_json()};
   if (path == "/server_info") return {200, kJson, backend.server_info_json()};
   return {200, kText, std::string(kHelp)};
+}
+
+/// Orders whose answer takes a while; false when it is none of them.
+bool answer_later(AdminBackend& backend, std::string_view method, std::string_view target,
+                  AdminBackend::Done done) {
+  const size_t mark = target.find('?');
+  const std::string_view path = target.substr(0, mark);
+  if (method != "POST") return false;
+  if (path == "/reload")
+    backend.reload(std::move(done));
+  else if (path == "/codecs/reload")
+    backend.reload_codecs(std::move(done));
+  else if (path == "/codecs/unload")
+    backend.unload_codec(std::string(query_value(mark == target.npos ? "" : target.substr(mark + 1), "name")),
+                         std::move(done));
+  else
+    return false;
+  return true;
 }
 
 }  // namespace
@@ -165,7 +183,22 @@ struct AdminServer::Impl final : AcceptEvents {
         server.metrics.admin_refusals.inc();
         return reply({403, "text/plain", "asked for by another site (Origin, Sec-Fetch-Site)\n"});
       }
-      reply(answer_for(connection.server.backend, head->method, head->path));
+      auto self = waiting = std::make_shared<Request*>(this);
+      ++connection.waiting;
+      const auto done = [self](const AdminAnswer& a) {
+        if (!*self) return;  // the client left
+        Request& request = **self;
+        request.stop_waiting();
+        request.reply(a);
+      };
+      if (answer_later(server.backend, head->method, head->path, done)) return;
+      stop_waiting();
+      reply(answer_for(server.backend, head->method, head->path));
+    }
+    void stop_waiting() {
+      if (!waiting) return;
+      *std::exchange(waiting, nullptr) = nullptr;
+      --connection.waiting;
     }
     void reply(const AdminAnswer& a) {
       LocalReply r;
@@ -181,6 +214,7 @@ struct AdminServer::Impl final : AcceptEvents {
     }
     void finish() {
       if (!exchange) return;
+      stop_waiting();
       connection.request_done(*this);
       connection.server.loop.retire(this);
       std::exchange(exchange, nullptr)->release();
@@ -190,6 +224,8 @@ struct AdminServer::Impl final : AcceptEvents {
     Head* head = nullptr;
     size_t body_bytes = 0;
     bool answered = false;
+    std::shared_ptr<Request*>
+        waiting;  // for the backend's answer; what it points to is null when this has gone
   };
 
   struct Connection final : Retired, ListLink<Connection>, TransportEvents, ConnectionEvents {
@@ -226,6 +262,7 @@ struct AdminServer::Impl final : AcceptEvents {
     /// A request has header_timeout, from its first byte (or the connection) on; everything else kIdleTimeoutMs without progress.
     void look() {
       const uint64_t now = now_ms();
+      if (waiting > 0) return timer.start(kIdleTimeoutMs);  // it is we who make the client wait
       if (begun && !held) {
         if (now - since_ms >= server.header_timeout_ms) {
           server.metrics.admin_timeouts.inc();
@@ -302,6 +339,7 @@ struct AdminServer::Impl final : AcceptEvents {
     Timer timer;              // the head's, or for being idle
     Request* held = nullptr;  // answered, and waits for the client to read
     uint64_t since_ms = 0;
+    int waiting = 0;     // requests, for the backend
     bool begun = false;  // a request, since since_ms
     bool closed = false;
   };
@@ -314,7 +352,7 @@ struct AdminServer::Impl final : AcceptEvents {
     ++count;
   }
   void on_accept_failed(int error) override {
-    DRAGOMAN_LOG(kWarn, "admin", "accept failed (errno {})", error);
+    DRAGOMAN_LOG_LIMITED(kWarn, "admin", 0u, "accept failed (errno {})", error);
     evict();  // its descriptor
   }
   void evict() {

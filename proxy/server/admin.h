@@ -1,6 +1,7 @@
 // The admin listener: a small HTTP/1.1 server on the control thread's loop. GET reads, POST changes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,9 +20,12 @@ struct AdminAnswer {
   std::string body;
 };
 
-/// What the admin listener shows and does; implemented by the server. All calls on the control thread.
+/// What the admin listener shows and does; implemented by the server. All calls on the control thread, which none of them may
+/// hold up: what takes long answers later.
 class AdminBackend {
  public:
+  /// Takes the answer, once, at once or later, on the control thread.
+  using Done = std::function<void(const AdminAnswer&)>;
   virtual bool ready() = 0;                       // serving, not draining, first names resolved
   virtual std::string metrics_text() = 0;         // Prometheus text format
   virtual std::string stats_text() = 0;           // "name{labels}: value" lines for people
@@ -32,13 +36,13 @@ class AdminBackend {
   virtual std::string config_dump_json() = 0;     // redacted
   virtual std::string server_info_json() = 0;
   virtual AdminAnswer logging(std::string_view level) = 0;  // empty: tell the current one
-  virtual AdminAnswer reload() = 0;
+  virtual void reload(Done done) = 0;
   virtual AdminAnswer drain() = 0;                // as SIGTERM does
   virtual AdminAnswer reopen_logs() = 0;
   virtual std::string codecs_text() = 0;
   virtual std::string codecs_json() = 0;
-  virtual AdminAnswer reload_codecs() = 0;                     // their files, not the configuration's
-  virtual AdminAnswer unload_codec(std::string_view name) = 0;  // one that nothing in the configuration uses
+  virtual void reload_codecs(Done done) = 0;                   // their files, not the configuration's
+  virtual void unload_codec(std::string name, Done done) = 0;  // one that nothing in the configuration uses
 
  protected:
   ~AdminBackend() = default;

@@ -29,7 +29,8 @@ std::string health_question(std::string_view service) {
 /// HealthCheckResponse{1: SERVING}.
 constexpr std::string_view kHealthAnswer("\0\0\0\0\2\x08\x01", 7);
 
-// One endpoint of one cluster: probe, count, wait, again.
+// One endpoint of one cluster: probe, count, wait, again. Probes begin an interval apart, however long they take. Heartbeats of an
+// endpoint go over one connection as long as it lives; other probes make a connection each.
 class Checker final : private ConnectEvents, private TransportEvents, private ConnectionEvents, private MessageSink {
  public:
   Checker(Loop& loop, std::shared_ptr<SharedCluster> cluster, std::shared_ptr<SharedEndpoint> endpoint,
@@ -51,6 +52,7 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
  private:
   // A finished attempt's transport and codec die at the loop's edge: their callbacks may be on the stack.
   struct Attempt final : Retired {
+    std::shared_ptr<const Protocol> protocol;  // whose codec it is
     std::unique_ptr<Transport> transport;
     std::unique_ptr<ConnectionCodec> codec;
     Head request;
@@ -62,7 +64,13 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   void on_timer() {
     if (running_) return done(false, "timeout");
     running_ = true;
+    started_ms_ = loop_.now_ms();
     timer_.start(static_cast<uint64_t>(rule_.timeout_ms));
+    if (attempt_ && attempt_->protocol == cluster_->protocol()) {
+      attempt_->codec->heartbeat();
+      return;
+    }
+    end_attempt();
     connector_ = Connector::create(loop_, endpoint_->address(), static_cast<uint64_t>(rule_.timeout_ms), *this);
   }
 
@@ -87,7 +95,8 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   void done(bool ok, std::string_view why) {
     if (!running_) return;
     running_ = false;
-    end_attempt();
+    const bool kept = ok && rule_.type == config::HealthCheckType::kHeartbeat && !going_away_;
+    if (!kept) end_attempt();
     metrics_.health_checks.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
     const bool healthy = endpoint_->active_healthy();
     if (endpoint_->unchecked()) {  // the first one decides
@@ -102,14 +111,27 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
       DRAGOMAN_LOG(kInfo, "health", "{}: {} is {} ({})", cluster_->settings.name, endpoint_->name(),
                    ok ? "healthy" : "unhealthy", why);
     }
-    auto interval = static_cast<uint64_t>(rule_.interval_ms);
-    uint64_t jitter = interval * rule_.jitter_percent / 100;
-    timer_.start(interval + (jitter != 0 ? random_() % (jitter + 1) : 0));
+    wait();
+  }
+
+  /// Until the next probe. One that took longer than the interval is followed by the next at once.
+  void wait() {
+    const auto interval = static_cast<uint64_t>(rule_.interval_ms);
+    const uint64_t jitter = interval * rule_.jitter_percent / 100;
+    const uint64_t due = started_ms_ + interval + (jitter != 0 ? random_() % (jitter + 1) : 0);
+    timer_.start(std::max(due, loop_.now_ms() + 1) - loop_.now_ms());
+  }
+
+  /// The connection ended. Between two heartbeats that is nobody's fault: the next one makes another.
+  void over(std::string_view why) {
+    if (running_) return done(false, why);
+    end_attempt();
   }
 
   void on_connected(int fd) override {
     connector_.reset();
     attempt_ = new Attempt;
+    going_away_ = false;
     if (rule_.type == config::HealthCheckType::kTcp || !cluster_->tls) {
       attempt_->transport = Transport::adopt(loop_, fd, *this, {});
       if (rule_.type == config::HealthCheckType::kTcp) return done(true, "connected");
@@ -122,7 +144,7 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   void on_ready() override { ask(); }
 
   void ask() {
-    const std::shared_ptr<const Protocol> protocol = cluster_->protocol();
+    const std::shared_ptr<const Protocol> protocol = attempt_->protocol = cluster_->protocol();
     CodecOptions options;
     attempt_->codec = protocol->create(*protocol, Role::kClient, *attempt_->transport, *this, options);
     if (rule_.type == config::HealthCheckType::kHeartbeat) {
@@ -159,7 +181,7 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
     connector_.reset();
     if (blames_endpoint(reason)) return done(false, reason_row(reason).label);
     running_ = false;  // says nothing about the endpoint
-    timer_.start(static_cast<uint64_t>(rule_.interval_ms));
+    wait();
   }
 
   // TransportEvents
@@ -168,17 +190,17 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   }
   void on_eof() override {
     if (attempt_ && attempt_->codec) attempt_->codec->on_eof();
-    done(false, "closed by the endpoint");
+    over("closed by the endpoint");
   }
   void on_closed(Reason reason) override {
-    done(false, is_tls_reason(reason) ? reason_row(reason).label : "connection lost");
+    over(is_tls_reason(reason) ? reason_row(reason).label : "connection lost");
   }
   void on_write_blocked(bool) override {}
 
   // ConnectionEvents
   MessageSink* on_exchange(Exchange&) override { return nullptr; }
-  void on_goaway() override {}
-  void on_broken(Reason reason, std::string_view) override { done(false, reason_row(reason).label); }
+  void on_goaway() override { going_away_ = true; }
+  void on_broken(Reason reason, std::string_view) override { over(reason_row(reason).label); }
   void on_finished() override {}
   void on_capacity() override {
     if (attempt_ && attempt_->request.is_http && !attempt_->exchange) send_request();
@@ -237,7 +259,9 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
   Attempt* attempt_ = nullptr;
   std::string host_;
   Timer timer_;
+  uint64_t started_ms_ = 0;  // the last probe
   bool running_ = false;
+  bool going_away_ = false;  // the endpoint takes no more on the connection
   uint32_t streak_ = 0;
 };
 

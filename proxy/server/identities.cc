@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proxy/base/log.h"
+#include "proxy/net/watch.h"
 
 namespace dragoman {
 
@@ -34,7 +35,8 @@ void IdentityWatch::sync(std::vector<Entry> entries) {
       auto it = watches_.find(path);
       watches[path] = it != watches_.end() && it->second
                           ? std::move(it->second)
-                          : FileWatch::create(loop_, path, [this, path] { on_changed(path); });
+                          : watch_file(loop_, path, entry.identity->stamps().at(path),
+                                       [this, path] { on_changed(path); });
     }
     auto binding = std::make_unique<MetricsBinding>(registry_, registry_.shards() - 1);
     TlsMetrics metrics = binding->tls(entry.side, entry.name);
@@ -49,7 +51,10 @@ void IdentityWatch::on_changed(const std::string& path) {
   for (Followed& f : followed_) {
     const std::vector<std::string>& files = f.entry.identity->files();
     if (std::find(files.begin(), files.end(), path) == files.end()) continue;
+    // A change of two files at once was perhaps taken with the first of them.
+    if (f.entry.identity->stamps().at(path) == FileStamp::of(path) && !f.refused) continue;
     auto reloaded = f.entry.identity->reload();
+    f.refused = !reloaded;
     f.metrics.reloads.inc(reloaded ? CheckResult::kSuccess : CheckResult::kFailure);
     if (reloaded) {
       f.metrics.expiry_seconds.set(f.entry.identity->expires_s());

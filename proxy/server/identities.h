@@ -37,6 +37,7 @@ class IdentityWatch {
     Entry entry;
     std::unique_ptr<MetricsBinding> binding;
     TlsMetrics metrics;
+    bool refused = false;  // what the files held last
   };
   void on_changed(const std::string& path);
 

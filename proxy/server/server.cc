@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <ctime>
 
 #include "proxy/base/log.h"
+#include "proxy/net/listen.h"
+#include "proxy/net/watch.h"
+#include "proxy/observe/log_file.h"
 #include "proxy/server/checks.h"
 #include "proxy/server/loops.h"
 #include "proxy/server/views.h"
@@ -70,7 +72,14 @@ Server::Loaded Server::load_text(std::string_view text) {
 
 int Server::run() {
   started_ms_ = loop_.now_ms();
+  const bool waits_for_input = options_.config_text.empty() && options_.config_path == "-";
+  // Before the first look at anything, so that no signal ends a start and no change falls between reading and watching. Who
+  // waits for standard input is better ended.
+  if (!waits_for_input) watch_signals();
+  if (options_.watch_file && options_.config_text.empty() && !waits_for_input)
+    watch_ = FileWatch::create(loop_, options_.config_path, [this] { on_file_changed(); });
   Loaded loaded = load();
+  if (waits_for_input) watch_signals();
   std::string problems = config::render_text(loaded.result.diagnostics, loaded.result.source);
   if (!problems.empty()) std::fputs(problems.c_str(), stderr);
   if (!loaded.result.ok()) return 1;
@@ -150,15 +159,26 @@ bool Server::start(const Loaded& loaded) {
     return abandon();
   }
   metrics_.config_reloads.inc(CheckResult::kSuccess);
+  return true;
+}
 
-  if (options_.watch_file && options_.config_text.empty() && options_.config_path != "-")
-    watch_ = FileWatch::create(loop_, options_.config_path, [this] { on_file_changed(); });
-  if (!options_.handle_signals) return true;
+void Server::watch_signals() {
+  if (!options_.handle_signals) return;
   signals_.push_back(SignalWatch::create(loop_, SIGTERM, [this] { on_terminate(true); }));
   signals_.push_back(SignalWatch::create(loop_, SIGINT, [this] { on_terminate(false); }));
-  signals_.push_back(SignalWatch::create(loop_, SIGHUP, [this] { reload(); }));
+  signals_.push_back(SignalWatch::create(loop_, SIGHUP, [this] { reload({}); }));
   signals_.push_back(SignalWatch::create(loop_, SIGUSR1, [this] { reopen_logs(); }));
-  return true;
+}
+
+/// All workers have their first configuration.
+void Server::begin_serving() {
+  state_ = State::kServing;
+  DRAGOMAN_LOG(kInfo, "server", "serving {} listeners with {} workers, admin on {}",
+               snapshot_->listeners.size(), workers_.size(),
+               snapshot_->config.admin.enabled ? admin_address().to_string() : "no port");
+  if (options_.on_started) options_.on_started(*this);
+  if (end_asked_) return begin_drain();  // nobody has been told that we are ready: no lame duck
+  if (reload_asked_) reload({});
 }
 
 Result<void, std::vector<std::string>> Server::publish(const config::Config& config, DeclaredProtocols declared) {
@@ -186,8 +206,16 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
       continue;
     }
     Address bound = *address;
+    // A port that is ours may be shared: by the sockets of before, which close later, or by another address.
+    const auto is_ours = [&](const std::map<std::string, OpenListener>& listeners) {
+      return bound.port() != 0 && std::any_of(listeners.begin(), listeners.end(), [&](const auto& row) {
+               return row.second.bound.port() == bound.port();
+             });
+    };
+    const bool shared = is_ours(open_) || is_ours(open);
     for (size_t w = 0; w < workers_.size(); ++w) {
-      auto fd = listen_socket(bound, static_cast<int>(settings.backlog), true);
+      const int backlog = static_cast<int>(settings.backlog);
+      auto fd = w == 0 && !shared ? listen_first(bound, backlog) : listen_socket(bound, backlog, true);
       if (!fd) {
         errors.push_back("listeners: " + settings.name + ": can't listen on " + settings.address.text() + ": " +
                          fd.error());
@@ -237,21 +265,9 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   metrics_.config_last_success_seconds.set(static_cast<int64_t>(std::time(nullptr)));
 
   auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
-  auto applied = std::make_shared<std::promise<void>>();
-  applied_ = applied->get_future();
   for (size_t w = 0; w < workers_.size(); ++w) {
-    workers_[w]->apply(next, std::move(sockets[w]), [this, left, applied] {
-      if (left->fetch_sub(1) == 1) {
-        applied->set_value();
-        loop_.post([this] {
-          if (state_ != State::kStarting) return;
-          state_ = State::kServing;
-          DRAGOMAN_LOG(kInfo, "server", "serving {} listeners with {} workers, admin on {}",
-                       snapshot_->listeners.size(), workers_.size(),
-                       snapshot_->config.admin.enabled ? admin_address().to_string() : "no port");
-          if (options_.on_started) options_.on_started(*this);
-        });
-      }
+    workers_[w]->apply(next, std::move(sockets[w]), [this, left, generation = next->generation] {
+      if (left->fetch_sub(1) == 1) loop_.post([this, generation] { on_applied(generation); });
     });
   }
   return {};
@@ -261,14 +277,78 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
 /// what was wrong may have been beside it.
 void Server::on_file_changed() {
   const auto text = config::read_source(options_.config_path);
-  if (reload_refused_ || !text || *text != config_source_) reload();
+  if (reload_refused_ || !text || *text != config_source_) reload({});
 }
 
-AdminAnswer Server::reload() {
-  if (leaving()) return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
+void Server::reload(Done done) {
+  const auto answer = [&](uint32_t status, const char* text) {
+    if (done) done({status, "text/plain; charset=utf-8", text});
+  };
+  if (state_ == State::kStarting) {
+    reload_asked_ = true;
+    return answer(202, "starting: reloads as soon as everything serves\n");
+  }
+  if (leaving()) return answer(409, "draining: no more reloads\n");
   if (options_.config_text.empty() && options_.config_path == "-")
-    return {409, "text/plain; charset=utf-8", "the configuration came from standard input: nothing to reload\n"};
-  return apply(load());
+    return answer(409, "the configuration came from standard input: nothing to reload\n");
+  file_asked_ = true;
+  if (done) file_waiting_.push_back(std::move(done));
+  next_reload();
+}
+
+void Server::reload_codecs(Done done) {
+  if (leaving()) {
+    if (done) done({409, "text/plain; charset=utf-8", "draining: no more reloads\n"});
+    return;
+  }
+  codecs_asked_ = true;
+  if (done) codecs_waiting_.push_back(std::move(done));
+  next_reload();
+}
+
+void Server::next_reload() {
+  if (reloading_ || (!file_asked_ && !codecs_asked_)) return;
+  auto reload = reloading_ = std::make_shared<Reload>();
+  reload->from_file = std::exchange(file_asked_, false);
+  if (!reload->from_file) codecs_asked_ = false;
+  reload->text = config_source_;
+  reload->waiting.swap(reload->from_file ? file_waiting_ : codecs_waiting_);
+  codecs_shown_ = render_codecs_text(*snapshot_, codecs_);
+  codecs_shown_json_ = render_codecs_json(*snapshot_, codecs_);
+  loader_ = std::thread([this, reload] {
+    block_signals();
+    reload->loaded = reload->from_file ? load() : load_text(reload->text);
+    loop_.post([this, reload] { on_loaded(*reload); });
+  });
+}
+
+void Server::on_loaded(Reload& reload) {
+  if (loader_.joinable()) loader_.join();
+  if (leaving()) {
+    reload.answer = {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
+    return end_reload();
+  }
+  reload.answer = apply(std::move(reload.loaded));
+  reload.loaded = {};
+  if (applying_ == 0) end_reload();  // else when every worker has it: whoever asked then sees it everywhere
+}
+
+void Server::on_applied(uint64_t generation) {
+  if (state_ == State::kStarting) begin_serving();
+  if (applying_ != generation || !reloading_) return;
+  applying_ = 0;
+  end_reload();
+}
+
+void Server::end_reload() {
+  const auto reload = std::exchange(reloading_, nullptr);
+  sweep_codecs();
+  for (const Done& done : reload->waiting) done(reload->answer);
+  for (const auto& work : std::exchange(after_reload_, {})) work();
+  if (!leaving()) return next_reload();
+  for (auto* waiting : {&file_waiting_, &codecs_waiting_})
+    for (const Done& done : std::exchange(*waiting, {}))
+      done({409, "text/plain; charset=utf-8", "draining: no more reloads\n"});
 }
 
 AdminAnswer Server::apply(Loaded loaded) {
@@ -294,10 +374,13 @@ AdminAnswer Server::apply(Loaded loaded) {
     auto published = publish(next, loaded.declared);
     if (published) {
       config_source_ = std::move(result.source);
-      set_log_level(to_log_level(next.log.level));
+      if (!level_asked_)
+        set_log_level(to_log_level(next.log.level));
+      else if (to_log_level(next.log.level) != log_level())
+        restart += "log.level: stays " + std::string(log_level_name(log_level())) +
+                   ", as POST /logging asked; level=configured ends that\n";
       registry_->set_series_max(next.metrics.series_max);
-      // Workers never wait for this thread, so this is a few microseconds; whoever asked for the reload then sees it everywhere.
-      applied_.wait_for(std::chrono::seconds(1));
+      applying_ = snapshot_->generation;
       text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
     } else {
       ok = false;
@@ -316,12 +399,12 @@ AdminAnswer Server::apply(Loaded loaded) {
   return {ok ? 200u : 400u, "text/plain; charset=utf-8", text};
 }
 
-AdminAnswer Server::reload_codecs() {
-  if (leaving()) return {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
-  return apply(load_text(config_source_));
+void Server::unload_codec(std::string name, Done done) {
+  if (!reloading_) return done(unload(name));
+  after_reload_.push_back([this, name = std::move(name), done = std::move(done)] { done(unload(name)); });
 }
 
-AdminAnswer Server::unload_codec(std::string_view name) {
+AdminAnswer Server::unload(const std::string& name) {
   const std::string kText = "text/plain; charset=utf-8";
   if (leaving()) return {409, kText, "draining: no more reloads\n"};
   const auto& codecs = snapshot_->config.codecs;
@@ -340,7 +423,7 @@ AdminAnswer Server::unload_codec(std::string_view name) {
   config::Config next = snapshot_->config;
   std::erase_if(next.codecs, [&](const config::Codec& c) { return c.name == name; });
   DeclaredProtocols declared = snapshot_->declared;
-  declared.erase(std::string(name));
+  declared.erase(name);
   auto published = publish(next, std::move(declared));
   if (!published) return {400, kText, config::redact(join(published.error()), next.secrets)};
   sweep_codecs();
@@ -358,13 +441,14 @@ void Server::watch_codecs() {
     auto old = codec_watches_.find(*view.file);
     watches[*view.file] = old != codec_watches_.end()
                               ? std::move(old->second)
-                              : FileWatch::create(loop_, *view.file, [this] { reload_codecs(); });
+                              : watch_file(loop_, *view.file, *view.stamp, [this] { reload_codecs({}); });
   }
   codec_watches_ = std::move(watches);
 }
 
 void Server::sweep_codecs() {
   constexpr uint64_t kSweepMs = 100;
+  if (loader_.joinable()) return;  // it has the catalog; this comes again behind it
   // Workers let go of an old snapshot and of old connections some time after they were told to.
   if (codecs_.sweep(snapshot_ ? snapshot_->declared : DeclaredProtocols{}) > 0) codec_sweep_.start(kSweepMs);
 }
@@ -385,7 +469,9 @@ void Server::shutdown() {
 }
 
 void Server::on_terminate(bool lame_duck) {
-  if (state_ == State::kDraining || state_ == State::kLameDuck || state_ == State::kStarting) {
+  if (state_ == State::kStarting && !end_asked_) {
+    end_asked_ = true;
+  } else if (state_ == State::kDraining || state_ == State::kLameDuck || state_ == State::kStarting) {
     DRAGOMAN_LOG(kInfo, "server", "stopping at once");
     stop_workers();
   } else if (state_ == State::kServing) {
@@ -428,6 +514,7 @@ void Server::stop_workers() {
   if (state_ == State::kStopping) return;
   state_ = State::kStopping;
   watchdog_->stop();
+  if (loader_.joinable()) loader_.join();
   for (auto& w : workers_) w->stop();
   for (auto& w : workers_) {
     w->join();
@@ -517,8 +604,12 @@ std::string Server::listeners_text() {
   return text;
 }
 
-std::string Server::codecs_text() { return render_codecs_text(*snapshot_, codecs_); }
-std::string Server::codecs_json() { return render_codecs_json(*snapshot_, codecs_); }
+std::string Server::codecs_text() {
+  return loader_.joinable() ? codecs_shown_ : render_codecs_text(*snapshot_, codecs_);
+}
+std::string Server::codecs_json() {
+  return loader_.joinable() ? codecs_shown_json_ : render_codecs_json(*snapshot_, codecs_);
+}
 
 std::string Server::config_dump_json() { return config::dump_json(snapshot_->config); }
 
@@ -529,10 +620,15 @@ std::string Server::server_info_json() {
 }
 
 AdminAnswer Server::logging(std::string_view level) {
-  if (!level.empty()) {
+  if (level == "configured") {
+    level_asked_ = false;
+    set_log_level(to_log_level(snapshot_->config.log.level));
+  } else if (!level.empty()) {
     auto parsed = parse_log_level(level);
     if (!parsed)
-      return {400, "text/plain; charset=utf-8", "level must be one of trace, debug, info, warn, error, off\n"};
+      return {400, "text/plain; charset=utf-8",
+              "level must be one of trace, debug, info, warn, error, off, configured\n"};
+    level_asked_ = true;
     set_log_level(*parsed);
   }
   return {200, "text/plain; charset=utf-8", "level: " + std::string(log_level_name(log_level())) + "\n"};

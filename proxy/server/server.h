@@ -2,10 +2,10 @@
 #pragma once
 
 #include <functional>
-#include <future>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "config/load.h"
@@ -68,13 +68,13 @@ class Server final : private AdminBackend {
   std::string config_dump_json() override;
   std::string server_info_json() override;
   AdminAnswer logging(std::string_view level) override;
-  AdminAnswer reload() override;
+  void reload(Done done) override;
   AdminAnswer drain() override;
   AdminAnswer reopen_logs() override;
   std::string codecs_text() override;
   std::string codecs_json() override;
-  AdminAnswer reload_codecs() override;
-  AdminAnswer unload_codec(std::string_view name) override;
+  void reload_codecs(Done done) override;
+  void unload_codec(std::string name, Done done) override;
 
   struct Loaded {
     config::LoadResult result;
@@ -83,9 +83,24 @@ class Server final : private AdminBackend {
   Loaded load();
   Loaded load_text(std::string_view text);
   bool start(const Loaded& loaded);
+  void watch_signals();
+  void begin_serving();
   /// Makes `config` the running one: all or nothing. Errors are sentences.
   Result<void, std::vector<std::string>> publish(const config::Config& config, DeclaredProtocols declared);
   AdminAnswer apply(Loaded loaded);
+  /// Reloads one after the other: reading and checking on a thread of its own, so that /ready and /metrics answer meanwhile.
+  struct Reload {
+    bool from_file = true;  // else the text in use, for the codecs' files
+    std::string text;
+    std::vector<Done> waiting;
+    Loaded loaded;
+    AdminAnswer answer;
+  };
+  AdminAnswer unload(const std::string& name);
+  void next_reload();
+  void on_loaded(Reload& reload);
+  void on_applied(uint64_t generation);
+  void end_reload();
   void on_file_changed();
   void sweep_codecs();
   void give_memory_back();
@@ -115,6 +130,9 @@ class Server final : private AdminBackend {
   std::string config_source_;  // the text of the running configuration
   uint64_t lame_duck_ms_ = 0;  // of the drain that has begun
   bool reload_refused_ = false;  // the last one
+  bool reload_asked_ = false;    // while everything started
+  bool end_asked_ = false;       // likewise
+  bool level_asked_ = false;     // the log's level is that of POST /logging, not the configuration's
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<std::string, OpenListener> open_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -126,7 +144,14 @@ class Server final : private AdminBackend {
   std::shared_ptr<TlsIdentity> admin_tls_;
   std::vector<std::unique_ptr<SignalWatch>> signals_;
   std::unique_ptr<FileWatch> watch_;
-  std::future<void> applied_;  // every worker has the last published configuration
+  std::thread loader_;
+  std::shared_ptr<Reload> reloading_;                // the one under way
+  std::vector<Done> file_waiting_, codecs_waiting_;  // for the next one
+  std::vector<std::function<void()>> after_reload_;  // what needs the catalog
+  bool file_asked_ = false;
+  bool codecs_asked_ = false;
+  uint64_t applying_ = 0;                         // the generation that reloading_ waits for; 0 = none
+  std::string codecs_shown_, codecs_shown_json_;  // while the catalog is the loader's
   size_t drained_workers_ = 0;
   uint64_t started_ms_ = 0;
   WorkerLeaks leaks_;

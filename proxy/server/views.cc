@@ -4,6 +4,8 @@
 #include <rapidjson/stringbuffer.h>
 #include <rapidjson/writer.h>
 
+#include <unordered_map>
+
 #include "proxy/observe/families.h"
 #include "proxy/observe/log.h"
 #include "proxy/observe/prometheus_export.h"
@@ -28,14 +30,15 @@ void boolean(Writer& w, std::string_view k, bool v) {
   w.Bool(v);
 }
 
-// Connections open towards each cluster, as the metrics know them.
-uint64_t cluster_connections(const std::vector<MetricSamples>& all, std::string_view name) {
-  for (const MetricSamples& family : all) {
+/// Connections open towards each cluster by its name, as the metrics know them.
+std::unordered_map<std::string, uint64_t> cluster_connections(const MetricRegistry& registry) {
+  std::unordered_map<std::string, uint64_t> connections;
+  for (const MetricSamples& family : registry.collect()) {
     if (family.family != &families::kClusterConnectionsActive) continue;
     for (const MetricSample& s : family.samples)
-      if (!s.labels.empty() && s.labels[0].second == name) return static_cast<uint64_t>(s.value);
+      if (!s.labels.empty()) connections.emplace(s.labels[0].second, static_cast<uint64_t>(s.value));
   }
-  return 0;
+  return connections;
 }
 
 }  // namespace
@@ -66,8 +69,28 @@ std::string render_stats(const MetricRegistry& registry) {
   return text;
 }
 
+namespace {
+
+/// Why health does not count in that cluster now; empty when it does. As Cluster::refresh_health decides it.
+std::string panic_of(const SharedCluster& cluster, uint64_t now_ms) {
+  const auto threshold = static_cast<size_t>(cluster.settings.panic_threshold_percent);
+  size_t good = 0, known = 0;
+  for (const auto& e : cluster.endpoints()->endpoints) {
+    known += e->unchecked() ? 0 : 1;
+    good += e->usable(now_ms) ? 1 : 0;
+  }
+  if (threshold == 0 || known == 0 || good * 100 >= threshold * known) return {};
+  return fmt::format(
+      "{} of {} endpoints can be used, less than {} % (panic_threshold): all get requests, whatever their "
+      "health{}",
+      good, known, threshold,
+      known == 1 ? "; a single endpoint is never taken out while panic_threshold is over 0" : "");
+}
+
+}  // namespace
+
 std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms) {
-  auto all = registry.collect();
+  auto connections = cluster_connections(registry);
   rapidjson::StringBuffer buffer;
   Writer w(buffer);
   w.StartObject();
@@ -77,10 +100,13 @@ std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry&
     w.StartObject();
     string(w, "name", c->settings.name);
     string(w, "protocol", c->settings.protocol);
-    number(w, "connections", cluster_connections(all, c->settings.name));
+    number(w, "connections", connections[c->settings.name]);
     number(w, "pending_requests", c->limits.taken(Limit::kPending));
     number(w, "active_requests", c->limits.taken(Limit::kRequests));
     number(w, "active_retries", c->limits.taken(Limit::kRetries));
+    const std::string panic = panic_of(*c, now_ms);
+    boolean(w, "panic", !panic.empty());
+    if (!panic.empty()) string(w, "panic_reason", panic);
     key(w, "endpoints");
     w.StartArray();
     for (const auto& e : c->endpoints()->endpoints) {
@@ -102,13 +128,14 @@ std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry&
 }
 
 std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry& registry, uint64_t now_ms) {
-  auto all = registry.collect();
+  auto connections = cluster_connections(registry);
   std::string text;
   for (const auto& c : snapshot.clusters) {
-    text += fmt::format("{}: protocol={} connections={} active_requests={} pending_requests={}\n", c->settings.name,
-                        c->settings.protocol.empty() ? "-" : c->settings.protocol,
-                        cluster_connections(all, c->settings.name), c->limits.taken(Limit::kRequests),
+    text += fmt::format("{}: protocol={} connections={} active_requests={} pending_requests={}\n",
+                        c->settings.name, c->settings.protocol.empty() ? "-" : c->settings.protocol,
+                        connections[c->settings.name], c->limits.taken(Limit::kRequests),
                         c->limits.taken(Limit::kPending));
+    if (const std::string panic = panic_of(*c, now_ms); !panic.empty()) text += "  panic: " + panic + "\n";
     for (const auto& e : c->endpoints()->endpoints)
       text += fmt::format("  {} weight={} {}\n", e->name(), e->weight(),
                           e->ejected(now_ms)     ? "ejected"

@@ -69,6 +69,7 @@ TEST_F(Admin, ChangesNeedPost) {
   EXPECT_EQ(get("/logging").body, "level: warn\n");
   EXPECT_EQ(server().admin("POST", "/logging?level=loud").status, 400);
   EXPECT_EQ(get("/logging").body, "level: warn\n");
+  EXPECT_EQ(server().admin("POST", "/logging?level=configured").body, "level: error\n");
   EXPECT_EQ(server().admin("POST", "/reopen_logs").status, 200);
 }
 

@@ -1,6 +1,10 @@
 // Active health checks of all three kinds, passive ejection with real traffic, weighted clusters, names.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <mutex>
+#include <thread>
+
 #include "tests/server/server_support.h"
 
 namespace dragoman::testing {
@@ -115,6 +119,69 @@ TEST_F(Health, HeartbeatChecksSpeakTheProtocol) {
   EXPECT_TRUE(server().becomes(1, kHealthy));
   s.send(BoltFrame::request(2).bytes());
   EXPECT_TRUE(s.read_bolt().ends_with("x"));
+}
+
+TEST_F(Health, HeartbeatsShareOneConnectionUntilItEnds) {
+  std::atomic<int> heartbeats{0};
+  ScriptedBackend backend([&](TestSocket& s) {
+    for (int i = 0; i < 4; ++i) {  // then it closes, as servers do with what they take for idle
+      const std::string frame = s.read_bolt();
+      if (frame.empty()) return;
+      BoltFrame f = BoltFrame::response(bolt_id(frame), "x");
+      f.command = 0;
+      f.class_name.clear();
+      f.content.clear();
+      s.send(f.bytes());
+      ++heartbeats;
+    }
+  });
+  serve("bolt", "'" + backend.address() + "'",
+        "panic_threshold: 0, health_check: {type: heartbeat, interval: 100ms, timeout: 10s, jitter: 0}");
+  EXPECT_TRUE(eventually([&] { return heartbeats >= 12; }));
+  EXPECT_LE(backend.connections(), heartbeats / 4 + 1);
+  EXPECT_EQ(server().metric(kChecks, {"result=\"failure\""}), 0)
+      << "an end between two heartbeats is no failure";
+  EXPECT_EQ(server().metric(kHealthy), 1);
+}
+
+TEST_F(Health, ProbesBeginAnIntervalApart) {
+  std::mutex mutex;
+  std::vector<std::chrono::steady_clock::time_point> starts;
+  ScriptedBackend backend(scripts::http([&](const HttpMessage&) {
+    {
+      std::lock_guard lock(mutex);
+      starts.push_back(std::chrono::steady_clock::now());
+    }
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(800));  // what is measured: how long an answer takes
+    return http_ok("");
+  }));
+  serve("http1", "'" + backend.address() + "'",
+        "health_check: {type: http, path: /, interval: 1s, timeout: 900ms, jitter: 0}");
+  const auto enough = [&] {
+    std::lock_guard lock(mutex);
+    return starts.size() >= 4;
+  };
+  ASSERT_TRUE(eventually(enough, 30'000));
+  const auto took = starts[3] - starts[0];
+  EXPECT_GT(took, std::chrono::milliseconds(2500));
+  EXPECT_LT(took, std::chrono::milliseconds(4800)) << "from end to start it would be 5.4 s";
+}
+
+TEST_F(Health, PanicIsExplained) {
+  RefusingPort nobody;
+  serve("http1", "'" + nobody.address() + "'", "health_check: {type: tcp, " + std::string(kFast) + "}");
+  EXPECT_TRUE(eventually([&] {
+    return server()
+               .admin("GET", "/clusters")
+               .body.find("  panic: 0 of 1 endpoints can be used, less than 50 % (panic_threshold)") !=
+           std::string::npos;
+  }));
+  EXPECT_NE(server().admin("GET", "/clusters").body.find("a single endpoint is never taken out"),
+            std::string::npos);
+  EXPECT_NE(
+      server().admin("GET", "/clusters?format=json").body.find("\"panic\":true,\"panic_reason\":\"0 of 1"),
+      std::string::npos);
 }
 
 TEST_F(Health, AnEndpointThatKeepsFailingIsEjectedAndComesBack) {

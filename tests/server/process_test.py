@@ -89,7 +89,62 @@ def fixed(text):
             f"routes: [{{name: r, routes: [{{match: {{prefix: /}}, direct_response: {{status: 200, body: {text}}}}}]}}]\n")
 
 
+def slow_to_load():
+    """A configuration that takes a good part of a second to read, so that signals meet the start."""
+    routes = ", ".join(f"{{match: {{prefix: /{i}}}, direct_response: {{status: 200}}}}" for i in range(500))
+    return ("listeners: [{name: web, address: '127.0.0.1:0', protocol: http1, routes: r}]\n"
+            f"routes: [{{name: r, routes: [{routes}]}}]\n")
+
+
+class Starting:
+    """dragoman run, as it is when it has just begun to handle signals."""
+
+    def __init__(self, body):
+        self.dir = tempfile.TemporaryDirectory()
+        self.log = os.path.join(self.dir.name, "log")
+        self.path = os.path.join(self.dir.name, "dragoman.yaml")
+        with open(self.path, "w", encoding="utf-8") as f:
+            f.write(f"workers: 1\nlog: {{level: info, path: '{self.log}'}}\nadmin: {{enabled: false}}\n{body}")
+        self.process = subprocess.Popen([DRAGOMAN, "run", "-c", self.path, "--no-watch"], stderr=subprocess.PIPE, text=True)
+        Process.wait(self.handles_signals)
+
+    def handles_signals(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            caught = int(re.search(r"SigCgt:\s+(\w+)", f.read()).group(1), 16)
+        return all(caught >> (s - 1) & 1 for s in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+
+    def logged(self):
+        try:
+            with open(self.log, encoding="utf-8") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def end(self):
+        _, err = self.process.communicate(timeout=60)
+        log = self.logged()
+        self.dir.cleanup()
+        return self.process.returncode, err, log
+
+
 class Signals(unittest.TestCase):
+    def test_sighup_during_the_start_reloads_after_it(self):
+        p = Starting(slow_to_load())
+        self.assertEqual(p.logged(), "", "it is still starting")
+        p.process.send_signal(signal.SIGHUP)
+        p.process.send_signal(signal.SIGUSR1)
+        Process.wait(lambda: "reloaded: generation 2" in p.logged(), 60)
+        p.process.send_signal(signal.SIGINT)
+        self.assertEqual(p.end()[:2], (0, ""))
+
+    def test_sigterm_during_the_start_ends_it_in_order(self):
+        for signo in (signal.SIGTERM, signal.SIGINT):
+            p = Starting(slow_to_load())
+            p.process.send_signal(signo)
+            code, err, log = p.end()
+            self.assertEqual((code, err), (0, ""))
+            self.assertRegex(log, "(?s)serving 1 listeners.*draining.*stopped")
+
     def get(self, p):
         return http(f"http://127.0.0.1:{p.ports['web']}/")[1]
 
@@ -107,6 +162,31 @@ class Signals(unittest.TestCase):
         code, err, log = p.end()
         self.assertEqual((code, err), (0, ""))
         self.assertIn("reload refused", log)
+
+    def test_pages_answer_while_a_configuration_is_read(self):
+        p = Process(fixed("one"), "--no-watch")
+        p.write(slow_to_load())
+        with socket.create_connection(("127.0.0.1", p.admin_port)) as s, socket.create_connection(("127.0.0.1", p.admin_port)) as t:
+            for one in (s, t):
+                one.sendall(b"POST /reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
+            for page in ("/ready", "/metrics", "/clusters", "/codecs"):
+                self.assertEqual(p.admin(page)[0], 200)
+            s.setblocking(False)
+            self.assertRaises(BlockingIOError, s.recv, 1000)  # all of them were faster
+            s.setblocking(True)
+            for one in (s, t):
+                self.assertIn(b" 200 ", one.recv(1000))
+        self.assertEqual(p.metric("dragoman_config_generation"), p.metric('dragoman_config_reloads_total{result="success"}'))
+        # A client that left, and the end of the process, don't mind.
+        with socket.create_connection(("127.0.0.1", p.admin_port)) as s:
+            s.sendall(b"POST /reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
+        p.write(fixed("three"))
+        self.assertEqual(p.admin("/reload", "POST")[0], 200)
+        self.assertEqual(self.get(p), "three")
+        p.write(slow_to_load())
+        with socket.create_connection(("127.0.0.1", p.admin_port)) as s:
+            s.sendall(b"POST /reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
+            self.assertEqual(p.end()[:2], (0, ""))
 
     def test_a_changed_file_reloads(self):
         p = Process(fixed("one"))
@@ -239,6 +319,48 @@ class Commands(unittest.TestCase):
             self.check(0, "validate", paths[0])
             self.check(1, "validate", *paths, err="b.yaml:1:")
 
+    def test_validate_says_what_run_would(self):
+        with tempfile.TemporaryDirectory() as folder:
+            log = os.path.join(folder, "log")
+            bad = {
+                "access_log: {template: '%NOSUCH%'}": "unknown field %NOSUCH%",
+                "access_log: {path: /nonexistent/log}": "can't open /nonexistent/log: No such file",
+                f"access_log: {{path: {folder}}}": "it is a folder",
+                "log: {path: /nonexistent/log}": "can't open /nonexistent/log: No such file",
+            }
+            for line, error in bad.items():
+                text = f"admin: {{enabled: false}}\n{line}\n" + fixed("x")
+                self.check(1, "run", "-c", "-", stdin=text, err=error)
+                r = self.check(1, "validate", "-", stdin=text, err=error)
+                self.assertIn("<stdin>:2:", r.stderr, "at its place")
+                rows = json.loads(self.check(1, "validate", "-", "--format", "json", stdin=text).stdout)
+                self.assertEqual([(r["severity"], r["line"]) for r in rows], [("error", 2)])
+            self.check(0, "validate", "-", stdin=f"access_log: {{path: {log}}}\n" + fixed("x"))
+            self.assertFalse(os.path.exists(log), "nothing is made")
+
+    def test_a_port_has_one_process(self):
+        p = Process(fixed("first"))
+        port = p.ports["web"]
+        again = "admin: {enabled: false}\n" + fixed("second").replace("127.0.0.1:0", f"127.0.0.1:{port}")
+        for text in (again, again.replace("127.0.0.1", "0.0.0.0")):
+            self.check(1, "run", "-c", "-", stdin=text, err="another socket listens there")
+        for _ in range(20):
+            self.assertEqual(http(f"http://127.0.0.1:{port}/")[1], "first")
+        # Its own reloads may move a listener between names, protocols and addresses.
+        for name, protocol, address in (("other", "http1", "127.0.0.1"), ("other", "http", "127.0.0.1"), ("all", "http", "0.0.0.0")):
+            text = fixed(name).replace("name: web", f"name: {name}").replace("protocol: http1", f"protocol: {protocol}")
+            p.write(text.replace("127.0.0.1:0", f"{address}:{port}"))
+            self.assertEqual(p.admin("/reload", "POST")[0], 200)
+            p.wait(lambda body=name: http(f"http://127.0.0.1:{port}/")[1] == body)
+        self.assertEqual(p.end()[:2], (0, ""))
+        q = subprocess.Popen([DRAGOMAN, "run", "-c", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        q.stdin.write(again)
+        q.stdin.close()
+        Process.wait(lambda: http(f"http://127.0.0.1:{port}/")[1] == "second")
+        q.send_signal(signal.SIGTERM)
+        self.assertEqual(q.wait(timeout=30), 0)
+        q.stderr.close()
+
     def test_run_refuses_what_it_cannot_do(self):
         self.check(1, "run", "-c", "/nonexistent/file.yaml", err="nonexistent")
         self.check(1, "run", "-c", "-", stdin="listeners: [{name: x}]\n", err="error")
@@ -250,6 +372,21 @@ class Commands(unittest.TestCase):
             self.check(1, "run", "-c", "-", stdin="admin: {address: '127.0.0.1:0'}\n" + in_use, err=str(port))
             self.check(1, "run", "-c", "-", stdin=f"admin: {{address: '127.0.0.1:{port}'}}\n" + fixed("x"),
                        err="admin.address")
+
+    def test_what_is_no_file_is_never_waited_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            fifo = os.path.join(folder, "fifo")
+            os.mkfifo(fifo)
+            self.check(1, "run", "-c", fifo, err="is a FIFO, not a file")
+            self.check(1, "run", "-c", folder, err="is a folder, not a file")
+            self.check(1, "validate", "/dev/zero", err="is a device, not a file")
+            self.check(1, "codec", "check", fifo + ".so", "--vectors", folder)
+            for key in ("path", "descriptor"):
+                self.check(1, "validate", "-", stdin=f"codecs: [{{name: x, {key}: {fifo}}}]\n" + fixed("x"),
+                           err="is a FIFO, not a file")
+            tls = f"protocol: http1, tls: {{certificates: [{{chain: {fifo}, key: {fifo}}}]}}"
+            self.check(1, "validate", "-", stdin=fixed("x").replace("protocol: http1", tls), err="is a FIFO, not a file")
+            self.check(1, "codec", "decode", fifo, err="is a FIFO, not a file")
 
     def test_run_from_standard_input_and_environment(self):
         for args, env in ((("-c", "-"), {}), ((), {"DRAGOMAN_CONFIG": "-"})):

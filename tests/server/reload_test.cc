@@ -56,6 +56,32 @@ TEST_F(Reload, PostReloadTakesTheNewFileAndAChangedFileIsTakenByItself) {
   EXPECT_GE(server().metric("dragoman_config_generation"), 3);
 }
 
+TEST_F(Reload, ALevelThatWasAskedForOutlivesReloads) {
+  serve(config());
+  EXPECT_EQ(server().admin("POST", "/logging?level=off").body, "level: off\n");
+  server().write_file(
+      config("", "      - {match: {path: /new}, direct_response: {status: 200, body: v2}}\n"));
+  const HttpMessage answer = reload();
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_NE(answer.body.find("log.level: stays off"), std::string::npos) << answer.body;
+  EXPECT_EQ(server().admin("GET", "/logging").body, "level: off\n");
+  EXPECT_EQ(server().admin("POST", "/logging?level=configured").body, "level: error\n");
+  EXPECT_EQ(reload().body.find("log.level"), std::string::npos);
+}
+
+TEST_F(Reload, ManyReloadsAtOnceAreAllAnswered) {
+  serve(config());
+  std::vector<TestSocket> clients;
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(TestSocket::connect(server().admin_port()));
+    clients.back().send("POST /reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+  }
+  clients[3].close();
+  for (size_t i = 0; i < clients.size(); ++i)
+    if (i != 3) EXPECT_EQ(clients[i].read_response().status, 200) << i;
+  EXPECT_EQ(get().body, "hello");
+}
+
 TEST_F(Reload, AFileWrittenAgainIsNoNewsUnlessItWasRefused) {
   serve(config());
   const std::string other = config("", "      - {match: {path: /new}, direct_response: {status: 200, body: v2}}\n");
