@@ -410,7 +410,9 @@ In<FaultFilter> fault_filter_block() {
       "fault_filter", "Makes a share of requests fail or wait, to see how callers bear it.",
       {
           field<&FaultFilter::abort>("abort", optional(abort), "Answers with an error."),
-          field<&FaultFilter::delay>("delay", optional(delay), "Holds back."),
+          field<&FaultFilter::delay>(
+              "delay", optional(delay),
+              "Holds back."),
       },
       {.groups = {{Pick::kAtLeastOne, {"abort", "delay"}}}, .type = "fault"});
 }
@@ -466,16 +468,15 @@ In<ListenerHttp> listener_http_block() {
               "How long a request body may pause before the exchange is ended."),
           field<&ListenerHttp::normalize_path>(
               "normalize_path", boolean(),
-              "Resolve '.', '..', repeated slashes and needless escapes before routing, so that no spelling "
-              "of a path gets around a "
-              "route; the result is what is forwarded. Refused then: dot segments above the root, beside an "
-              "encoded slash or with "
-              "a parameter ('..;x'), or made by a route's prefix_rewrite; %00; a '%' without two digits."),
+              "Resolve '.', '..', repeated slashes and needless escapes before routing, so that no "
+              "spelling of a path gets around a route; the result is what is forwarded. Refused then: "
+              "dot segments above the root, beside an encoded slash or with a parameter ('..;x'), or "
+              "made by a route's prefix_rewrite; %00; a '%' without two digits."),
           field<&ListenerHttp::encoded_slashes>(
               "encoded_slashes", choice<PathBytes>({"pass", "refuse"}),
-              "Paths with %2F or %5C. Routes see them as they are, and so does the server (names of packages "
-              "and projects are "
-              "spelt so). Refuse them (400) when servers decode them and routes decide who may do what."),
+              "Paths with %2F or %5C. Routes see them as they are, and so does the server (names of "
+              "packages and projects are spelt so). Refuse them (400) when servers decode them and "
+              "routes decide who may do what."),
           field<&ListenerHttp::backslashes>("backslashes", choice<PathBytes>({"pass", "refuse"}),
                                             "Paths with a backslash, which is not allowed there. Some "
                                             "servers take it for a slash, and routes do not."),
@@ -543,7 +544,8 @@ In<ListenerHttp2> listener_http2_block() {
           field<&ListenerHttp2::control_per_second>("control_per_second", whole(0, 1'000'000'000), "How many more each second."),
           field<&ListenerHttp2::stall_timeout_ms>(
               "stall_timeout", duration(100, kDay, "never"),
-              "An answer of which the client takes less than 1 KiB in so long is given up, however it opens its window."),
+              "An answer of which the client takes less than 1 KiB in so long is given up, however it "
+              "opens its window."),
       });
 }
 
@@ -599,11 +601,10 @@ In<ListenerRpc> listener_rpc_block() {
                                                          "More heartbeats than this end the connection."),
           field<&ListenerRpc::answers_bytes_max>(
               "answers_bytes_max", size(64 * kKiB, kGiB),
-              "How much is kept for a client that does not read its answers (buffer.high is reached). Calls "
-              "whose answers would "
-              "be more get an error instead, counted as codec event answer_refused. Raise it for clients "
-              "that ask for many "
-              "large answers at once and read slowly; each such client may cost so much memory."),
+              "How much is kept for a client that does not read its answers (buffer.high is reached). "
+              "Calls whose answers would be more get an error instead, counted as codec event "
+              "answer_refused. Raise it for clients that ask for many large answers at once and read "
+              "slowly; each such client may cost so much memory."),
           field<&ListenerRpc::goaway>(
               "goaway", boolean(),
               "Announce the end of a connection with the protocol's own frame when draining. Only for "
@@ -654,11 +655,10 @@ In<Detect> detect_block() {
               "server to speak first wait so long."),
           field<&Detect::undecided_timeout_ms>(
               "undecided_timeout", duration(10, kHour),
-              "How long, from its last byte on, a client is waited for whose bytes can still become one of "
-              "the "
-              "protocols; then what is there decides. Lost segments take up to some seconds. With silence: "
-              "wait it is "
-              "idle_timeout, which in any case bounds the time from the first byte on."),
+              "How long, from its last byte on, a client is waited for whose bytes can still become "
+              "one of the protocols; then what is there decides. Lost segments take up to some "
+              "seconds. With silence: wait it is idle_timeout, which in any case bounds the time from "
+              "the first byte on."),
           field<&Detect::bytes_max>("bytes_max", size(16, 64 * kKiB), "How many bytes to look at."),
           field<&Detect::silence>(
               "silence", text(kProtocol),
@@ -725,14 +725,12 @@ In<Listener> listener_block() {
               "address", address(true),
               "Where it listens; port 0 takes any free port. Every worker listens there.")
               .must(),
-          field<&Listener::protocol>("protocol", text(kProtocol),
-                                     "What clients speak: http1, http2, http (both, by the first bytes), "
-                                     "tcp, redis, mysql, a framed RPC "
-                                     "protocol that is built in (dragoman codec list), one of codecs, or "
-                                     "auto for several on one port. tcp "
-                                     "relays bytes without looking at them; redis and mysql do the same and "
-                                     "count commands, errors and "
-                                     "durations meanwhile.")
+          field<&Listener::protocol>(
+              "protocol", text(kProtocol),
+              "What clients speak: http1, http2, http (both, by the first bytes), tcp, redis, mysql, a "
+              "framed RPC protocol that is built in (dragoman codec list), one of codecs, or auto for "
+              "several on one port. tcp relays bytes without looking at them; redis and mysql do the "
+              "same and count commands, errors and durations meanwhile.")
               .must(),
           field<&Listener::cluster>(
               "cluster", text(kName),
@@ -796,11 +794,10 @@ In<Listener> listener_block() {
           field<&Listener::glitches>("glitches", glitches_block(), "How much oddness a connection survives."),
           field<&Listener::waiting_bytes_max>(
               "waiting_bytes_max", size(64 * kKiB, 64 * kGiB),
-              "What the requests of one client connection may hold in memory while they wait for a backend, "
-              "or because they may be "
-              "repeated. Beyond it a request that waits is refused (request_overflow), and no more is kept "
-              "for repeats. Memory is counted "
-              "in pieces of 16KiB, so that the default is enough for 1,024 small requests at once."),
+              "What the requests of one client connection may hold in memory while they wait for a "
+              "backend, or because they may be repeated. Beyond it a request that waits is refused "
+              "(request_overflow), and no more is kept for repeats. Memory is counted in pieces of "
+              "16KiB, so that the default is enough for 1,024 small requests at once."),
           field<&Listener::buffer>("buffer", buffer_block(), "Memory for each client connection."),
           field<&Listener::linger>("linger", linger_block(),
                                    "How connections end whose client is still sending."),
@@ -902,29 +899,27 @@ In<Route> route_block() {
           field<&Route::name>(
               "name", text(kName),
               "Names the route in metrics and logs; left out, <table>.<virtual host>.<index>."),
-          field<&Route::timeout_ms>("timeout", optional(duration(1, 7 * kDay, "none")),
-                                    "Longest time for an exchange with all its tries, from the end of the "
-                                    "request to the answer: its head over "
-                                    "HTTP, which may then stream under idle_timeout, all of it over framed "
-                                    "RPC. A request that waits here for a "
-                                    "connection runs the same clock. For callers that give no deadline of "
-                                    "their own. Left out: the cluster's, "
-                                    "the listener's, else the protocol's: 15s; 60s for rocketmq and seata; "
-                                    "none for gRPC, whose calls "
-                                    "end by idle_timeout. Raise it for slow services; until it passes, a "
-                                    "hung endpoint keeps a request."),
+          field<&Route::timeout_ms>(
+              "timeout", optional(duration(1, 7 * kDay, "none")),
+              "Longest time for an exchange with all its tries, from the end of the request to the "
+              "answer: its head over HTTP, which may then stream under idle_timeout, all of it over "
+              "framed RPC. A request that waits here for a connection runs the same clock. For callers "
+              "that give no deadline of their own. Left out: the cluster's, the listener's, else the "
+              "protocol's: 15s; 60s for rocketmq and seata; none for gRPC, whose calls end by "
+              "idle_timeout. Raise it for slow services; until it passes, a hung endpoint keeps a "
+              "request."),
           field<&Route::timeout_max_ms>(
               "timeout_max", optional(duration(1, 7 * kDay, "none")),
-              "Longest deadline that a caller may set itself (grpc-timeout, tri-service-timeout, timeouts in "
-              "frames). Left out: "
-              "the cluster's, the listener's, else \"timeout\" where one is written, else none."),
+              "Longest deadline that a caller may set itself (grpc-timeout, tri-service-timeout, "
+              "timeouts in frames). Left out: the cluster's, the listener's, else \"timeout\" where "
+              "one is written, else none."),
           field<&Route::per_try_timeout_ms>("per_try_timeout", duration(1, 7 * kDay, "none"),
                                             "Longest time for one try."),
           field<&Route::idle_timeout_ms>(
               "idle_timeout", duration(1, 7 * kDay, "none"),
-              "An exchange without a byte in either direction for so long is ended: one that streams, and "
-              "one without a "
-              "timeout that waits for its answer. Bytes that a slow client takes count."),
+              "An exchange without a byte in either direction for so long is ended: one that streams, "
+              "and one without a timeout that waits for its answer. Bytes that a slow client takes "
+              "count."),
           field<&Route::retry>(
               "retry", optional(retry_block()),
               "Further tries after a failure. Left out: the cluster's, the listener's, else none."),
@@ -1034,12 +1029,12 @@ In<Cluster> cluster_block() {
   const In<Pool> pool = block<Pool>(
       "pool", "Connections to each endpoint, kept by each worker.",
       {
-          field<&Pool::mode>("mode", choice<PoolMode>({"auto", "multiplex", "ping_pong", "bound"}),
-                             "multiplex shares connections between requests (framed protocols); ping_pong "
-                             "has one request at a time on each (in Thrift, and protocols without ids, a "
-                             "connection ends after "
-                             "a one-way request); bound gives each client connection one of "
-                             "its own (framed protocols); auto takes multiplex where it can."),
+          field<&Pool::mode>(
+              "mode", choice<PoolMode>({"auto", "multiplex", "ping_pong", "bound"}),
+              "multiplex shares connections between requests (framed protocols); ping_pong has one "
+              "request at a time on each (in Thrift, and protocols without ids, a connection ends "
+              "after a one-way request); bound gives each client connection one of its own (framed "
+              "protocols); auto takes multiplex where it can."),
           field<&Pool::connections>("connections", whole(1, 1'024),
                                     "Mode multiplex: connections for each endpoint and worker. More than one "
                                     "helps when one TCP stream is the bottleneck."),
@@ -1067,9 +1062,9 @@ In<Cluster> cluster_block() {
                                         "process takes to end, new connections go to one that is about to."),
           field<&Pool::timeouts_max>(
               "timeouts_max", whole(0, 1'000),
-              "So many requests in a row that timed out while a connection brought no byte retire it, and "
-              "those of the same "
-              "endpoint that were as silent; 0 = never. Finds servers that vanished without a word."),
+              "So many requests in a row that timed out while a connection brought no byte retire it, "
+              "and those of the same endpoint that were as silent; 0 = never. Finds servers that "
+              "vanished without a word."),
       });
   const In<Limits> limits = block<Limits>(
       "limits", "Circuit breakers, over all workers. What is beyond is refused at once as overloaded.",
@@ -1102,11 +1097,10 @@ In<Cluster> cluster_block() {
                                            "Most header fields of a response; beyond, 502."),
           field<&ClusterHttp::underscores>(
               "underscores", choice<Underscores>({"drop", "refuse", "pass"}),
-              "Requests to HTTP/1 servers: fields and trailers whose names have an underscore. Many servers "
-              "take Content_Length for "
-              "Content-Length, so such a field may frame or route a request in another way than it was "
-              "judged here. Drop leaves "
-              "the field out (codec event field_dropped), refuse answers 400. HTTP/2 servers get them."),
+              "Requests to HTTP/1 servers: fields and trailers whose names have an underscore. Many "
+              "servers take Content_Length for Content-Length, so such a field may frame or route a "
+              "request in another way than it was judged here. Drop leaves the field out (codec event "
+              "field_dropped), refuse answers 400. HTTP/2 servers get them."),
       });
   const In<ClusterHttp2> http2 = block<ClusterHttp2>(
       "cluster_http2", "HTTP/2 settings; clusters with protocol http2 only.",
@@ -1162,9 +1156,9 @@ In<Cluster> cluster_block() {
                                               "Longest time for a connection to be established."),
           field<&Cluster::connect_backoff_ms>(
               "connect_backoff", duration(1, kHour, "none"),
-              "From the sixth connection in a row on that failed, or was closed before it was of use, the "
-              "next one to that "
-              "endpoint waits so long, then twice as long each time. Each worker counts for itself."),
+              "From the sixth connection in a row on that failed, or was closed before it was of use, "
+              "the next one to that endpoint waits so long, then twice as long each time. Each worker "
+              "counts for itself."),
           field<&Cluster::connect_backoff_max_ms>(
               "connect_backoff_max", duration(1, kHour),
               "The longest of these waits: how soon, at the latest, a server that is "
