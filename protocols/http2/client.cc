@@ -138,8 +138,9 @@ void ClientCodec::on_message_end(Http2Exchange& x) {
 
 void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge); }
 
-// RFC 9113 7: codes that we don't know are INTERNAL_ERROR. A call of gRPC that ends without trailers has the status of gRPC's table
-// (PROTOCOL-HTTP2, "Errors"), which is INTERNAL but for the codes named here and in status_of_code().
+// RFC 9113 7: codes that we don't know are INTERNAL_ERROR. A call of gRPC that ends without trailers has the
+// status of gRPC's table (PROTOCOL-HTTP2, "Errors"), which is INTERNAL but for the codes named here and in
+// status_of_code().
 Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const {
   if (x.unsent) return Reason::kUpstreamRefused;
   switch (code) {
@@ -161,8 +162,8 @@ Reason ClientCodec::reason_of_code(const Http2Exchange& x, uint32_t code) const 
   return x.peer_reset || code == NGHTTP2_NO_ERROR ? Reason::kUpstreamReset : Reason::kUpstreamProtocolError;
 }
 
-// The status that a gRPC server means by its reset, where that is its verdict on the call: the caller gets it as trailers, and nothing is
-// repeated. -1: the reset is a failure like others.
+// The status that a gRPC server means by its reset, where that is its verdict on the call: the caller gets it
+// as trailers, and nothing is repeated. -1: the reset is a failure like others.
 int32_t ClientCodec::status_of_code(const Http2Exchange& x, uint32_t code) const {
   switch (code) {
     case NGHTTP2_CANCEL:
@@ -251,7 +252,8 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
 void ClientCodec::after_release(Http2Exchange& x) {
   if (!x.remote_ended) return abort_stream(x, NGHTTP2_CANCEL);
   if (x.local_ended) return;
-  // The answer is complete: what is left of the request is of no use to anybody, unless that is no more than its end.
+  // The answer is complete: what is left of the request is of no use to anybody, unless that is no more than
+  // its end.
   if (x.left != 0) return abort_stream(x, NGHTTP2_NO_ERROR);
   x.local_ended = true;
   resume(x);

@@ -1,4 +1,5 @@
-// How the last streams of a connection ended, so that a frame that comes too late can be told from one that must not come.
+// How the last streams of a connection ended, so that a frame that comes too late can be told from one that
+// must not come.
 #pragma once
 
 #include <array>

@@ -22,7 +22,7 @@ uint32_t code_of_tunnel(Reason reason) {
 
 }  // namespace
 
-// --- Exchange --------------------------------------------------------------------------------------------------------
+// --- Exchange ----------------------------------------------------------------------------------------------
 
 Reason Http2Exchange::send_head(Head& message, bool end) {
   return codec && !dead ? codec->send_head(*this, message, end) : Reason::kNone;
@@ -53,7 +53,7 @@ void Http2Exchange::release() {
 }
 bool Http2Exchange::write_blocked() const { return codec && !dead && codec->write_blocked(*this); }
 
-// --- Life ------------------------------------------------------------------------------------------------------------
+// --- Life --------------------------------------------------------------------------------------------------
 
 Http2Codec::Http2Codec(Role role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options)
     : out_(out),
@@ -153,8 +153,8 @@ void Http2Codec::reset(Http2Exchange& x, Reason reason) {
   // A complete answer stands, and a request that was never begun leaves no trace.
   if (role_ == Role::kServer ? x.local_ended : x.local_ended && x.remote_ended) return;
   Scope scope(*this);
-  // What was said before it goes first, as far as the windows allow: nghttp2 drops what it has not sent of a stream that it resets.
-  // Not of a request that is given up.
+  // What was said before it goes first, as far as the windows allow: nghttp2 drops what it has not sent of a
+  // stream that it resets. Not of a request that is given up.
   if (x.head_sent && (role_ == Role::kServer || x.connect)) build_complete();
   if (x.dead || broken_) return;
   abort_stream(x, x.connect ? code_of_tunnel(reason) : code_of_reason(reason));
@@ -166,7 +166,8 @@ void Http2Codec::tell_end(Http2Exchange& x, Reason reason) {
 }
 
 void Http2Codec::reset_all(Reason reason, Reason cut) {
-  // Those that a walk further down the stack has still before it, too: it ends when it finds the connection broken.
+  // Those that a walk further down the stack has still before it, too: it ends when it finds the connection
+  // broken.
   for (Walk* w = walk_; w; w = w->outer) exchanges_.splice(w->rest);
   Walk all(*this);
   while (Http2Exchange* x = all.next()) {
@@ -180,7 +181,8 @@ void Http2Codec::reset_all(Reason reason, Reason cut) {
   }
 }
 
-// HTTP/2 frames are never half in the output, so this one can always be put after them, whatever state the session is in.
+// HTTP/2 frames are never half in the output, so this one can always be put after them, whatever state the
+// session is in.
 void Http2Codec::write_goaway(uint32_t code) {
   uint32_t last = static_cast<uint32_t>(nghttp2_session_get_last_proc_stream_id(session_));
   uint8_t frame[17] = {0, 0, 8, NGHTTP2_GOAWAY, 0, 0, 0, 0, 0};
@@ -238,7 +240,7 @@ bool Http2Codec::heartbeat() {
   return true;
 }
 
-// --- Input -----------------------------------------------------------------------------------------------------------
+// --- Input -------------------------------------------------------------------------------------------------
 
 bool Http2Codec::feed(const uint8_t* data, size_t n) {
   if (done()) return false;
@@ -346,7 +348,8 @@ int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
   return verdict();
 }
 
-// A frame of a stream that does not exist any more, or not for us. nghttp2 ignores all of them, after it has decoded their heads.
+// A frame of a stream that does not exist any more, or not for us. nghttp2 ignores all of them, after it has
+// decoded their heads.
 void Http2Codec::on_late_frame(const nghttp2_frame_hd& hd, uint32_t& weight) {
   const auto id = static_cast<uint32_t>(hd.stream_id);
   const bool head = hd.type == NGHTTP2_HEADERS;
@@ -464,8 +467,9 @@ int Http2Codec::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffe
   return 0;
 }
 
-// False when the header block is over a limit: its fields are counted from then on, not kept. So far over it that it is no accident, it
-// ends a client's connection; a backend's is shared, and its heads cost their bytes only.
+// False when the header block is over a limit: its fields are counted from then on, not kept. So far over it
+// that it is no accident, it ends a client's connection; a backend's is shared, and its heads cost their
+// bytes only.
 bool Http2Codec::check_block(Http2Exchange* x) {
   const uint64_t fields_max = options_.http1.headers_max, bytes_max = options_.http1.header_bytes_max;
   if (block_fields_ <= fields_max && block_bytes_ <= bytes_max) return true;
@@ -649,7 +653,7 @@ int Http2Codec::on_stream_close(int32_t id, uint32_t code) {
   return 0;
 }
 
-// --- Output ----------------------------------------------------------------------------------------------------------
+// --- Output ------------------------------------------------------------------------------------------------
 
 void Http2Codec::drop_pending(Http2Exchange& x) {
   pending_bytes_ -= x.pending.size();
@@ -683,7 +687,8 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
   }
   x.envelopes.see(chunk);
   x.local_ended = end;
-  // What is complete, or large, is built while it is in the caches, and without a copy of ours where the windows allow.
+  // What is complete, or large, is built while it is in the caches, and without a copy of ours where the
+  // windows allow.
   if ((end || chunk.size() >= ByteSink::kLargeBytes) && !in_session_ && !transport_blocked_) {
     x.direct = chunk;
     resume(x);
@@ -695,7 +700,8 @@ void Http2Codec::send_body(Http2Exchange& x, std::span<const uint8_t> chunk, boo
     x.pending.append(chunk);
     pending_bytes_ += chunk.size();
     watch_output(x);
-    // Each stream is told to wait, but what comes at once can't be sent back: so many readers that stand still are one too many.
+    // Each stream is told to wait, but what comes at once can't be sent back: so many readers that stand
+    // still are one too many.
     if (pending_bytes_ + held_bytes_ > 2 * options_.http2.memory_bytes_max &&
         x.pending.size() > kCrowdedBytes) {
       events_.on_event(CodecEvent::kStreamStalled);
@@ -804,8 +810,9 @@ int Http2Codec::on_frame_not_sent(const nghttp2_frame& frame) {
   return 0;
 }
 
-// nghttp2 ends the whole connection for one stream beyond the limit, where RFC 9113 5.1.2 wants that stream refused, so it does not
-// know the limit: it is written into our SETTINGS on their way out, and on_block_begin() counts.
+// nghttp2 ends the whole connection for one stream beyond the limit, where RFC 9113 5.1.2 wants that stream
+// refused, so it does not know the limit: it is written into our SETTINGS on their way out, and
+// on_block_begin() counts.
 void Http2Codec::say_hello(std::span<const uint8_t> frames) {
   hello_said_ = true;
   std::vector<uint8_t> copy(frames.begin(), frames.end());
@@ -836,8 +843,9 @@ void Http2Codec::build_frames() {
 }
 
 void Http2Codec::produce() {
-  // Sinks that hear of room send what they kept, at the latest when the Scope ends. The transport is being collected and will
-  // not be again for that, so it is built here too. None of them waits for more than is in memory already.
+  // Sinks that hear of room send what they kept, at the latest when the Scope ends. The transport is being
+  // collected and will not be again for that, so it is built here too. None of them waits for more than is in
+  // memory already.
   size_t before;
   do {
     if (done() || transport_blocked_) return;
@@ -878,7 +886,7 @@ void Http2Codec::on_write_blocked(bool blocked) {
   if (!blocked) want_send();
 }
 
-// --- Deadlines -------------------------------------------------------------------------------------------------------
+// --- Deadlines ---------------------------------------------------------------------------------------------
 
 void Http2Codec::watch_output(Http2Exchange& x) {
   if (x.waiting_ms) return;
@@ -886,8 +894,8 @@ void Http2Codec::watch_output(Http2Exchange& x) {
   x.moved = 0;
 }
 
-// A peer that opens its window by a byte now and then holds our memory for nothing: so much must move in each period. Not
-// while the transport is full, which the owner watches.
+// A peer that opens its window by a byte now and then holds our memory for nothing: so much must move in each
+// period. Not while the transport is full, which the owner watches.
 int64_t Http2Codec::tick() {
   if (done()) return -1;
   Scope scope(*this);

@@ -1,4 +1,5 @@
-// What both roles of an HTTP/2 connection share: the nghttp2 session, the exchange object, windows, and output.
+// What both roles of an HTTP/2 connection share: the nghttp2 session, the exchange object, windows, and
+// output.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -124,8 +125,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
  protected:
   Http2Codec(Role role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
 
-  /// Around everything that may call out: freed exchanges stay in memory, and the owner hears of room and of the end,
-  /// until no method of this codec is on the stack.
+  /// Around everything that may call out: freed exchanges stay in memory, and the owner hears of room and of
+  /// the end, until no method of this codec is on the stack.
   class Scope {
    public:
     explicit Scope(Http2Codec& codec) : codec_(codec) { ++codec_.depth_; }
@@ -159,7 +160,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   virtual void on_peer_goaway() = 0;
   /// Answers to the ping that drain() sent.
   virtual void on_drain_ping() {}
-  /// What else is done when time has passed: milliseconds until it has to be called again at the latest, -1: whenever.
+  /// What else is done when time has passed: milliseconds until it has to be called again at the latest, -1:
+  /// whenever.
   virtual int64_t tick_role(uint64_t now) { return -1; }
   /// The sink of `x` is gone: what becomes of the stream.
   virtual void after_release(Http2Exchange& x) = 0;
@@ -170,7 +172,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   Http2Exchange* create_exchange();
   /// Frees `x` when the stack is unwound. Its stream must be closed, or never have been.
   void retire(Http2Exchange& x);
-  /// The one way in which a sink hears that its exchange ended by a reset: once, and never after both messages were complete.
+  /// The one way in which a sink hears that its exchange ended by a reset: once, and never after both
+  /// messages were complete.
   void tell_end(Http2Exchange& x, Reason reason);
   /// Gives the request to the owner; false when it does not take it.
   bool accept(Http2Exchange& x, bool end);
@@ -191,7 +194,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool idle_output() const { return nghttp2_session_want_write(session_) == 0; }
   /// Notes the end of x's output, and wakes nghttp2.
   void resume(Http2Exchange& x);
-  /// Builds the frames of a message that is complete, unless that has to wait. Whatever a stream's end brings may happen.
+  /// Builds the frames of a message that is complete, unless that has to wait. Whatever a stream's end brings
+  /// may happen.
   void build_complete() {
     if (!in_session_ && !transport_blocked_) build_frames();
   }
@@ -262,7 +266,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   void reap();
   int verdict() const { return done() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; }
 
-  /// Visits every exchange, whatever the visited ones do: to each other, to the connection, or by a walk of their own.
+  /// Visits every exchange, whatever the visited ones do: to each other, to the connection, or by a walk of
+  /// their own.
   struct Walk {
     explicit Walk(Http2Codec& c) : codec(c), outer(std::exchange(c.walk_, this)) {
       rest.splice(c.exchanges_);

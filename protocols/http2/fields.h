@@ -20,17 +20,20 @@ struct Refusal {
   explicit operator bool() const { return reason != Reason::kNone; }
 };
 
-/// Takes one pseudo-header field of a request or response that nghttp2 found in its place. `value` lives as long as the head.
-/// Null, or why it is malformed.
+/// Takes one pseudo-header field of a request or response that nghttp2 found in its place. `value` lives as
+/// long as the head. Null, or why it is malformed.
 const char* take_pseudo(std::string_view name, std::string_view value, Head& head, std::string_view& protocol);
 /// Takes one other field. Hop-by-hop ones become members of the head.
 const char* take_field(std::string_view name, std::string_view value, Head& head);
-/// Whether a field may be sent as a trailer: not about the connection, and nothing in it that could be read as something else.
+/// Whether a field may be sent as a trailer: not about the connection, and nothing in it that could be read
+/// as something else.
 bool may_be_trailer(const Header& field);
-/// What remains to be checked and done when all fields are there. Fills in path and authority as they are forwarded.
+/// What remains to be checked and done when all fields are there. Fills in path and authority as they are
+/// forwarded.
 Refusal finish_request(Head& head, std::string_view protocol, const Http1Options& options);
 
-/// Name-value pairs of one header block. Names and values are views of the head or of literals; nghttp2 copies them.
+/// Name-value pairs of one header block. Names and values are views of the head or of literals; nghttp2
+/// copies them.
 class Block {
  public:
   Block();

@@ -1,4 +1,5 @@
-// What nghttp2 has no callback for: looks at the bytes of frames on their way to it, once, and keeps nothing of them.
+// What nghttp2 has no callback for: looks at the bytes of frames on their way to it, once, and keeps nothing
+// of them.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -17,11 +18,12 @@ class FrameWatch {
  public:
   explicit FrameWatch(bool server) : server_(server), preface_(server ? 24 : 0) {}
 
-  /// `data` goes to nghttp2 next. A client's GOAWAY is hidden from it, as a frame of a type that nobody knows: it would read nothing more once
-  /// no stream is left, but a client may go on (RFC 9113 6.8 is about the streams of its peer, and Dubbo does), and a last id that is
-  /// not one of ours is no error either.
+  /// `data` goes to nghttp2 next. A client's GOAWAY is hidden from it, as a frame of a type that nobody
+  /// knows: it would read nothing more once no stream is left, but a client may go on (RFC 9113 6.8 is about
+  /// the streams of its peer, and Dubbo does), and a last id that is not one of ours is no error either.
   /// `on_data_frame(id)` is called for the head of each DATA frame: nghttp2 says nothing of those it ignores.
-  /// `feed(bytes, n)` hands bytes to nghttp2 and answers whether it goes on; fields that are too long for it are cut (LongFields).
+  /// `feed(bytes, n)` hands bytes to nghttp2 and answers whether it goes on; fields that are too long for it
+  /// are cut (LongFields).
   template <class Feed, class OnDataFrame>
   void pass(uint8_t* data, size_t n, Feed&& feed, OnDataFrame&& on_data_frame) {
     uint8_t* from = data;  // not yet fed
@@ -63,7 +65,8 @@ class FrameWatch {
   bool take_goaway() { return std::exchange(goaway_, false); }
   /// The error of a GOAWAY that was hidden; 0: none.
   uint32_t goaway_error() const { return goaway_error_; }
-  /// A PRIORITY frame made its stream depend on itself (RFC 7540 5.3.1), which nghttp2 does not look at any more.
+  /// A PRIORITY frame made its stream depend on itself (RFC 7540 5.3.1), which nghttp2 does not look at any
+  /// more.
   bool depends_on_itself() const { return depends_on_itself_; }
 
  private:

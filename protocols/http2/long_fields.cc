@@ -8,7 +8,8 @@
 namespace dragoman::http2 {
 namespace {
 
-/// The Huffman code of HPACK as a tree, made from what nghttp2's encoder says (RFC 7541 appendix B is the same in other words).
+/// The Huffman code of HPACK as a tree, made from what nghttp2's encoder says (RFC 7541 appendix B is the
+/// same in other words).
 class HuffmanTree {
  public:
   HuffmanTree() {
@@ -46,7 +47,8 @@ class HuffmanTree {
     uint16_t next[2] = {0, 0};
     int16_t symbol = -1;
   };
-  // Behind so many zeros of five bits each every symbol comes in its code: eight of it make one byte more for each bit of the code.
+  // Behind so many zeros of five bits each every symbol comes in its code: eight of it make one byte more for
+  // each bit of the code.
   static constexpr size_t kZeros = 80, kRepeats = 8, kBefore = kZeros * 5 / 8;
 
   void add(nghttp2_hd_deflater* deflater, uint8_t symbol) {

@@ -1,7 +1,8 @@
-// Fields of more than 64 KiB. nghttp2 takes none: it ends the whole connection, and with it every exchange. So a value that long is
-// cut before nghttp2 sees it, in place and without a byte more or less: the value gets a smaller length, and over some of its bytes
-// another literal field is written, whose value goes on. What was overwritten is kept here, and the value put together again when
-// nghttp2 hands out its pieces. The first piece is larger than the dynamic table, as the value is, so that both sides' tables agree.
+// Fields of more than 64 KiB. nghttp2 takes none: it ends the whole connection, and with it every exchange.
+// So a value that long is cut before nghttp2 sees it, in place and without a byte more or less: the value
+// gets a smaller length, and over some of its bytes another literal field is written, whose value goes on.
+// What was overwritten is kept here, and the value put together again when nghttp2 hands out its pieces. The
+// first piece is larger than the dynamic table, as the value is, so that both sides' tables agree.
 #pragma once
 
 #include <array>
@@ -19,8 +20,8 @@ class LongFields {
   void end_block() { active_ = false; }
   bool active() const { return active_; }
 
-  /// Takes at least one of the next `n` bytes of the block, and may change them; how many. While holding() was or is true it takes
-  /// one, which must not go on before resolve() has said with which bytes.
+  /// Takes at least one of the next `n` bytes of the block, and may change them; how many. While holding()
+  /// was or is true it takes one, which must not go on before resolve() has said with which bytes.
   size_t take(uint8_t* data, size_t n);
   bool holding() const { return held_ > 0; }
   /// What is held goes on as it is, and nothing more of this block is looked at.

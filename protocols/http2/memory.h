@@ -1,5 +1,5 @@
-// nghttp2's memory: free lists by size on each thread, so that streams, frames and fields of the steady state allocate
-// nothing.
+// nghttp2's memory: free lists by size on each thread, so that streams, frames and fields of the steady state
+// allocate nothing.
 #pragma once
 
 #include <cstddef>

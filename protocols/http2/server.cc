@@ -162,7 +162,8 @@ void ServerCodec::on_message_head(Http2Exchange& x, bool end) {
   if (!accept(x, end)) refuse(x, {Reason::kStreamsOverflow, 0, "request refused"});
 }
 
-// The backend may speak HTTP/1, where a websocket begins with a key and its proof. RFC 8441 5 has none, but proxies send theirs.
+// The backend may speak HTTP/1, where a websocket begins with a key and its proof. RFC 8441 5 has none, but
+// proxies send theirs.
 void ServerCodec::add_handshake(Http2Exchange& x) {
   Head& head = x.head;
   const Header* given = head.headers.find("sec-websocket-key");
@@ -317,14 +318,16 @@ void ServerCodec::after_release(Http2Exchange& x) {
 // The client may stop sending a body that nobody reads (RFC 9113 8.1).
 void ServerCodec::after_end_sent(Http2Exchange& x) {
   if (!(x.released || x.given_up) || x.remote_ended || x.stream_closed) return;
-  // All that was announced is here: only the empty frame that says so is missing, and on its way (tick() looks after that).
+  // All that was announced is here: only the empty frame that says so is missing, and on its way (tick()
+  // looks after that).
   if (x.head.content_length > 0 && x.body_bytes == static_cast<uint64_t>(x.head.content_length)) return;
   abort_stream(x, NGHTTP2_NO_ERROR);
 }
 
-// First the notice, so that requests under way are still served. The last id is due one round trip later (RFC 9113 6.8), but some
-// clients go on with a connection that they have chosen until they see it, and lose the call that crosses it. So it waits until
-// nothing was opened for the grace; on a connection that is idle by then the owner's farewell() says it.
+// First the notice, so that requests under way are still served. The last id is due one round trip later (RFC
+// 9113 6.8), but some clients go on with a connection that they have chosen until they see it, and lose the
+// call that crosses it. So it waits until nothing was opened for the grace; on a connection that is idle by
+// then the owner's farewell() says it.
 void ServerCodec::drain() {
   if (done() || draining_) return;
   Scope scope(*this);

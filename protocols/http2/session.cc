@@ -81,8 +81,8 @@ nghttp2_session* make_session(Role role, Http2Codec& codec, const Http2Options& 
   nghttp2_option_set_no_auto_window_update(raw, 1);
   nghttp2_option_set_no_closed_streams(raw, 1);
   nghttp2_option_set_max_send_header_block_length(raw, 1 << 20);
-  // Our own counts decide; see abuse.h. nghttp2's count of CONTINUATION frames goes up with every read that ends in the
-  // head of one, too.
+  // Our own counts decide; see abuse.h. nghttp2's count of CONTINUATION frames goes up with every read that
+  // ends in the head of one, too.
   nghttp2_option_set_max_continuations(raw, std::numeric_limits<size_t>::max());
   nghttp2_option_set_max_outbound_ack(raw, options.acks_max);
   nghttp2_option_set_stream_reset_rate_limit(raw, std::numeric_limits<uint64_t>::max() / 2, 1'000'000'000);
