@@ -103,7 +103,8 @@ void ClientCodec::on_message_head(Http2Exchange& x, bool end) {
   Head& head = x.head;
   head.outcome = outcome_of_status(head.status);
   if (head.status < 200) {
-    if (++x.interim > kInterimMax) return give_up(x, NGHTTP2_ENHANCE_YOUR_CALM, Reason::kUpstreamProtocolError);
+    if (++x.interim > kInterimMax)
+      return give_up(x, NGHTTP2_ENHANCE_YOUR_CALM, Reason::kUpstreamProtocolError);
     if (x.sink) x.sink->on_head(head, false);
     if (x.dead) return;
     head.headers.clear();
@@ -136,7 +137,9 @@ void ClientCodec::on_message_end(Http2Exchange& x) {
   if (x.grpc) grpc::read_result(x.head, x.trailers);
 }
 
-void ClientCodec::on_body_too_large(Http2Exchange& x) { give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge); }
+void ClientCodec::on_body_too_large(Http2Exchange& x) {
+  give_up(x, NGHTTP2_CANCEL, Reason::kUpstreamTooLarge);
+}
 
 // RFC 9113 7: codes that we don't know are INTERNAL_ERROR. A call of gRPC that ends without trailers has the
 // status of gRPC's table (PROTOCOL-HTTP2, "Errors"), which is INTERNAL but for the codes named here and in
@@ -208,7 +211,8 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   bool tunnel = message.upgrade && !end;
   if (tunnel && !nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL))
     return Reason::kUnsupported;
-  if (!clean_token(message.path) || !clean_name(message.method) || (!message.authority.empty() && !clean_token(message.authority)))
+  if (!clean_token(message.path) || !clean_name(message.method) ||
+      (!message.authority.empty() && !clean_token(message.authority)))
     return Reason::kEditFailed;
   grpc::write_deadline(message);
   Block block;
@@ -221,14 +225,16 @@ Reason ClientCodec::send_head(Http2Exchange& x, Head& message, bool end) {
   if (!block.add_fields(message.headers)) return Reason::kEditFailed;
   // Without one, some servers wait for a body after these methods (RFC 9110 8.6).
   int64_t length = message.content_length;
-  if (end && length < 0 && (message.method == "POST" || message.method == "PUT" || message.method == "PATCH")) length = 0;
+  if (end && length < 0 && (message.method == "POST" || message.method == "PUT" || message.method == "PATCH"))
+    length = 0;
   if (end && length > 0) length = -1;
   if (!tunnel && length >= 0) block.add_number("content-length", static_cast<uint64_t>(length));
   if (message.te_trailers) block.add("te", "trailers");
   if (message.expect_continue && !end) block.add("expect", "100-continue");
   Scope scope(*this);
   nghttp2_data_provider body = body_provider(x);
-  int32_t id = nghttp2_submit_request(session_, nullptr, block.data(), block.size(), end ? nullptr : &body, &x);
+  int32_t id =
+      nghttp2_submit_request(session_, nullptr, block.data(), block.size(), end ? nullptr : &body, &x);
   if (id < 0) return Reason::kInternal;
   x.id = id;
   x.head_sent = true;
@@ -271,7 +277,8 @@ void ClientCodec::settled() {
 
 }  // namespace
 
-std::unique_ptr<ConnectionCodec> make_client(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
+std::unique_ptr<ConnectionCodec> make_client(ByteSink& out, ConnectionEvents& events,
+                                             const CodecOptions& options) {
   return std::make_unique<ClientCodec>(out, events, options);
 }
 

@@ -226,7 +226,8 @@ void Http2Codec::on_transport_closed(Reason reason) {
 }
 
 void Http2Codec::fail(Reason reason) {
-  break_connection(reason, peer_ready_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_SETTINGS_TIMEOUT, reason_row(reason).label);
+  break_connection(reason, peer_ready_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_SETTINGS_TIMEOUT,
+                   reason_row(reason).label);
 }
 
 ReadPhase Http2Codec::phase() const { return head_open_ && !done() ? ReadPhase::kHead : ReadPhase::kIdle; }
@@ -329,8 +330,8 @@ int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
       weight = 1;
       // nghttp2 does not look at these any more.
       if (hd.stream_id == 0)
-        break_connection(role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError, NGHTTP2_PROTOCOL_ERROR,
-                         "PRIORITY without a stream");
+        break_connection(role_ == Role::kServer ? Reason::kMalformed : Reason::kUpstreamProtocolError,
+                         NGHTTP2_PROTOCOL_ERROR, "PRIORITY without a stream");
       break;
     case NGHTTP2_SETTINGS:
       weight = peer_ready_ && !(hd.flags & NGHTTP2_FLAG_ACK) ? 20 : 0;
@@ -740,7 +741,8 @@ ssize_t Http2Codec::read_body(Http2Exchange& x, size_t length, uint32_t& flags) 
     const HeaderList* trailers = std::exchange(x.direct_trailers, nullptr);
     for (const Header& h : trailers ? *trailers : x.out_trailers)
       if (may_be_trailer(h)) block.add(h.name, h.value);
-    if (nghttp2_submit_trailer(session_, x.id, block.data(), block.size()) == 0) flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    if (nghttp2_submit_trailer(session_, x.id, block.data(), block.size()) == 0)
+      flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
   }
   return static_cast<ssize_t>(n);
 }
@@ -839,7 +841,8 @@ void Http2Codec::build_frames() {
   }
   in_session_ = false;
   if (!out_.out.empty()) out_.wrote();
-  if (n < 0) break_connection(Reason::kInternal, NGHTTP2_INTERNAL_ERROR, nghttp2_strerror(static_cast<int>(n)));
+  if (n < 0)
+    break_connection(Reason::kInternal, NGHTTP2_INTERNAL_ERROR, nghttp2_strerror(static_cast<int>(n)));
 }
 
 void Http2Codec::produce() {
@@ -904,7 +907,8 @@ int64_t Http2Codec::tick() {
   auto passed = [now](uint64_t since, int64_t limit) {
     return limit > 0 && since != 0 && now >= since + static_cast<uint64_t>(limit);
   };
-  if (role_ == Role::kClient && !peer_ready_ && passed(std::max<uint64_t>(started_ms_, 1), o.settings_timeout_ms)) {
+  if (role_ == Role::kClient && !peer_ready_ &&
+      passed(std::max<uint64_t>(started_ms_, 1), o.settings_timeout_ms)) {
     fail(Reason::kUpstreamProtocolError);
     return -1;
   }
@@ -921,8 +925,8 @@ int64_t Http2Codec::tick() {
         abort_stream(*x, NGHTTP2_CANCEL);
         tell_end(*x, role_ == Role::kClient ? Reason::kUpstreamWriteStall : Reason::kWriteStall);
       }
-    } else if (role_ == Role::kServer && x->sink && !x->remote_ended && !x->head_sent && !x->paused && !x->connect &&
-               passed(x->received_ms, o.body_timeout_ms)) {
+    } else if (role_ == Role::kServer && x->sink && !x->remote_ended && !x->head_sent && !x->paused &&
+               !x->connect && passed(x->received_ms, o.body_timeout_ms)) {
       events_.on_event(CodecEvent::kStreamStalled);
       on_body_stalled(*x);
     } else if (role_ == Role::kServer && (x->released || x->given_up) && x->local_sent && !x->remote_ended &&
@@ -975,9 +979,10 @@ uint32_t code_of_reason(Reason reason) {
 
 namespace dragoman {
 
-std::unique_ptr<ConnectionCodec> make_http2_codec(const Protocol&, Role role, ByteSink& out, ConnectionEvents& events,
-                                                  const CodecOptions& options) {
-  return role == Role::kServer ? http2::make_server(out, events, options) : http2::make_client(out, events, options);
+std::unique_ptr<ConnectionCodec> make_http2_codec(const Protocol&, Role role, ByteSink& out,
+                                                  ConnectionEvents& events, const CodecOptions& options) {
+  return role == Role::kServer ? http2::make_server(out, events, options)
+                               : http2::make_client(out, events, options);
 }
 
 size_t live_http2_exchanges() { return ObjectPool<http2::Http2Exchange>::live(); }

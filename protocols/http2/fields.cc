@@ -31,7 +31,8 @@ bool visible_ascii(std::string_view text) {
 
 }  // namespace
 
-const char* take_pseudo(std::string_view name, std::string_view value, Head& head, std::string_view& protocol) {
+const char* take_pseudo(std::string_view name, std::string_view value, Head& head,
+                        std::string_view& protocol) {
   switch (name.size()) {
     case 5:
       head.path = value;
@@ -91,12 +92,14 @@ bool may_be_trailer(const Header& field) {
 Refusal finish_request(Head& head, std::string_view protocol, const Http1Options& options) {
   if (head.method == "CONNECT") {
     if (protocol.empty()) return {Reason::kUnsupported, 0, "CONNECT is not supported"};
-    if (!equals_ignore_case(protocol, "websocket")) return {Reason::kUnsupported, 0, "only websocket is supported"};
+    if (!equals_ignore_case(protocol, "websocket"))
+      return {Reason::kUnsupported, 0, "only websocket is supported"};
     head.method = "GET";
     head.upgrade = true;
     head.upgrade_token = "websocket";
   }
-  if (head.method == "TRACE" && !options.allow_trace) return {Reason::kUnsupported, 405, "TRACE is not allowed"};
+  if (head.method == "TRACE" && !options.allow_trace)
+    return {Reason::kUnsupported, 405, "TRACE is not allowed"};
   if (const Header* host = head.headers.find(HeaderId::kHost)) {
     if (head.authority.empty())
       head.authority = host->value;
@@ -106,12 +109,14 @@ Refusal finish_request(Head& head, std::string_view protocol, const Http1Options
   }
   if (!valid_authority(head.authority)) return {Reason::kMalformed, 0, "bad authority"};
   bool https = equals_ignore_case(head.scheme, "https");
-  if (!https && !equals_ignore_case(head.scheme, "http")) return {Reason::kMalformed, 0, "scheme is neither http nor https"};
+  if (!https && !equals_ignore_case(head.scheme, "http"))
+    return {Reason::kMalformed, 0, "scheme is neither http nor https"};
   head.scheme = https ? "https" : "http";
   if (head.path.size() > options.uri_bytes_max) return {Reason::kUriTooLong, 0, "path too long"};
   if (head.path == "*") {
     if (head.method != "OPTIONS") return {Reason::kMalformed, 0, "path * is for OPTIONS only"};
-  } else if (!visible_ascii(head.path) || head.path[0] != '/' || head.path.find('#') != std::string_view::npos) {
+  } else if (!visible_ascii(head.path) || head.path[0] != '/' ||
+             head.path.find('#') != std::string_view::npos) {
     return {Reason::kMalformed, 0, "bad path"};
   } else if (head.path.size() > 1) {
     const char* why = "bad path";
@@ -120,7 +125,8 @@ Refusal finish_request(Head& head, std::string_view protocol, const Http1Options
     head.path = settle_target(const_cast<char*>(head.path.data()), head.path.size(), rules, &why);
     if (head.path.empty()) return {Reason::kMalformed, 0, why};
   }
-  if (options.body_bytes_max && head.content_length > 0 && static_cast<uint64_t>(head.content_length) > options.body_bytes_max)
+  if (options.body_bytes_max && head.content_length > 0 &&
+      static_cast<uint64_t>(head.content_length) > options.body_bytes_max)
     return {Reason::kBodyTooLarge, 0, "body too large"};
   return {};
 }

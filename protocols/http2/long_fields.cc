@@ -55,7 +55,8 @@ class HuffmanTree {
     uint8_t name[] = {'a'};
     std::string value(kZeros, '0');
     value.append(kRepeats, static_cast<char>(symbol));
-    nghttp2_nv field{name, reinterpret_cast<uint8_t*>(value.data()), sizeof name, value.size(), NGHTTP2_NV_FLAG_NO_INDEX};
+    nghttp2_nv field{name, reinterpret_cast<uint8_t*>(value.data()), sizeof name, value.size(),
+                     NGHTTP2_NV_FLAG_NO_INDEX};
     uint8_t block[256];
     const ssize_t n = nghttp2_hd_deflate_hd(deflater, block, sizeof block, &field, 1);
     // The last thing in the block is the value: a byte of its length, and its code.
@@ -141,7 +142,8 @@ void LongFields::cut() {
   cuts_.push_back(c);
   int_[0] = 0x7f;
   uint32_t number = first - 127;
-  for (size_t i = 1; i < held_; ++i, number >>= 7) int_[i] = static_cast<uint8_t>((number & 0x7f) | (i + 1 < held_ ? 0x80 : 0));
+  for (size_t i = 1; i < held_; ++i, number >>= 7)
+    int_[i] = static_cast<uint8_t>((number & 0x7f) | (i + 1 < held_ ? 0x80 : 0));
   rest_ = left_ - first;
   left_ = first;
   state_ = State::kLongValue;
@@ -193,8 +195,13 @@ size_t LongFields::take(uint8_t* data, size_t n) {
       left_ = piece_of(rest_);
       rest_ -= left_;
       const uint32_t number = left_ - 127;
-      mark_ = {0x00, 1, static_cast<uint8_t>(kMarkName[0]), 0x7f, static_cast<uint8_t>((number & 0x7f) | 0x80),
-               static_cast<uint8_t>((number >> 7 & 0x7f) | 0x80), static_cast<uint8_t>(number >> 14)};
+      mark_ = {0x00,
+               1,
+               static_cast<uint8_t>(kMarkName[0]),
+               0x7f,
+               static_cast<uint8_t>((number & 0x7f) | 0x80),
+               static_cast<uint8_t>((number >> 7 & 0x7f) | 0x80),
+               static_cast<uint8_t>(number >> 14)};
       mark_at_ = 0;
       state_ = State::kMark;
       return part;

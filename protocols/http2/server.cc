@@ -96,7 +96,8 @@ bool decode_settings(std::string_view text, std::vector<uint8_t>& out) {
 bool ServerCodec::begin_upgrade(std::string_view settings, bool head_method) {
   std::vector<uint8_t> payload;
   if (settings.size() > 1024 || !decode_settings(settings, payload)) return false;
-  if (nghttp2_session_upgrade2(session_, payload.data(), payload.size(), head_method, nullptr) != 0) return false;
+  if (nghttp2_session_upgrade2(session_, payload.data(), payload.size(), head_method, nullptr) != 0)
+    return false;
   Http2Exchange* x = create_exchange();
   x->id = 1;
   return nghttp2_session_set_stream_user_data(session_, 1, x) == 0;
@@ -112,7 +113,8 @@ void ServerCodec::serve_upgrade(Head& request) {
   head.authority = head.arena.copy(request.authority);
   head.scheme = request.scheme;
   head.te_trailers = request.te_trailers;
-  for (const Header& h : request.headers) head.headers.push(head.arena.copy(h.name), head.arena.copy(h.value), h.id);
+  for (const Header& h : request.headers)
+    head.headers.push(head.arena.copy(h.name), head.arena.copy(h.value), h.id);
   x.head_done = true;
   x.remote_ended = true;
   x.to_head = head.method == "HEAD";
@@ -214,7 +216,8 @@ Reason ServerCodec::reason_of_code(const Http2Exchange& x, uint32_t) const {
 }
 
 void ServerCodec::after_close(Http2Exchange& x, uint32_t code) {
-  if (!x.peer_reset && code != NGHTTP2_NO_ERROR) events_.on_refused(Reason::kMalformed, nghttp2_http2_strerror(code));
+  if (!x.peer_reset && code != NGHTTP2_NO_ERROR)
+    events_.on_refused(Reason::kMalformed, nghttp2_http2_strerror(code));
 }
 
 Reason ServerCodec::send_head(Http2Exchange& x, Head& message, bool end) {
@@ -341,8 +344,8 @@ void ServerCodec::drain() {
 
 void ServerCodec::say_last() {
   last_said_ = true;
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
-                        nullptr, 0);
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+                        NGHTTP2_NO_ERROR, nullptr, 0);
   want_send();
 }
 
@@ -366,7 +369,8 @@ void ServerCodec::settled() {
 
 }  // namespace
 
-std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events, const CodecOptions& options) {
+std::unique_ptr<ConnectionCodec> make_server(ByteSink& out, ConnectionEvents& events,
+                                             const CodecOptions& options) {
   return std::make_unique<ServerCodec>(out, events, options);
 }
 

@@ -12,7 +12,9 @@ namespace dragoman::http2 {
 struct Callbacks {
   static Http2Codec& self(void* user) { return *static_cast<Http2Codec*>(user); }
 
-  static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* hd, void* user) { return self(user).on_begin_frame(*hd); }
+  static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* hd, void* user) {
+    return self(user).on_begin_frame(*hd);
+  }
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return self(user).on_begin_headers(*frame);
   }
@@ -25,23 +27,27 @@ struct Callbacks {
                             uint8_t, void* user) {
     return self(user).on_header(name, value, false);
   }
-  static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) { return self(user).on_frame(*frame); }
+  static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    return self(user).on_frame(*frame);
+  }
   static int data_chunk(nghttp2_session*, uint8_t, int32_t id, const uint8_t* data, size_t n, void* user) {
     return self(user).on_chunk(id, {data, n});
   }
   static int stream_close(nghttp2_session*, int32_t id, uint32_t code, void* user) {
     return self(user).on_stream_close(id, code);
   }
-  static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) { return self(user).on_frame_sent(*frame); }
+  static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    return self(user).on_frame_sent(*frame);
+  }
   static int frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
     return self(user).on_frame_not_sent(*frame);
   }
-  static ssize_t read(nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
-                      void* user) {
+  static ssize_t read(nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags,
+                      nghttp2_data_source* source, void* user) {
     return self(user).read_body(*static_cast<Http2Exchange*>(source->ptr), length, *flags);
   }
-  static int send_data(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t length, nghttp2_data_source* source,
-                       void* user) {
+  static int send_data(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t length,
+                       nghttp2_data_source* source, void* user) {
     return self(user).write_data(*static_cast<Http2Exchange*>(source->ptr), head, length);
   }
 
@@ -92,7 +98,8 @@ nghttp2_session* make_session(Role role, Http2Codec& codec, const Http2Options& 
                   ? nghttp2_session_server_new3(&session, kCallbacks.get(), &codec, raw, mem)
                   : nghttp2_session_client_new3(&session, kCallbacks.get(), &codec, raw, mem);
   if (error != 0) std::abort();
-  nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(options.connection_window_bytes));
+  nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,
+                                        static_cast<int32_t>(options.connection_window_bytes));
   return session;
 }
 
