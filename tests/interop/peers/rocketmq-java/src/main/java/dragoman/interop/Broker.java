@@ -26,6 +26,11 @@ public final class Broker {
     broker.setDefaultTopicQueueNums(2);
     broker.setTransactionTimeOut(500);
     broker.setTransactionCheckInterval(500);
+    // By default a request that waited for 200 ms is refused; a busy machine is no reason for us.
+    broker.setWaitTimeMillsInSendQueue(60_000);
+    broker.setWaitTimeMillsInPullQueue(60_000);
+    broker.setWaitTimeMillsInHeartbeatQueue(60_000);
+    broker.setWaitTimeMillsInTransactionQueue(60_000);
     MessageStoreConfig store = new MessageStoreConfig();
     store.setStorePathRootDir(args[3]);
     store.setStorePathCommitLog(new File(args[3], "commitlog").getPath());
@@ -34,6 +39,7 @@ public final class Broker {
     store.setMaxHashSlotNum(10000);
     store.setMaxIndexNum(40000);
     store.setDiskMaxUsedSpaceRatio(99);
+    store.setOsPageCacheBusyTimeOutMills(60_000);
     store.setTimerWheelEnable(false);
     store.setDuplicationEnable(true); // until it is started: then nothing listens for slaves on all addresses
     BrokerController controller = new BrokerController(broker, server, new NettyClientConfig(), store);
