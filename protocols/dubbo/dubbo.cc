@@ -160,17 +160,16 @@ bool is_hessian(const Message& m) { return (m.head[2] & kSerialization) == kHess
 bool is_whole(const Message& m) { return m.head.size() == m.frame.total_len; }
 std::span<const uint8_t> body_of(const Message& m) { return m.head.subspan(kFixedBytes); }
 
-/// Leaves `in` before the attachments of a request or response. False when there are none to be found. `first`: of a
-/// request's arguments, if it is a string.
-bool find_attachments(uint8_t flags, Reader& in, Text* first = nullptr, Prefix* call = nullptr) {
-  if (!is_request(flags)) {
-    int32_t kind = 0;
-    if (!in.integer(kind)) return false;
-    if (kind == 3 || kind == 4) return in.skip();
-    return kind == 5;
-  }
-  Prefix prefix(in);
-  if (call) *call = prefix;
+/// Leaves `in` before the attachments of an answer. False when there are none to be found.
+bool skip_result(Reader& in) {
+  int32_t kind = 0;
+  if (!in.integer(kind)) return false;
+  if (kind == 3 || kind == 4) return in.skip();
+  return kind == 5;
+}
+
+/// The same of a request whose prefix was read. `first`: of its arguments, if it is a string.
+bool skip_arguments(const Prefix& prefix, Reader& in, Text* first = nullptr) {
   if (!prefix.end) return false;
   int arguments = prefix.descriptor.null ? 0 : prefix.descriptor.whole ? count_arguments(prefix.descriptor.text) : -1;
   if (arguments < 0) return false;
@@ -183,6 +182,11 @@ bool find_attachments(uint8_t flags, Reader& in, Text* first = nullptr, Prefix* 
     if (!in.ok() || !in.skip()) return false;
   }
   return true;
+}
+
+/// The same of either, from the body's beginning.
+bool find_attachments(uint8_t flags, Reader& in) {
+  return is_request(flags) ? skip_arguments(Prefix(in), in) : skip_result(in);
 }
 
 /// No version, and 0.0.0, are one and the same to providers.
@@ -296,9 +300,10 @@ struct Dubbo {
       v.attribute(kVersionAttribute, version_of(names.version));
       return true;
     }
+    Reader in(body_of(m), Grammar::kFinal);
+    Prefix prefix;
     if (is_request(flags)) {
-      Reader in(body_of(m), Grammar::kFinal);
-      const Prefix prefix(in);
+      prefix = Prefix(in);
       if (prefix.end) {
         if (!prefix.path.plain() || !prefix.version.plain() || !prefix.method.plain()) return false;
         v.service(prefix.path.text);
@@ -309,10 +314,8 @@ struct Dubbo {
     const bool headers = want & DRAGOMAN_WANT_HEADERS;
     const bool names = is_request(flags) && want & DRAGOMAN_WANT_SERVICE;
     if (!headers && !names) return true;
-    Reader in(body_of(m), Grammar::kFinal);
     Text first;
-    Prefix prefix;
-    if (!is_whole(m) || !find_attachments(flags, in, &first, &prefix)) {
+    if (!is_whole(m) || !(is_request(flags) ? skip_arguments(prefix, in, &first) : skip_result(in))) {
       if (headers) v.opaque();
       if (is_request(flags)) v.unread();
       return true;

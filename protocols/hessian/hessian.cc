@@ -1,5 +1,7 @@
 #include "protocols/hessian/hessian.h"
 
+#include "proxy/base/words.h"
+
 namespace dragoman::hessian {
 namespace {
 
@@ -59,11 +61,8 @@ void write_unit(uint32_t unit, ByteWriter& out) {
 
 bool Text::plain() const {
   if (!whole) return false;
-  for (size_t at = 0; at < text.size();) {
-    if (static_cast<uint8_t>(text[at]) < 0x80) {
-      ++at;
-      continue;
-    }
+  if (ascii) return true;
+  for (size_t at = 0; (at += ascii_bytes(text.data() + at, text.size() - at)) < text.size();) {
     const Character c = decode(text.substr(at));
     if (c.bytes == 0 || (c.bytes == 3 && c.code < 0x800) || (c.bytes == 4 && c.code < 0x10000)) return false;
     at += c.bytes;
@@ -75,10 +74,8 @@ bool Text::plain() const {
 bool Reader::units(uint32_t count) {
   while (count > 0) {
     // Mostly ASCII: as many bytes as units, unless one has its high bit set.
-    size_t here = std::min<size_t>(count, in_.remaining());
-    const uint8_t* p = bytes_.data() + in_.position();
-    size_t ascii = 0;
-    while (ascii < here && p[ascii] < 0x80) ++ascii;
+    const size_t here = std::min<size_t>(count, in_.remaining());
+    const size_t ascii = ascii_bytes(reinterpret_cast<const char*>(bytes_.data()) + in_.position(), here);
     in_.skip(ascii);
     count -= static_cast<uint32_t>(ascii);
     if (count == 0) return ok();
@@ -115,10 +112,12 @@ bool Reader::string_chunks(uint8_t code, Text* out) {
     }
     size_t from = in_.position();
     if (!units(count)) return false;
-    if (out && first && !more)
+    if (out && first && !more) {
       out->text = {reinterpret_cast<const char*>(bytes_.data()) + from, in_.position() - from};
-    else if (out)
+      out->ascii = out->text.size() == count;  // other characters have more bytes than units
+    } else if (out) {
       out->whole = false;
+    }
     if (!more) return ok();
     code = in_.u8();
     if (!in_.ok()) return false;
@@ -147,7 +146,27 @@ bool Reader::binary_chunks(uint8_t code) {
   }
 }
 
+/// A string in one piece of ASCII, as most are; false and nothing read when it is another.
+bool Reader::ascii_string(Text& out) {
+  const size_t left = in_.remaining();
+  if (!ok() || left < 2) return false;
+  const uint8_t* p = bytes_.data() + in_.position();
+  size_t head = 1, n = p[0];
+  if (is_final() && (p[0] & 0xfc) == 0x30) {
+    head = 2;
+    n = (size_t{p[0]} & 3) << 8 | p[1];
+  } else if (n >= 0x20) {
+    return false;
+  }
+  const char* text = reinterpret_cast<const char*>(p) + head;
+  if (n > left - head || !is_ascii(text, n)) return false;
+  out = {.text = {text, n}, .null = false, .whole = true, .ascii = true};
+  in_.skip(head + n);
+  return true;
+}
+
 bool Reader::string(Text& out) {
+  if (ascii_string(out)) return true;
   int b = peek();
   bool is = b >= 0 && (b < 0x20 || (is_final() ? (b >= 0x30 && b <= 0x33) || b == 'S' || b == 'R'
                                                : b == 'S' || b == 's' || b == 'X' || b == 'x'));

@@ -27,6 +27,7 @@ struct Text {
   std::string_view text;
   bool null = false;
   bool whole = true;
+  bool ascii = false;  // surely nothing else; not looked at where it is false
   /// Whether all readers find the same text: one chunk, and no character in a longer form than it needs, which decoders
   /// in Java take for the shorter one.
   bool plain() const;
@@ -75,6 +76,7 @@ class Reader {
     ok_ = false;
     return false;
   }
+  bool ascii_string(Text& out);
   bool units(uint32_t count);
   bool length_ok(int32_t n) { return n >= 0 && static_cast<uint32_t>(n) <= in_.remaining() ? true : fail(); }
   bool value(uint32_t& children, bool& open_ended, bool& map, bool& again);
@@ -101,7 +103,8 @@ class Reader {
   uint32_t containers_ = 0;
   uint32_t types_ = 0;
   uint32_t classes_ = 0;
-  uint16_t fields_[kClassesMax] = {};
+  uint16_t fields_
+      [kClassesMax];  // of the first classes_; a reader is made for every message, so the rest stays as it is
 };
 
 /// Writes `utf8` as a string value of both grammars, supplementary characters as surrogate pairs. False when it is

@@ -1,6 +1,7 @@
 // Text, eight bytes at a time.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -27,6 +28,34 @@ inline uint64_t load_short_word(const char* p, size_t n, uint8_t fill = 0) {
   uint64_t word = kByteOnes * fill;
   for (size_t i = 0; i < n; ++i) reinterpret_cast<char*>(&word)[i] = p[i];
   return word;
+}
+
+/// How many of the `n` bytes at `p` stand before the first over 0x7f.
+inline size_t ascii_bytes(const char* p, size_t n) {
+  size_t at = 0;
+  for (; at + 32 <= n; at += 32)
+    if ((load_word(p + at) | load_word(p + at + 8) | load_word(p + at + 16) | load_word(p + at + 24)) &
+        kByteHighs)
+      break;
+  for (; at + 8 <= n; at += 8)
+    if (uint64_t high = load_word(p + at) & kByteHighs)
+      return at + static_cast<size_t>(std::countr_zero(high)) / 8;
+  for (; at < n; ++at)
+    if (p[at] & 0x80) return at;
+  return n;
+}
+
+/// Whether that is all of them; cheaper.
+inline bool is_ascii(const char* p, size_t n) {
+  if (n < 8) return (load_short_word(p, n) & kByteHighs) == 0;
+  uint64_t all = load_word(p + n - 8);
+  size_t at = 0;
+  for (; at + 32 < n; at += 32)
+    if ((load_word(p + at) | load_word(p + at + 8) | load_word(p + at + 16) | load_word(p + at + 24)) &
+        kByteHighs)
+      return false;
+  for (; at + 8 < n; at += 8) all |= load_word(p + at);
+  return (all & kByteHighs) == 0;
 }
 
 /// A to Z made lower case in each byte; other bytes stay.

@@ -83,6 +83,27 @@ TEST(Hessian, UnitsAreNotBytes) {
   }
 }
 
+TEST(Hessian, OneCharacterAnywhereTellsWhetherATextIsPlain) {
+  for (size_t length : {1u, 7u, 8u, 9u, 31u, 32u, 33u, 70u}) {
+    for (size_t at = 0; at < length; ++at) {
+      for (bool overlong : {false, true}) {
+        std::string text(length, 'x');
+        text.replace(at, 1, overlong ? "\xc1\xb3" : "\xc3\xa9");
+        // Strings of more than 31 units have their length in two bytes.
+        std::string bytes = length < 32 ? std::string(1, static_cast<char>(length))
+                                        : std::string{'0', static_cast<char>(length)};
+        Reader in(span_of(bytes += text), Grammar::kFinal);
+        Text out;
+        ASSERT_TRUE(in.string(out)) << length << " " << at;
+        EXPECT_EQ(in.remaining(), 0u);
+        EXPECT_EQ(out.text, text);
+        EXPECT_FALSE(out.ascii);
+        EXPECT_EQ(out.plain(), !overlong) << length << " " << at;
+      }
+    }
+  }
+}
+
 TEST(Hessian, ChunkedStringsHaveNoText) {
   std::string chunked("R\x00\x02" "abS\x00\x01" "c", 9);
   Reader in(span_of(chunked), Grammar::kFinal);
