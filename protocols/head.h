@@ -47,6 +47,16 @@ enum class HeaderId : uint8_t {
 
 /// Id of `name` in any letter case.
 HeaderId header_id(std::string_view name);
+
+/// A name that is often seen, with or without an id.
+struct KnownName {
+  std::string_view name;  // lower case, in memory that lasts; empty when it is none of them
+  HeaderId id = HeaderId::kOther;
+};
+KnownName known_name(std::string_view name);
+/// The name of a field in memory that lasts, and in lower case, where it has an id or comes from known_name(); else empty.
+std::string_view lasting_name(std::string_view name, HeaderId id);
+
 /// ASCII case-insensitive equality.
 bool equals_ignore_case(std::string_view a, std::string_view b);
 

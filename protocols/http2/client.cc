@@ -88,9 +88,7 @@ void ClientCodec::on_peer_goaway() {
   events_.on_goaway();
 }
 
-void ClientCodec::on_block_begin(const nghttp2_frame& frame) {
-  current_ = static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, frame.hd.stream_id));
-}
+void ClientCodec::on_block_begin(const nghttp2_frame& frame) { current_ = find(frame.hd.stream_id); }
 
 void ClientCodec::give_up(Http2Exchange& x, uint32_t code, Reason reason) {
   abort_stream(x, code);

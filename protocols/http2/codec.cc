@@ -92,6 +92,7 @@ void Http2Codec::retire(Http2Exchange& x) {
   --slots_;
   room_ = true;
   if (current_ == &x) current_ = nullptr;
+  if (found_ == &x) found_ = nullptr;
   x.codec = nullptr;
   x.next = retired_;
   retired_ = &x;
@@ -354,8 +355,8 @@ int Http2Codec::on_begin_frame(const nghttp2_frame_hd& hd) {
 void Http2Codec::on_late_frame(const nghttp2_frame_hd& hd, uint32_t& weight) {
   const auto id = static_cast<uint32_t>(hd.stream_id);
   const bool head = hd.type == NGHTTP2_HEADERS;
-  if (nghttp2_session_find_stream(session_, hd.stream_id)) {
-    const Http2Exchange* x = find(hd.stream_id);
+  const Http2Exchange* x = find(hd.stream_id);
+  if (x || nghttp2_session_find_stream(session_, hd.stream_id)) {
     if (head && (!x || x->dead)) weight = 5;  // our reset waits for the transport
     return;
   }
@@ -409,29 +410,10 @@ int Http2Codec::on_begin_headers(const nghttp2_frame& frame) {
 }
 
 // A field as nghttp2 hands it out, which finds nothing wrong with it, or something.
-int Http2Codec::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffer, bool valid) {
+int Http2Codec::on_header(std::string_view raw_name, std::string_view raw_value, bool valid) {
   if (done()) return verdict();
-  nghttp2_vec n = nghttp2_rcbuf_get_buf(name_buffer);
-  nghttp2_vec v = nghttp2_rcbuf_get_buf(value_buffer);
-  std::string_view raw_name(reinterpret_cast<const char*>(n.base), n.len);
-  std::string_view raw_value(reinterpret_cast<const char*>(v.base), v.len);
   Http2Exchange* x = current_;
-  bool static_name = nghttp2_rcbuf_is_static(name_buffer) != 0;
-  if (LongFields& longs = watch_.fields(); longs.cuts()) {
-    const LongFields::Piece piece = longs.piece(raw_name, raw_value, x && !x->dead && !x->too_large);
-    if (piece == LongFields::Piece::kMore) {
-      block_bytes_ += raw_value.size();
-      pieces_bytes_ += raw_value.size();
-      return check_block(x) ? 0 : verdict();
-    }
-    if (piece == LongFields::Piece::kDone) {
-      raw_name = longs.name();
-      raw_value = longs.value();
-      static_name = false;
-      block_bytes_ -= std::exchange(pieces_bytes_, 0);
-      valid = clean_name(raw_name) && clean_value(raw_value);
-    }
-  }
+  if (watch_.fields().cuts() && !join_pieces(x, raw_name, raw_value, valid)) return verdict();
   if (!valid) {
     if (x) x->bad = "invalid field";
     return verdict();
@@ -442,38 +424,61 @@ int Http2Codec::on_header(nghttp2_rcbuf* name_buffer, nghttp2_rcbuf* value_buffe
   if (!check_block(x)) return verdict();
   if (!x || x->dead) return 0;
   if (crumb && !x->head_done) {
-    if (cookies_.empty()) cookies_ = x->head.headers.find(HeaderId::kCookie)->value;
-    cookies_.append("; ").append(raw_value);
+    add_crumb(*x, raw_value);
     return 0;
   }
-  std::string_view name = static_name ? raw_name : x->head.arena.copy(raw_name);
   // Values may be changed in place (paths): never the static table's.
   std::string_view value = x->head.arena.copy(raw_value);
   const char* bad = nullptr;
-  if (x->head_done) {
-    HeaderId id = header_id(name);
-    // What gRPC calls metadata are fields by any name; only our own clients of gRPC get such an answer.
-    const bool metadata = x->grpc && role_ == Role::kClient;
-    if (metadata ? !connection_field(id) : !forbidden_trailer(name, id))
-      x->trailers.push(name, value, id);
-    else
-      events_.on_event(CodecEvent::kFieldDropped);
-  } else if (!name.empty() && name[0] == ':') {
-    bad = take_pseudo(name, value, x->head, x->protocol);
+  if (!x->head_done && !raw_name.empty() && raw_name[0] == ':') {
+    bad = take_pseudo(raw_name, value, x->head, x->protocol);
   } else {
-    bad = take_field(name, value, x->head);
-    if (!bad && name == "cookie") x->cookie = true;
+    KnownName field = known_name(raw_name);
+    if (field.name.empty()) field.name = x->head.arena.copy(raw_name);
+    if (x->head_done) {
+      // What gRPC calls metadata are fields by any name; only our own clients of gRPC get such an answer.
+      const bool metadata = x->grpc && role_ == Role::kClient;
+      if (metadata ? !connection_field(field.id) : !forbidden_trailer(field.name, field.id))
+        x->trailers.push(field.name, value, field.id);
+      else
+        events_.on_event(CodecEvent::kFieldDropped);
+    } else {
+      bad = take_field(field, value, x->head);
+      if (!bad && field.id == HeaderId::kCookie) x->cookie = true;
+    }
   }
   if (bad && !x->bad) x->bad = bad;
   return 0;
 }
 
-// False when the header block is over a limit: its fields are counted from then on, not kept. So far over it
-// that it is no accident, it ends a client's connection; a backend's is shared, and its heads cost their
-// bytes only.
-bool Http2Codec::check_block(Http2Exchange* x) {
+// A field of a block in which values were cut: whether it is complete, in `name` and `value`.
+bool Http2Codec::join_pieces(Http2Exchange* x, std::string_view& name, std::string_view& value, bool& valid) {
+  LongFields& longs = watch_.fields();
+  switch (longs.piece(name, value, x && !x->dead && !x->too_large)) {
+    case LongFields::Piece::kNone: return true;
+    case LongFields::Piece::kMore:
+      block_bytes_ += value.size();
+      pieces_bytes_ += value.size();
+      static_cast<void>(check_block(x));
+      return false;
+    case LongFields::Piece::kDone: break;
+  }
+  name = longs.name();
+  value = longs.value();
+  block_bytes_ -= std::exchange(pieces_bytes_, 0);
+  valid = clean_name(name) && clean_value(value);
+  return true;
+}
+
+void Http2Codec::add_crumb(const Http2Exchange& x, std::string_view value) {
+  if (cookies_.empty()) cookies_ = x.head.headers.find(HeaderId::kCookie)->value;
+  cookies_.append("; ").append(value);
+}
+
+// The header block is over a limit: its fields are counted from then on, not kept. So far over it that it is no
+// accident, it ends a client's connection; a backend's is shared, and its heads cost their bytes only.
+bool Http2Codec::over_block(Http2Exchange* x) {
   const uint64_t fields_max = options_.http1.headers_max, bytes_max = options_.http1.header_bytes_max;
-  if (block_fields_ <= fields_max && block_bytes_ <= bytes_max) return true;
   if (x) x->too_large = true;
   const uint64_t factor = role_ == Role::kServer ? kBombFactor : kSharedBombFactor;
   if (block_fields_ > factor * fields_max || block_bytes_ > factor * bytes_max)
@@ -740,7 +745,7 @@ ssize_t Http2Codec::read_body(Http2Exchange& x, size_t length, uint32_t& flags) 
     Block block;
     const HeaderList* trailers = std::exchange(x.direct_trailers, nullptr);
     for (const Header& h : trailers ? *trailers : x.out_trailers)
-      if (may_be_trailer(h)) block.add(h.name, h.value);
+      if (may_be_trailer(h)) block.add_field(h);
     if (nghttp2_submit_trailer(session_, x.id, block.data(), block.size()) == 0)
       flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
   }

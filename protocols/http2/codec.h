@@ -123,6 +123,13 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool write_blocked(const Http2Exchange& x) const;
 
  protected:
+  /// The exchange of a stream that nghttp2 has; null when there is none. What is asked for is mostly what was before.
+  Http2Exchange* find(int32_t id) {
+    if (!found_ || found_->id != id || found_->stream_closed)
+      found_ = static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, id));
+    return found_;
+  }
+
   Http2Codec(Role role, ByteSink& out, ConnectionEvents& events, const CodecOptions& options);
 
   /// Around everything that may call out: freed exchanges stay in memory, and the owner hears of room and of
@@ -231,7 +238,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   // From nghttp2; see session.cc.
   int on_begin_frame(const nghttp2_frame_hd& hd);
   int on_begin_headers(const nghttp2_frame& frame);
-  int on_header(nghttp2_rcbuf* name, nghttp2_rcbuf* value, bool valid);
+  int on_header(std::string_view raw_name, std::string_view raw_value, bool valid);
   int on_frame(const nghttp2_frame& frame);
   void on_goaway();
   int on_chunk(int32_t id, std::span<const uint8_t> chunk);
@@ -241,15 +248,19 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   ssize_t read_body(Http2Exchange& x, size_t length, uint32_t& flags);
   int write_data(Http2Exchange& x, const uint8_t* frame_head, size_t length);
 
-  Http2Exchange* find(int32_t id) const {
-    return static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, id));
-  }
   void on_head_end(Http2Exchange& x, bool end);
   void deliver_end(Http2Exchange& x);
   void consume(int32_t id, size_t n);
   void give_back(Http2Exchange& x);
   bool feed(const uint8_t* data, size_t n);
-  bool check_block(Http2Exchange* x);
+  bool join_pieces(Http2Exchange* x, std::string_view& name, std::string_view& value, bool& valid);
+  void add_crumb(const Http2Exchange& x, std::string_view value);
+  /// False when the header block is over a limit.
+  bool check_block(Http2Exchange* x) {
+    return (block_fields_ <= options_.http1.headers_max && block_bytes_ <= options_.http1.header_bytes_max) ||
+           over_block(x);
+  }
+  bool over_block(Http2Exchange* x);
   uint32_t continuations_max() const;
   void on_data_frame(uint32_t id);
   void on_late_frame(const nghttp2_frame_hd& hd, uint32_t& weight);
@@ -288,6 +299,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
 
   IntrusiveList<Http2Exchange, Http2Exchange> exchanges_;
   Walk* walk_ = nullptr;  // the innermost
+  Http2Exchange* found_ = nullptr;  // by find()
   Http2Exchange* retired_ = nullptr;
   size_t pending_bytes_ = 0;          // of all exchanges
   uint32_t depth_ = 0;                // of Scopes

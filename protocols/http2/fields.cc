@@ -58,8 +58,8 @@ const char* take_pseudo(std::string_view name, std::string_view value, Head& hea
   }
 }
 
-const char* take_field(std::string_view name, std::string_view value, Head& head) {
-  HeaderId id = header_id(name);
+const char* take_field(const KnownName& field, std::string_view value, Head& head) {
+  const auto& [name, id] = field;
   switch (id) {
     case HeaderId::kHost:
       if (!head.is_request) break;
@@ -133,8 +133,18 @@ Refusal finish_request(Head& head, std::string_view protocol, const Http1Options
 
 Block::Block() : list_(thread_list()) { list_.clear(); }
 
-void Block::add(std::string_view name, std::string_view value) {
-  list_.push_back({bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+void Block::push(std::string_view name, std::string_view value, uint8_t flags) {
+  list_.push_back({bytes(name), bytes(value), name.size(), value.size(), flags});
+}
+
+void Block::add_field(const Header& field) {
+  // Never the same twice: in the table it would push out what repeats.
+  const uint8_t flags = field.id == HeaderId::kXRequestId ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+  const std::string_view lasting = lasting_name(field.name, field.id);
+  if (lasting.empty())
+    push(field.name, field.value, flags);
+  else
+    push(lasting, field.value, flags | NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
 void Block::add_number(std::string_view name, uint64_t value) {
@@ -149,9 +159,7 @@ bool Block::add_fields(const HeaderList& fields, std::string_view without) {
     // A name that has an id is one of those we know.
     if (h.id == HeaderId::kOther && (!clean_name(h.name) || h.name[0] == ':')) return false;
     if (!clean_value(h.value)) return false;
-    add(h.name, h.value);
-    // Never the same twice: in the table it would push out what repeats.
-    if (h.id == HeaderId::kXRequestId) list_.back().flags = NGHTTP2_NV_FLAG_NO_INDEX;
+    add_field(h);
   }
   return true;
 }

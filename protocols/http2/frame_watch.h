@@ -30,6 +30,17 @@ class FrameWatch {
     uint8_t* const end = data + n;
     frame_ = data;  // the head that is under way began before
     while (data < end) {
+      if (const size_t whole = plain_frame(data, static_cast<size_t>(end - data))) {
+        if (data[3] == kData) {
+          if (std::exchange(reset_before_, false) && from < data) {
+            if (!feed(from, static_cast<size_t>(data - from))) return;
+            from = data;
+          }
+          on_data_frame(id_of(data));
+        }
+        data += whole;
+        continue;
+      }
       const bool in_head = have_ < kHead, held = fields_.holding();
       in_block_ = false;
       if (have_ == 0 && preface_ == 0) frame_ = data;
@@ -75,6 +86,16 @@ class FrameWatch {
   static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kRstStream = 3, kGoAway = 7, kContinuation = 9;
   static constexpr uint8_t kEndHeaders = 0x4, kPadded = 0x8, kHasPriority = 0x20;
 
+  /// The length of a frame that is all there, and of which there is nothing to be seen but that; else 0.
+  size_t plain_frame(const uint8_t* data, size_t n) const {
+    if (have_ != 0 || n < kHead || preface_ != 0 || fields_.active() || fields_.holding()) return 0;
+    const uint8_t type = data[3];
+    if (type == kGoAway || type == kPriority || type == kRstStream ||
+        (type == kHeaders && (data[4] & kEndHeaders) == 0))
+      return 0;
+    const size_t size = kHead + (size_t{data[0]} << 16 | size_t{data[1]} << 8 | data[2]);
+    return size <= n ? size : 0;
+  }
   /// Takes bytes of one part of one frame; how many.
   size_t step(uint8_t* data, size_t n) {
     if (preface_ > 0) {
@@ -138,10 +159,11 @@ class FrameWatch {
       if (i == 3 && (word_ & 0x7fffffff) == id() && id() != 0) depends_on_itself_ = true;
     }
   }
-  uint32_t id() const {
-    return (uint32_t{head_[5]} << 24 | uint32_t{head_[6]} << 16 | uint32_t{head_[7]} << 8 | head_[8]) &
+  static uint32_t id_of(const uint8_t* head) {
+    return (uint32_t{head[5]} << 24 | uint32_t{head[6]} << 16 | uint32_t{head[7]} << 8 | head[8]) &
            0x7fffffff;
   }
+  uint32_t id() const { return id_of(head_); }
 
   const bool server_;
   bool depends_on_itself_ = false;

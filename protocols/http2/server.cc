@@ -105,7 +105,7 @@ bool ServerCodec::begin_upgrade(std::string_view settings, bool head_method) {
 
 void ServerCodec::serve_upgrade(Head& request) {
   Scope scope(*this);
-  Http2Exchange& x = *static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, 1));
+  Http2Exchange& x = *find(1);
   Head& head = x.head;
   head.is_http = true;
   head.method = head.arena.copy(request.method);
@@ -124,7 +124,7 @@ void ServerCodec::serve_upgrade(Head& request) {
 void ServerCodec::on_block_begin(const nghttp2_frame& frame) {
   int32_t id = frame.hd.stream_id;
   if (frame.headers.cat != NGHTTP2_HCAT_REQUEST) {  // trailers
-    current_ = static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, id));
+    current_ = find(id);
     return;
   }
   // Streams that the client has given up may still occupy us: those count as well.
@@ -298,7 +298,7 @@ void ServerCodec::send_reply(Http2Exchange& x, const LocalReply& made) {
   Block block;
   block.add_number(":status", status);
   for (const Header& h : reply.headers)
-    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) block.add(h.name, h.value);
+    if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) block.add_field(h);
   if (!no_content) {
     bool typed = !reply.content_type.empty() && clean_value(reply.content_type);
     if (!reply.text.empty()) block.add("content-type", typed ? reply.content_type : "text/plain");

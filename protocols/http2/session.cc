@@ -11,6 +11,7 @@ namespace dragoman::http2 {
 // The trampolines. nghttp2 never calls them but from its own functions, on the same stack.
 struct Callbacks {
   static Http2Codec& self(void* user) { return *static_cast<Http2Codec*>(user); }
+  static std::string_view text(const uint8_t* p, size_t n) { return {reinterpret_cast<const char*>(p), n}; }
 
   static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* hd, void* user) {
     return self(user).on_begin_frame(*hd);
@@ -18,14 +19,14 @@ struct Callbacks {
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return self(user).on_begin_headers(*frame);
   }
-  static int header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
-                    uint8_t, void* user) {
-    return self(user).on_header(name, value, true);
+  static int header(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_n,
+                    const uint8_t* value, size_t value_n, uint8_t, void* user) {
+    return self(user).on_header(text(name, name_n), text(value, value_n), true);
   }
   // Without this nghttp2 would drop the field and go on.
-  static int invalid_header(nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
-                            uint8_t, void* user) {
-    return self(user).on_header(name, value, false);
+  static int invalid_header(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_n,
+                            const uint8_t* value, size_t value_n, uint8_t, void* user) {
+    return self(user).on_header(text(name, name_n), text(value, value_n), false);
   }
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return self(user).on_frame(*frame);
@@ -56,8 +57,8 @@ struct Callbacks {
     if (nghttp2_session_callbacks_new(&c) != 0) std::abort();
     nghttp2_session_callbacks_set_on_begin_frame_callback(c, begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(c, begin_headers);
-    nghttp2_session_callbacks_set_on_header_callback2(c, header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback2(c, invalid_header);
+    nghttp2_session_callbacks_set_on_header_callback(c, header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback(c, invalid_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(c, frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(c, stream_close);

@@ -61,6 +61,39 @@ TEST(HeaderId, EveryKnownNameInAnyCase) {
   for (const auto& row : rows) EXPECT_EQ(header_id(row.name), row.id) << row.name;
 }
 
+TEST(HeaderId, OneOtherByteAnywhereIsAnotherName) {
+  for (std::string name :
+       {"te", "age", "host", "range", "accept", "trailer", "location", "connection", "x-request-id",
+        "authorization", "content-length", "x-forwarded-for", "proxy-connection", "transfer-encoding",
+        "tri-service-group", "if-unmodified-since", "tri-protocol-version"}) {
+    ASSERT_EQ(known_name(name).name, name);
+    for (size_t at = 0; at < name.size(); ++at) {
+      for (int c = 0; c < 256; ++c) {
+        std::string other = name;
+        other[at] = static_cast<char>(c);
+        const std::string_view known = known_name(other).name;
+        EXPECT_TRUE(known.empty() || equals_ignore_case(known, other)) << name << " " << at << " " << c;
+        EXPECT_EQ(equals_ignore_case(name, other), known == name) << name << " " << at << " " << c;
+      }
+    }
+    EXPECT_NE(known_name(name + "x").name, name);
+  }
+}
+
+TEST(KnownName, IsLowerCaseAndLasts) {
+  for (std::string name : {"Cache-Control", "Content-Type", "X-REQUEST-ID", "via"}) {
+    const KnownName known = known_name(name);
+    EXPECT_TRUE(equals_ignore_case(known.name, name));
+    EXPECT_EQ(known.id, header_id(name));
+    EXPECT_EQ(lasting_name(known.name, known.id).data(), known.name.data());
+    for (char c : known.name) EXPECT_FALSE(c >= 'A' && c <= 'Z') << known.name;
+    // By the id where there is one, else only by the text itself.
+    EXPECT_EQ(lasting_name(name, known.id), known.id == HeaderId::kOther ? std::string_view() : known.name);
+  }
+  EXPECT_EQ(lasting_name("x-own", HeaderId::kOther), "");
+  EXPECT_EQ(lasting_name({}, HeaderId::kOther), "");
+}
+
 TEST(EqualsIgnoreCase, OnlyLettersFoldAtEveryLengthAndPlace) {
   for (size_t n = 0; n <= 20; ++n) {
     const std::string lower = std::string("content-length-xyz09").substr(0, n);
