@@ -41,6 +41,10 @@ bool clean_name(std::string_view text) {
   });
 }
 
+bool underscored(std::string_view name) {
+  return any_word(name, [](uint64_t w) { return any_less(w ^ (kByteOnes * '_'), 1) != 0; });
+}
+
 bool token_char(char c) {
   struct Table {
     bool ok[256] = {};

@@ -38,8 +38,9 @@ constexpr bool connection_field(HeaderId id) {
   }
 }
 /// Whether servers that take '_' for '-' (CGI and its descendants) read this field as another one.
+bool underscored(std::string_view name);
 inline bool underscored(std::string_view name, HeaderId id) {
-  return id == HeaderId::kOther && name.find('_') != std::string_view::npos;
+  return id == HeaderId::kOther && underscored(name);
 }
 /// RFC 9110 6.5.1: fields for framing, routing, authentication, modifiers and content can't come in trailers.
 bool forbidden_trailer(std::string_view name, HeaderId id);

@@ -184,9 +184,17 @@ bool valid_authority(std::string_view text) {
       if (hex(c) < 0 && c != ':' && c != '.') return false;
     return true;
   }
-  constexpr std::string_view kOther = "-._~%!$&'()*+;=";
+  struct Table {
+    bool ok[256] = {};
+    constexpr Table() {
+      for (int c = '0'; c <= '9'; ++c) ok[c] = true;
+      for (int c = 'a'; c <= 'z'; ++c) ok[c] = ok[c - 32] = true;
+      for (char c : std::string_view("-._~%!$&'()*+;=")) ok[static_cast<uint8_t>(c)] = true;
+    }
+  };
+  static constexpr Table kHost;
   for (char c : host)
-    if (!alnum(c) && kOther.find(c) == std::string_view::npos) return false;
+    if (!kHost.ok[static_cast<uint8_t>(c)]) return false;
   return true;
 }
 

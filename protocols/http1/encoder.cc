@@ -13,7 +13,8 @@ size_t check_fields(const HeaderList& headers) {
   size_t size = 1;
   for (const Header& h : headers) {
     if (connection_field(h.id)) continue;
-    if (!clean_name(h.name) || !clean_value(h.value)) return 0;
+    // A name that has an id is one of those we know.
+    if ((h.id == HeaderId::kOther && !clean_name(h.name)) || !clean_value(h.value)) return 0;
     size += h.name.size() + h.value.size() + 4;
   }
   return size;
@@ -29,9 +30,9 @@ struct Cursor {
   }
 };
 struct Pieces {
-  ByteChain& out;
+  ByteChain* out;
   void put(std::string_view text) {
-    if (!text.empty()) out.append(text);  // one that was never set has no memory to copy from
+    if (!text.empty()) out->append(text);  // one that was never set has no memory to copy from
   }
 };
 
@@ -46,7 +47,7 @@ void with_writer(size_t size, ByteChain& out, Write&& write) {
     write(cursor);
     out.commit(static_cast<size_t>(cursor.at - start));
   } else {
-    Pieces pieces{out};
+    Pieces pieces{&out};
     write(pieces);
   }
 }
@@ -63,14 +64,16 @@ void put_field(Writer& w, std::string_view name, std::string_view value, std::st
   w.put(name);
   w.put(": ");
   w.put(value);
-  w.put(more);
+  if (!more.empty()) w.put(more);
   w.put("\r\n");
 }
 
 template <class Writer>
-void put_fields(Writer& w, const HeaderList& headers, bool underscores = true) {
+void put_fields(Writer& writer, const HeaderList& headers, bool underscores = true) {
+  Writer w = writer;  // in a register
   for (const Header& h : headers)
     if (!connection_field(h.id) && (underscores || !underscored(h.name, h.id))) put_field(w, h.name, h.value);
+  writer = w;
 }
 
 template <class Writer>
@@ -169,7 +172,7 @@ Reason encode_response_head(const Head& head, const Lines& lines, ByteChain& out
 void encode_reply(uint32_t status, const LocalReply& reply, Lines::Connection connection, bool body, ByteChain& out) {
   bool no_content = status == 204 || status == 304;
   std::string_view type = reply.content_type.empty() || !clean_value(reply.content_type) ? "text/plain" : reply.content_type;
-  Pieces w{out};
+  Pieces w{&out};
   put_status_line(w, status, status_phrase(status));
   for (const Header& h : reply.headers)
     if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value)) put_field(w, h.name, h.value);
@@ -201,7 +204,7 @@ void encode_chunk(std::span<const uint8_t> data, bool end, ByteSink& out) {
 }
 
 void encode_trailers(const HeaderList& trailers, bool underscores, ByteChain& out) {
-  Pieces w{out};
+  Pieces w{&out};
   w.put("0\r\n");
   for (const Header& h : trailers)
     if (!connection_field(h.id) && clean_name(h.name) && clean_value(h.value) &&

@@ -14,9 +14,12 @@ namespace {
 constexpr uint32_t kConnectionNamesMax = 32;
 constexpr const char* kVersions = "only HTTP/1.0 and HTTP/1.1 are served here";
 
+bool blank(char c) { return c == ' ' || c == '\t'; }
+
 std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  if (text.empty() || (!blank(text.front()) && !blank(text.back()))) return text;
+  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
   return text;
 }
 
