@@ -9,28 +9,39 @@ constexpr std::string_view kForwardedFor = "x-forwarded-for";
 constexpr std::string_view kForwardedProto = "x-forwarded-proto";
 constexpr std::string_view kRequestId = "x-request-id";
 
+/// The eight hexadecimal digits of `value`, the first in the lowest byte.
+uint64_t hex_digits(uint32_t value) {
+  // A digit in each byte, the last one in the lowest; then in the order of the text.
+  uint64_t x = value;
+  x = (x | x << 16) & 0x0000ffff0000ffff;
+  x = (x | x << 8) & 0x00ff00ff00ff00ff;
+  x = (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
+  x = __builtin_bswap64(x);
+  const uint64_t letters = (x + 0x0606060606060606) >> 4 & 0x0101010101010101;  // of ten and more
+  return x + 0x3030303030303030 + letters * ('a' - '0' - 10);
+}
+
 /// A random UUID (RFC 9562 section 5.4) as text, in memory of `arena`.
 std::string_view make_uuid(uint64_t high, uint64_t low, Arena& arena) {
   constexpr size_t kLength = 36;
-  struct Pairs {
-    char text[256][2];
-    constexpr Pairs() : text{} {
-      for (int i = 0; i < 256; ++i)
-        for (int k = 0; k < 2; ++k) text[i][k] = "0123456789abcdef"[i >> (4 - 4 * k) & 15];
-    }
-  };
-  static constexpr Pairs kPairs;
   high = (high & ~uint64_t{0xf000}) | 0x4000;              // version 4
   low = (low & ~(uint64_t{3} << 62)) | (uint64_t{2} << 62);  // variant 10
+  const uint64_t digits[4] = {
+      hex_digits(static_cast<uint32_t>(high >> 32)), hex_digits(static_cast<uint32_t>(high)),
+      hex_digits(static_cast<uint32_t>(low >> 32)), hex_digits(static_cast<uint32_t>(low))};
+  const auto* halves = reinterpret_cast<const char*>(digits);  // of four digits
   auto* text = arena.allocate_array<char>(kLength);
-  size_t at = 0;
-  for (int byte = 0; byte < 16; ++byte) {
-    if (byte == 4 || byte == 6 || byte == 8 || byte == 10) text[at++] = '-';
-    uint64_t half = byte < 8 ? high : low;
-    std::memcpy(text + at, kPairs.text[half >> (56 - 8 * (byte % 8)) & 255], 2);
-    at += 2;
-  }
-  return {text, at};
+  std::memcpy(text, halves, 8);
+  text[8] = '-';
+  std::memcpy(text + 9, halves + 8, 4);
+  text[13] = '-';
+  std::memcpy(text + 14, halves + 12, 4);
+  text[18] = '-';
+  std::memcpy(text + 19, halves + 16, 4);
+  text[23] = '-';
+  std::memcpy(text + 24, halves + 20, 4);
+  std::memcpy(text + 28, halves + 24, 8);
+  return {text, kLength};
 }
 
 Header* last(HeaderList& headers, HeaderId id) {
