@@ -160,8 +160,8 @@ class FramedCodec final : public ConnectionCodec {
   };
 
   // Many exchanges of different owners share the connection.
-  bool is_shared() const { return role_ == Role::kClient && options_.mode == PoolMode::kMultiplex; }
-  bool is_ping_pong() const { return role_ == Role::kClient && options_.mode == PoolMode::kPingPong; }
+  bool is_shared() const { return shared_; }
+  bool is_ping_pong() const { return ping_pong_; }
   // Our requests get ids of our own; elsewhere ids pass through, and answers are matched by the ids of requests.
   bool gives_ids() const {
     return is_shared() || (is_ping_pong() && (table_.abilities & DRAGOMAN_CAN_MULTIPLEX));
@@ -269,6 +269,8 @@ class FramedCodec final : public ConnectionCodec {
   ByteSink& out_;
   ConnectionEvents& events_;
   const FramedOptions options_;
+  const bool shared_ = role_ == Role::kClient && options_.mode == PoolMode::kMultiplex;
+  const bool ping_pong_ = role_ == Role::kClient && options_.mode == PoolMode::kPingPong;
   Want want_;  // grows in the client role
   const uint32_t head_bytes_max_;
   std::unique_ptr<uint8_t[]> conn_;

@@ -5,6 +5,9 @@ namespace {
 
 /// Takes what view() finds into a head.
 struct ViewCollector {
+  ViewCollector(Head& to, const dragoman_codec& codec, uint32_t max)
+      : head(to), table(codec), headers_max(max) {}
+
   Head& head;
   const dragoman_codec& table;
   const uint32_t headers_max;
@@ -13,7 +16,7 @@ struct ViewCollector {
   bool contradicts = false;
   uint64_t lengths = 0;  // of the names so far, as a set
   uint32_t given = 0;  // bit set of attributes
-  std::string_view attributes[DRAGOMAN_ATTRIBUTES_MAX] = {};
+  dragoman_bytes attributes[DRAGOMAN_ATTRIBUTES_MAX];  // those given
 
   bool within(dragoman_bytes b) const {
     if (b.len == 0) return true;
@@ -78,7 +81,7 @@ struct ViewCollector {
       return;
     }
     self.given |= 1u << index;
-    self.attributes[index] = own ? self.head.arena.copy(text_of(value)) : text_of(value);
+    self.attributes[index] = own ? bytes_of(self.head.arena.copy(text_of(value))) : value;
   }
   /// Attributes become headers; one of the same name on the wire is hidden.
   void add_attributes() {
@@ -86,7 +89,7 @@ struct ViewCollector {
       if (!(given & 1u << i)) continue;
       std::string_view name = table.attributes[i];
       head.headers.remove(name);
-      head.headers.add_name(name, attributes[i]);
+      head.headers.add_name(name, text_of(attributes[i]));
     }
   }
 };
@@ -485,7 +488,7 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
       h.status = 0;
       h.status_text = "";
       if (table_.status_text(table_.context, conn(), copy, &f, &text) == 0) {
-        ViewCollector collector{h, table_, 0};
+        ViewCollector collector(h, table_, 0);
         if (!collector.inside(text)) return {.fault = "codec: a status outside of the head", .honest = false};
         h.status_text = text_of(text);
       }
@@ -493,7 +496,7 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
   }
   if (!want_) return {};
 
-  ViewCollector collector{h, table_, options_.headers_max};
+  ViewCollector collector(h, table_, options_.headers_max);
   dragoman_view v{};
   v.size = sizeof v;
   v.header = want_ & DRAGOMAN_WANT_HEADERS ? ViewCollector::on_header : nullptr;

@@ -5,6 +5,9 @@ namespace dragoman::framed {
 namespace {
 
 void store_id(uint8_t* p, uint32_t len, bool big_endian, uint64_t id) {
+  if (len == 4)
+    return big_endian ? store_be(p, static_cast<uint32_t>(id)) : store_le(p, static_cast<uint32_t>(id));
+  if (len == 8) return big_endian ? store_be(p, id) : store_le(p, id);
   for (uint32_t i = 0; i < len; ++i, id >>= 8) p[big_endian ? len - 1 - i : i] = static_cast<uint8_t>(id);
 }
 
@@ -22,7 +25,9 @@ uint32_t FramedCodec::capacity() const {
   if (is_ping_pong()) return ours_open_ == 0 && !in_read_ && phase() == ReadPhase::kIdle ? 1 : 0;
   if (is_shared() && blocked_) return 0;  // requests wait where they are counted and can be given up
   uint32_t room = open_ < options_.streams_max ? options_.streams_max - open_ : 0;
-  return !is_shared() || room == 0 ? room : std::min(room, ids_.room(events_.now_ms()));
+  if (!is_shared() || room == 0) return room;
+  const uint32_t unused = ids_.unused();
+  return std::min(room, unused ? unused : ids_.room(events_.now_ms()));
 }
 
 Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
@@ -58,7 +63,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     bytes = {x.head.arena.allocate_array<uint8_t>(f.head_len), f.head_len};
     std::memcpy(bytes.data(), head.wire.data(), bytes.size());
   }
-  const dragoman_frame edited = f;
+  const uint32_t head_len = f.head_len;
   if (!x.ours && (f.flags & DRAGOMAN_FRAME_FORM) &&
       ((f.variant ^ x.head.frame.variant) & ~DRAGOMAN_VARIANT_EXCLUSIVE) != 0)
     return Reason::kUpstreamProtocolError;
@@ -79,7 +84,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     }
   } else if (f.checksum == DRAGOMAN_CHECKSUM_CRC32) {
     // Only the part up to the id changed when nothing was edited; the mask is over what follows it.
-    bool same_layout = !is_edited && f.head_len == edited.head_len && f.id_type != DRAGOMAN_ID_CODED;
+    bool same_layout = !is_edited && f.head_len == head_len && f.id_type != DRAGOMAN_ID_CODED;
     size_t now = same_layout ? f.id_offset + f.id_len : f.head_len;
     size_t was = same_layout ? now : head.wire.size();
     if (now != was || std::memcmp(bytes.data(), head.wire.data(), now) != 0) {
@@ -246,6 +251,7 @@ bool FramedCodec::same_frame(std::span<const uint8_t> bytes, const dragoman_fram
 /// Puts the id for this connection into a head about to be sent.
 Reason FramedCodec::assign_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes) {
   if (x.ours) {
+    if (is_shared() && f.id_type != DRAGOMAN_ID_NONE) return assign_own_id(x, f, bytes);
     if (gives_ids() && f.id_type != DRAGOMAN_ID_NONE) {
       const dragoman_frame f_was = f;
       const std::span<uint8_t> bytes_was = bytes;

@@ -48,6 +48,8 @@ class IdTable {
     heartbeat_ = first_generation(heartbeat_slot_) - 1;
   }
 
+  /// Ids that can be given out without a look at the time.
+  uint32_t unused() const { return live_ + quarantined_ < limit_ ? limit_ - live_ - quarantined_ : 0; }
   /// Ids that can be given out now.
   uint32_t room(uint64_t now_ms) {
     if (live_ + quarantined_ >= limit_) expire(now_ms);

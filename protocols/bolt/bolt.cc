@@ -74,7 +74,8 @@ struct Fixed {
   uint32_t content_len;
   size_t size;
 
-  explicit Fixed(const uint8_t* p) {
+  // In place: each caller needs a few of them.
+  [[gnu::always_inline]] explicit Fixed(const uint8_t* p) {
     proto = p[0];
     size_t at = 1;
     ver1 = proto == 2 ? p[at++] : 0;
@@ -146,7 +147,7 @@ struct Parts {
   std::span<const uint8_t> section;
   std::span<const uint8_t> body;  // as much of it as is part of the head
 
-  explicit Parts(const Message& m) : fixed(m.head.data()) {
+  [[gnu::always_inline]] explicit Parts(const Message& m) : fixed(m.head.data()) {
     class_name = {reinterpret_cast<const char*>(m.head.data()) + fixed.size, fixed.class_len};
     section = m.head.subspan(fixed.size + fixed.class_len, fixed.header_len);
     body = m.head.subspan(fixed.size + fixed.class_len + fixed.header_len);
