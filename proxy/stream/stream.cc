@@ -178,7 +178,7 @@ void Stream::route() {
     return fail(Reason::kMalformed, "path leaves its route");
   // The body is kept from its first byte only where a repeat after sending could be safe.
   keep_body_ = rules().retry.idempotent || is_idempotent(*request_) || cluster.protocol()->refuses_untouched;
-  if (effective_pool_mode(cluster) == PoolMode::kBound) keep_body_ = false;
+  if (cluster.pool_mode() == PoolMode::kBound) keep_body_ = false;
   start_caller_deadline();
   if (request_ended_ || request_->upgrade) request_complete();  // an upgrade has nothing to send before its answer
   start_try();
@@ -216,7 +216,7 @@ void Stream::start_idle_clock() {
 void Stream::start_try(Endpoint* to) {
   Cluster& cluster = *target_->cluster;
   Endpoint* endpoint = nullptr;
-  const bool bound = effective_pool_mode(cluster) == PoolMode::kBound;
+  const bool bound = cluster.pool_mode() == PoolMode::kBound;
   if (bound && connection_->bound()) {
     endpoint = &connection_->bound()->endpoint();
   } else {
@@ -414,7 +414,7 @@ void Stream::on_response_head(Head& head, bool end) {
                      .replayable = request_ended_ && (!body_sent_ || keep_body_)};
     // Only when the repeat will surely be made: otherwise the backend's own words are better than ours.
     if (attempts_ <= rules().retry.attempts && may_retry(input) && backend_allows_repeat(head) &&
-        effective_pool_mode(*target_->cluster) != PoolMode::kBound && take_retry()) {
+        target_->cluster->pool_mode() != PoolMode::kBound && take_retry()) {
       response_ = nullptr;
       repeat_after_ms_ = head.repeat_after_ms;
       Outcome outcome = head.outcome;
@@ -587,7 +587,7 @@ void Stream::drop_upstream(Reason reason) {
 
 Stream::Repeat Stream::repeat_after(Reason reason, bool sent, bool replayable) const {
   const Cluster& cluster = *target_->cluster;
-  if (effective_pool_mode(cluster) == PoolMode::kBound) return Repeat::kNone;
+  if (cluster.pool_mode() == PoolMode::kBound) return Repeat::kNone;
   const RetryPolicy& policy = rules().retry;
   const RetryInput input{.policy = policy,
                          .reason = reason,

@@ -67,6 +67,7 @@ Cluster::Cluster(WorkerContext& worker, std::shared_ptr<SharedCluster> shared,
     : worker_(worker),
       shared_(std::move(shared)),
       protocol_(shared_->protocol()),
+      pool_mode_(effective_pool_mode(shared_->settings, protocol_.get())),
       metrics_owner_(std::move(metrics_owner)),
       metrics_(metrics),
       self_(std::make_shared<Cluster*>(this)) {
@@ -152,6 +153,7 @@ bool Cluster::evict_idle() {
 void Cluster::set_protocol(std::shared_ptr<const Protocol> protocol) {
   if (protocol == protocol_) return;
   protocol_ = std::move(protocol);
+  pool_mode_ = effective_pool_mode(settings(), protocol_.get());
   for (const Ref<Endpoint>& e : endpoints_) e->renew();
 }
 

@@ -86,6 +86,8 @@ class Cluster : public RefCounted<Cluster> {
   const std::shared_ptr<SharedCluster>& shared() const { return shared_; }
   const config::Cluster& settings() const { return shared_->settings; }
   const Protocol* protocol() const { return protocol_.get(); }
+  /// What the pool mode setting means for the protocol.
+  PoolMode pool_mode() const { return pool_mode_; }
   /// New connections speak this from now on; the others take no more requests and end when they are done.
   void set_protocol(std::shared_ptr<const Protocol> protocol);
   WorkerContext& worker() { return worker_; }
@@ -136,6 +138,7 @@ class Cluster : public RefCounted<Cluster> {
   WorkerContext& worker_;
   std::shared_ptr<SharedCluster> shared_;
   std::shared_ptr<const Protocol> protocol_;
+  PoolMode pool_mode_;
   std::shared_ptr<const void> metrics_owner_;
   ClusterMetrics metrics_;
   std::vector<Ref<Endpoint>> endpoints_;

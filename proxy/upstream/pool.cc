@@ -13,8 +13,8 @@ constexpr uint64_t kGrowPauseMs = 1000;
 
 }  // namespace
 
-PoolMode effective_pool_mode(const Cluster& cluster) {
-  switch (cluster.settings().pool.mode) {
+PoolMode effective_pool_mode(const config::Cluster& settings, const Protocol* protocol) {
+  switch (settings.pool.mode) {
     case config::PoolMode::kMultiplex:
       return PoolMode::kMultiplex;
     case config::PoolMode::kPingPong:
@@ -24,7 +24,6 @@ PoolMode effective_pool_mode(const Cluster& cluster) {
     case config::PoolMode::kAuto:
       break;
   }
-  const Protocol* protocol = cluster.protocol();
   if (protocol && protocol->only_bound) return PoolMode::kBound;
   return protocol && protocol->multiplexed ? PoolMode::kMultiplex : PoolMode::kPingPong;
 }
@@ -33,7 +32,7 @@ Pool::Pool(Cluster& cluster, Endpoint& endpoint, uint32_t variant)
     : cluster_(cluster),
       endpoint_(endpoint),
       variant_(variant),
-      multiplexed_(effective_pool_mode(cluster) == PoolMode::kMultiplex && !(variant & DRAGOMAN_VARIANT_EXCLUSIVE)) {}
+      multiplexed_(cluster.pool_mode() == PoolMode::kMultiplex && !(variant & DRAGOMAN_VARIANT_EXCLUSIVE)) {}
 
 Pool::~Pool() = default;
 
@@ -171,7 +170,7 @@ void Pool::on_upstream_capacity(UpstreamConnection& connection) {
   if (connection.capacity() == 0) return;
   if (!std::exchange(connection.had_room_, true)) --opening_;
   list_of(connection).push_front(connection);
-  serve();
+  if (!waiters_.empty()) serve();
   if (draining_) return drain_unneeded();
   // Others have waited for a place at the limit: what nobody uses here makes room.
   if (cluster_.starving() && waiters_.empty() && evict_idle()) cluster_.metrics().connections_evicted.inc();

@@ -13,6 +13,9 @@
 #include "proxy/net/transport.h"
 
 namespace dragoman {
+namespace config {
+struct Cluster;
+}
 
 class Cluster;
 class Endpoint;
@@ -124,7 +127,7 @@ class Pool final : public ListLink<Pool>, private UpstreamOwner {
   IntrusiveList<PoolWaiter, PoolWaiter> waiters_;
 };
 
-/// How a cluster's pool mode setting turns out for its protocol.
-PoolMode effective_pool_mode(const Cluster& cluster);
+/// How the pool mode setting turns out for a protocol.
+PoolMode effective_pool_mode(const config::Cluster& settings, const Protocol* protocol);
 
 }  // namespace dragoman
