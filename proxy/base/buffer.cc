@@ -194,7 +194,7 @@ void ByteChain::xor_tail(const uint8_t* mask, size_t n) {
   }
 }
 
-void ByteChain::clear() {
+void ByteChain::drop_all() {
   while (head_) {
     Chunk* c = head_;
     head_ = c->next;

@@ -100,7 +100,9 @@ class ByteChain {
   void copy_to(uint8_t* out) const;
   /// XORs `n` bytes into the last `n` bytes of the chain (n <= size()).
   void xor_tail(const uint8_t* mask, size_t n);
-  void clear();
+  void clear() {
+    if (head_) drop_all();
+  }
   /// The bytes keep the owners that they have.
   void swap(ByteChain& other) noexcept {
     std::swap(head_, other.head_);
@@ -109,6 +111,7 @@ class ByteChain {
   }
 
  private:
+  void drop_all();
   void append_slow(const uint8_t* data, size_t n);
   Chunk* head_ = nullptr;
   Chunk* tail_ = nullptr;
