@@ -80,8 +80,8 @@ constexpr Known kKnown[] = {
 constexpr size_t kShortest = 2, kLongest = 20;
 constexpr size_t kIds = static_cast<size_t>(HeaderId::kTriProtocolVersion) + 1;
 
-/// A name of up to three words as its first, its last and the one in the middle, which may overlap: two such names of one length
-/// are the same when the words are.
+/// A name of up to three words as its first, its last and the one in the middle, which may overlap: two such
+/// names of one length are the same when the words are.
 struct Words {
   uint64_t first = 0, last = 0, middle = 0;
   bool operator==(const Words&) const = default;

@@ -54,7 +54,8 @@ struct KnownName {
   HeaderId id = HeaderId::kOther;
 };
 KnownName known_name(std::string_view name);
-/// The name of a field in memory that lasts, and in lower case, where it has an id or comes from known_name(); else empty.
+/// The name of a field in memory that lasts, and in lower case, where it has an id or comes from known_name();
+/// else empty.
 std::string_view lasting_name(std::string_view name, HeaderId id);
 
 /// ASCII case-insensitive equality.

@@ -475,8 +475,8 @@ void Http2Codec::add_crumb(const Http2Exchange& x, std::string_view value) {
   cookies_.append("; ").append(value);
 }
 
-// The header block is over a limit: its fields are counted from then on, not kept. So far over it that it is no
-// accident, it ends a client's connection; a backend's is shared, and its heads cost their bytes only.
+// The header block is over a limit: its fields are counted from then on, not kept. So far over it that it is
+// no accident, it ends a client's connection; a backend's is shared, and its heads cost their bytes only.
 bool Http2Codec::over_block(Http2Exchange* x) {
   const uint64_t fields_max = options_.http1.headers_max, bytes_max = options_.http1.header_bytes_max;
   if (x) x->too_large = true;

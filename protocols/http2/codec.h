@@ -123,7 +123,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   bool write_blocked(const Http2Exchange& x) const;
 
  protected:
-  /// The exchange of a stream that nghttp2 has; null when there is none. What is asked for is mostly what was before.
+  /// The exchange of a stream that nghttp2 has; null when there is none. Mostly it is the one that was asked for
+  /// before.
   Http2Exchange* find(int32_t id) {
     if (!found_ || found_->id != id || found_->stream_closed)
       found_ = static_cast<Http2Exchange*>(nghttp2_session_get_stream_user_data(session_, id));

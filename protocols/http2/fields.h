@@ -32,8 +32,8 @@ bool may_be_trailer(const Header& field);
 /// forwarded.
 Refusal finish_request(Head& head, std::string_view protocol, const Http1Options& options);
 
-/// Name-value pairs of one header block. Names and values are views of the head or of literals; nghttp2 copies
-/// all but the names that last, which would be made lower case once more.
+/// Name-value pairs of one header block. Names and values are views of the head or of literals; nghttp2
+/// copies all but the names that last, which would be made lower case once more.
 class Block {
  public:
   Block();
