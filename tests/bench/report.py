@@ -135,6 +135,25 @@ def descriptor_table(results):
     return table(['Bolt v1', 'C++, ns', 'descriptor, ns', 'ratio'], body)
 
 
+def lookup_table(found):
+    body = [[what, *(number(ns, '%.0f') for ns in row)] for what, row in found['lookup_ns'].items()]
+    return table(['ns to find a route among', '10', '1,000', '10,000'], body)
+
+
+def reload_table(found):
+    body = [
+        [
+            '{:,} {}'.format(int(size), kind),
+            number(row['reload_ms'], '%.0f'),
+            number(row['piece_ms'], '%.2f'),
+            number(row['worst_request_ms'], '%.1f'),
+        ]
+        for kind, rows in found['reload'].items()
+        for size, row in rows.items()
+    ]
+    return table(['', 'reload, ms', 'longest piece on a loop, CPU ms', 'slowest request meanwhile, ms'], body)
+
+
 def targets(results):
     """(what, measured, must, goal) of every target this run can judge."""
     found = []
@@ -207,6 +226,11 @@ def targets(results):
     if results['descriptor']:
         most = results['descriptor']['target']
         found.append(('bolt v1: a descriptor / the codec in C++', results['descriptor']['ratio'], most, most))
+    scaled = results.get('scale') or {'lookup_ns': {}, 'reload': {}}
+    if scaled['lookup_ns']:
+        found.append(('ns to find a route among 10,000, the slowest kind', max(row[-1] for row in scaled['lookup_ns'].values()), None, 1000))
+    for kind, rows in scaled['reload'].items():
+        found.append(('%s: longest piece of a reload on a loop, CPU ms' % kind, max(row['piece_ms'] for row in rows.values()), 2, 1))
     if 'dragoman' in results['start_ms']:
         found.append(('exec to first answer, ms', results['start_ms']['dragoman'], 20, 10))
     return found
@@ -282,6 +306,15 @@ def markdown(results):
         out.append(
             '## A descriptor beside a codec in C++\n\nA frame read, judged, viewed and given another id, '
             'through the functions of the codec alone.\n\n' + descriptor_table(results)
+        )
+    if results.get('scale'):
+        out.append(
+            '## Many routes, clusters and endpoints\n\nA reload changes half of the routes, a tenth of the clusters (half as many as '
+            'routes) and the weights of the others, or one of the endpoints. It is made beside the loops and put in place in pieces. '
+            'The slowest request also tells how long this machine let the client wait.\n\n'
+            + lookup_table(results['scale'])
+            + '\n'
+            + reload_table(results['scale'])
         )
     if results['callgrind']:
         out.append(

@@ -25,6 +25,7 @@ import h2load
 import peers
 import procstat
 import report
+import scale
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -53,7 +54,7 @@ OPEN = (
     Workload('rate_http', 'http', 64, 1, 4000, 'HTTP/1.1, 4,000 requests/s'),
     Workload('rate_bolt', 'bolt', 64, 1, 4000, 'Bolt, 4,000 calls/s'),
 )
-PARTS = ('closed', 'tls', 'open', 'syscalls', 'memory', 'start', 'descriptor', 'callgrind')
+PARTS = ('closed', 'tls', 'open', 'syscalls', 'memory', 'start', 'descriptor', 'scale', 'callgrind')
 LOAD_FIELDS = ('total_requests', 'errors', 'rps', 'p50_us', 'p90_us', 'p99_us', 'p999_us', 'max_us')
 WAITED_MAX = 0.10  # ... nor one in which a proxy waited for its CPU longer than this part of the time
 TCP_BYTES = 1340  # about a Bolt call with 1 KB of content
@@ -405,6 +406,26 @@ class Bench:
         self.warn('DESCRIPTORS ARE NOT MEASURED: no descriptor_bench in %s' % self.options.bin_dir)
         return {}
 
+    # ---- size -------------------------------------------------------------------------------------
+
+    def run_scale(self):
+        """What it costs that there are many routes, clusters and endpoints."""
+        found = {'lookup_ns': {}, 'reload': {}}
+        path = os.path.join(self.options.bin_dir, 'tests/route/route_bench')
+        if os.access(path, os.X_OK):
+            process = peers.start([path, '--json'], self.proxy_cpu, stdout=subprocess.PIPE, text=True)
+            text = process.communicate(timeout=120)[0]
+            if process.returncode == 0:
+                found['lookup_ns'] = json.loads(text)
+        if not found['lookup_ns']:
+            self.warn('FINDING ROUTES IS NOT MEASURED: no route_bench in %s' % self.options.bin_dir)
+        try:
+            found['reload'] = scale.measure_all(peers.Dragoman.binary, scale.SIZES[:2] if self.options.quick else scale.SIZES)
+        except RuntimeError as error:
+            self.failed = True
+            self.warn('RELOADS ARE NOT MEASURED: %s' % error)
+        return found
+
     # ---- instructions ----------------------------------------------------------------------------
 
     def run_callgrind(self):
@@ -477,6 +498,7 @@ class Bench:
             'memory': {},
             'start_ms': {},
             'descriptor': {},
+            'scale': {},
             'callgrind': {},
         }
         only = self.options.only
@@ -504,6 +526,7 @@ class Bench:
             ('memory', 'memory', self.run_memory),
             ('start', 'start_ms', self.run_start),
             ('descriptor', 'descriptor', self.run_descriptor),
+            ('scale', 'scale', self.run_scale),
             ('callgrind', 'callgrind', self.run_callgrind),
         ):
             if part in only:
