@@ -505,6 +505,8 @@ struct Endpoint {
 struct Dns {
   Position pos;
   int64_t refresh_ms = 30'000;
+  int64_t ttl_min_ms = 5'000;
+  int64_t ttl_max_ms = 300'000;
 
   bool operator==(const Dns&) const = default;
 };
@@ -609,6 +611,7 @@ struct Cluster {
   std::string
       protocol;  // after loading: the users' protocol when not written; empty = nothing uses the cluster
   std::vector<Endpoint> endpoints;
+  std::vector<std::string> srv;  // names of SRV records
   Dns dns;
   LbPolicy lb = LbPolicy::kRoundRobin;
   std::optional<ClusterTls> tls;  // absent = off
@@ -645,6 +648,16 @@ struct Codec {
   bool operator==(const Codec&) const = default;
 };
 
+/// Who is asked for names.
+struct NameServers {
+  Position pos;
+  std::vector<Address> servers;  // empty: those of /etc/resolv.conf
+  int64_t timeout_ms = 2'000;
+  uint32_t tries = 3;
+
+  bool operator==(const NameServers&) const = default;
+};
+
 struct Config {
   Position pos;
   uint32_t workers = 0;  // 0 = as many as CPUs allowed
@@ -653,6 +666,7 @@ struct Config {
   Drain drain;
   std::optional<AccessLog> access_log;  // absent = off
   Metrics metrics;
+  NameServers dns;
   std::vector<Codec> codecs;
   std::vector<Listener> listeners;
   std::vector<RouteTable> routes;

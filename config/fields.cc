@@ -288,6 +288,24 @@ In<Log> log_block() {
       });
 }
 
+In<NameServers> name_servers_block() {
+  return block<NameServers>(
+      "name_servers", "Who is asked for names of endpoints. /etc/hosts comes first; localhost is this host.",
+      {
+          field<&NameServers::servers>(
+              "servers", list(address(true)),
+              "Name servers, all asked in turn until one answers; left out, those of /etc/resolv.conf, whose "
+              "search list counts in any case."),
+          field<&NameServers::timeout_ms>(
+              "timeout", duration(10, 60 * kSecond),
+              "How long a server may take the first time it is asked; longer each further time."),
+          field<&NameServers::tries>(
+              "tries", whole(1, 20),
+              "How often each is asked. A name without an answer has failed after that, and keeps the "
+              "addresses it had."),
+      });
+}
+
 In<Drain> drain_block() {
   return block<Drain>(
       "drain", "What happens between the order to stop and the end.",
@@ -1022,9 +1040,17 @@ In<Cluster> cluster_block() {
   const In<Dns> dns =
       block<Dns>("dns", "Resolving the names among the endpoints.",
                  {
-                     field<&Dns::refresh_ms>("refresh", duration(kSecond, kDay),
-                                             "How often names are resolved anew. Shorter follows changes "
-                                             "sooner and asks the name server more."),
+                     field<&Dns::refresh_ms>(
+                         "refresh", duration(kSecond, kDay),
+                         "When a name is resolved anew whose answer does not say how long it holds: those of "
+                         "/etc/hosts. After a failure the pause grows from ttl_min up to this."),
+                     field<&Dns::ttl_min_ms>(
+                         "ttl_min", duration(10, kDay),
+                         "Answers are used at least so long, even if their TTL is shorter. Longer asks the "
+                         "name server less and follows changes later."),
+                     field<&Dns::ttl_max_ms>("ttl_max", duration(kSecond, kDay),
+                                             "The same at most: how late a change is seen that comes before "
+                                             "the TTL of the old answer is over."),
                  });
   const In<Pool> pool = block<Pool>(
       "pool", "Connections to each endpoint, kept by each worker.",
@@ -1146,7 +1172,12 @@ In<Cluster> cluster_block() {
           field<&Cluster::protocol>(
               "protocol", text(kProtocol),
               "What the servers speak; left out, the protocol of the listeners that lead here."),
-          field<&Cluster::endpoints>("endpoints", list(endpoint, 1), "The servers.").must(),
+          field<&Cluster::endpoints>("endpoints", list(endpoint, 1), "The servers."),
+          field<&Cluster::srv>("srv", texts(kHostName, 1),
+                               "Names of SRV records (_service._tcp.example.org): their targets are "
+                               "endpoints, with the port and the weight of "
+                               "the record. Of the priorities, the lowest that has an address is used. "
+                               "Besides `endpoints`, or instead."),
           field<&Cluster::dns>("dns", dns, "Resolving the names among the endpoints."),
           field<&Cluster::lb>("lb", choice<LbPolicy>({"round_robin", "random", "least_request"}),
                               "How an endpoint is chosen. least_request suits requests of uneven cost."),
@@ -1192,7 +1223,8 @@ In<Cluster> cluster_block() {
           field<&Cluster::glitches>("glitches", glitches_block(),
                                     "How much oddness a connection to an endpoint survives."),
           field<&Cluster::buffer>("buffer", buffer_block(), "Memory for each connection to an endpoint."),
-      });
+      },
+      {.groups = {{Pick::kAtLeastOne, {"endpoints", "srv"}}}});
 }
 
 In<Codec> codec_block() {
@@ -1223,7 +1255,9 @@ const Block& root_block() {
       "config", "The configuration file.",
       {
           field<&Config::workers>("workers", whole(1, 256, "auto"),
-                                  "Threads that serve; auto is one for each CPU the process may use. "
+                                  "Threads that serve; auto is one for each CPU the process may use, by its "
+                                  "affinity mask and the CPU quota of its "
+                                  "cgroup (rounded up). "
                                   "Connections, pools and their limits of memory exist once for each."),
           field<&Config::admin>("admin", admin_block(), "The admin port."),
           field<&Config::log>("log", log_block(), "The diagnostic log."),
@@ -1232,6 +1266,7 @@ const Block& root_block() {
           field<&Config::access_log>("access_log", optional(access_log_block()),
                                      "One line for each request; left out, none."),
           field<&Config::metrics>("metrics", metrics_block(), "Limits of the metrics."),
+          field<&Config::dns>("dns", name_servers_block(), "Who is asked for names of endpoints."),
           field<&Config::codecs>("codecs", list(codec_block()), "Protocols that are not built in."),
           field<&Config::listeners>("listeners", list(listener_block(), 1), "Where clients connect.").must(),
           field<&Config::routes>("routes", list(route_table_block()), "Route tables."),

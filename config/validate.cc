@@ -399,6 +399,8 @@ void check_health_check(const HealthCheck& check, const Protocol* protocol, cons
 }
 
 void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& context) {
+  if (cluster.dns.ttl_min_ms > cluster.dns.ttl_max_ms)
+    fail_at(context, &cluster.dns.ttl_min_ms, &cluster.dns, "ttl_min is longer than ttl_max");
   check_buffer(cluster.buffer, context);
   check_cluster_tls(cluster.tls, context);
   validate_retry(cluster.retry, context);

@@ -228,19 +228,6 @@ class Connector {
   virtual ~Connector() = default;
 };
 
-/// Asynchronous name lookup (A and AAAA, by the system's resolver in a thread of its own), off the data
-/// loops; destroying it cancels. A lookup under way holds up the end of its loop until the system gives up.
-class Resolver {
- public:
-  using Done = std::function<void(Result<std::vector<Address>>)>;
-  /// `host` may be a literal. Events never run inside create().
-  static std::unique_ptr<Resolver> create(Loop& loop, std::string host, uint16_t port, Done done);
-  virtual ~Resolver() = default;
-};
-/// Resolver::create, or what a test puts in its place.
-using ResolverFactory =
-    std::function<std::unique_ptr<Resolver>(Loop& loop, std::string host, uint16_t port, Resolver::Done done)>;
-
 /// Calls `fn` for each delivery of signal `signo`; used by the control thread.
 class SignalWatch {
  public:

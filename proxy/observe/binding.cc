@@ -133,6 +133,7 @@ WorkerMetrics MetricsBinding::worker() {
   return {
       .connections_active = series.gauge(shard_, kWorkerConnectionsActive),
       .loop_lag = series.histogram(shard_, kWorkerLoopLag),
+      .control_time = series.histogram(shard_, kWorkerControlTime),
       .memory_bytes = series.gauge_by<MemoryOwner>(shard_, kMemoryBytes),
       .memory_spare_bytes = series.gauge(shard_, kMemorySpareBytes),
   };
@@ -141,6 +142,7 @@ WorkerMetrics MetricsBinding::worker() {
 ServerMetrics MetricsBinding::server() {
   const MetricSeries& series = bind(kServerGroup, {});
   return {
+      .dns_lookups = series.counter_by<CheckResult>(shard_, kDnsLookups),
       .config_reloads = series.counter_by<CheckResult>(shard_, kConfigReloads),
       .config_last_success_seconds = series.gauge(shard_, kConfigLastSuccess),
       .config_generation = series.gauge(shard_, kConfigGeneration),

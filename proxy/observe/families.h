@@ -263,6 +263,11 @@ inline constexpr MetricFamily kWorkerLoopLag{.name = "dragoman_worker_loop_lag_s
                                              .help = "How late the loop's timer ran.",
                                              .type = kHistogram,
                                              .unit = "seconds"};
+inline constexpr MetricFamily kWorkerControlTime{
+    .name = "dragoman_worker_control_seconds",
+    .help = "CPU time in a row that a loop spent on what the control thread asked: reloads, endpoint lists.",
+    .type = kHistogram,
+    .unit = "seconds"};
 
 inline constexpr MetricFamily kMemoryBytes{
     .name = "dragoman_memory_bytes",
@@ -279,6 +284,10 @@ inline constexpr MetricFamily kMemorySpareBytes{
     .lasting = true};
 
 // --- server: no labels
+inline constexpr MetricFamily kDnsLookups{
+    .name = "dragoman_dns_lookups_total",
+    .help = "Names of endpoints that were looked up, those of /etc/hosts too, by result.",
+    .by = &kByResult};
 inline constexpr MetricFamily kConfigReloads{
     .name = "dragoman_config_reloads_total",
     .help = "Configurations loaded, the first one included, by result.",
@@ -369,11 +378,11 @@ inline constexpr const MetricFamily* kDetectFamilies[] = {&kDetectConnections, &
 inline constexpr const MetricFamily* kObserverFamilies[] = {&kObserversStopped};
 inline constexpr const MetricFamily* kRedisFamilies[] = {&kRedisCommands, &kRedisDuration, &kRedisErrors, &kRedisPushes};
 inline constexpr const MetricFamily* kMysqlFamilies[] = {&kMysqlCommands, &kMysqlDuration, &kMysqlErrors};
-inline constexpr const MetricFamily* kWorkerFamilies[] = {&kWorkerConnectionsActive, &kWorkerLoopLag,
-                                                          &kMemoryBytes, &kMemorySpareBytes};
+inline constexpr const MetricFamily* kWorkerFamilies[] = {
+    &kWorkerConnectionsActive, &kWorkerLoopLag, &kWorkerControlTime, &kMemoryBytes, &kMemorySpareBytes};
 inline constexpr const MetricFamily* kServerFamilies[] = {
-    &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime,       &kWorkers,
-    &kDraining,      &kAdminEvictions,    &kAdminTimeouts,    &kAdminRefusals};
+    &kDnsLookups, &kConfigReloads, &kConfigLastSuccess, &kConfigGeneration, &kUptime,
+    &kWorkers,    &kDraining,      &kAdminEvictions,    &kAdminTimeouts,    &kAdminRefusals};
 inline constexpr const MetricFamily* kBuildFamilies[] = {&kBuildInfo};
 inline constexpr const MetricFamily* kScrapeFamilies[] = {
     &kLogDropped,   &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped,

@@ -362,12 +362,14 @@ struct MysqlMetrics {
 struct WorkerMetrics {
   Gauge connections_active;  // both sides
   Histogram loop_lag;        // how late the loop's timer ran
+  Histogram control_time;    // CPU time in a row for what the control thread asked
   GaugeBy<MemoryOwner> memory_bytes;
   Gauge memory_spare_bytes;
 };
 
 /// Written by the control thread.
 struct ServerMetrics {
+  CounterBy<CheckResult> dns_lookups;
   CounterBy<CheckResult> config_reloads;
   Gauge config_last_success_seconds;  // wall clock, seconds since 1970
   Gauge config_generation;

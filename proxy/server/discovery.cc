@@ -1,6 +1,9 @@
 #include "proxy/server/discovery.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
+#include <set>
 #include <unordered_set>
 #include <utility>
 
@@ -11,55 +14,124 @@ namespace {
 
 constexpr uint64_t kFlushPauseMs = 50;
 
+Address with_port(Address address, uint16_t port) {
+  if (address.port() != 0) return address;  // of a test's resolver
+  if (address.storage.sa.sa_family == AF_INET6)
+    address.storage.v6.sin6_port = htons(port);
+  else
+    address.storage.v4.sin_port = htons(port);
+  return address;
+}
+
+bool is_literal(const config::Endpoint& e) { return Address::parse(e.address.text()).has_value(); }
+
 }  // namespace
 
-void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
-  std::vector<std::unique_ptr<Entry>> next;
-  // A cluster that only changed its settings starts with what its names meant before.
-  std::map<std::string, std::vector<Address>> known;
-  for (const auto& e : entries_)
-    for (const auto& [key, name] : e->names)
-      if (!name.addresses.empty()) known[key] = name.addresses;
-  for (const auto& cluster : clusters) {
-    auto it = std::find_if(entries_.begin(), entries_.end(),
-                           [&](const auto& e) { return e && e->cluster == cluster; });
-    if (it != entries_.end()) {
-      next.push_back(std::move(*it));
-      continue;
+Discovery::Discovery(Loop& loop, ResolverFactory resolvers, Changed changed, LookedUp looked_up)
+    : loop_(loop),
+      resolvers_(std::move(resolvers)),
+      changed_(std::move(changed)),
+      looked_up_(std::move(looked_up)) {
+  flush_.bind<&Discovery::flush>(loop.timers(), this);
+}
+
+void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters,
+                     const std::vector<config::Cluster>& settings, const config::NameServers& servers) {
+  if (!resolver_ || !(servers == servers_)) {
+    for (auto& entry : entries_) {  // what is under way is asked anew
+      for (auto& [host, name] : entry->names)
+        if (std::exchange(name.lookup, nullptr)) name.due.timer.start(1);
+      for (auto& [key, service] : entry->services)
+        if (std::exchange(service.lookup, nullptr)) service.due.timer.start(1);
     }
-    auto entry = std::make_unique<Entry>();
-    entry->cluster = cluster;
-    entry->owner = this;
-    entry->refresh.bind<&Entry::on_refresh>(loop_.timers(), entry.get());
-    for (const config::Endpoint& e : cluster->settings.endpoints)
-      if (const std::string key = e.address.text(); !Address::parse(key)) {
-        Name& name = entry->names[key];
-        if (auto old = known.find(key); old != known.end()) {
-          name.addresses = old->second;
-          name.tried = true;
-        }
-      }
-    publish(*entry, false);
-    if (!entry->names.empty()) resolve(*entry);
+    servers_ = servers;
+    ResolverOptions options;
+    options.timeout_ms = servers.timeout_ms;
+    options.tries = servers.tries;
+    for (const config::Address& server : servers.servers)
+      if (auto address = Address::parse(server.text())) options.servers.push_back(*address);
+    resolver_ = resolvers_(loop_, std::move(options));
+  }
+  // A cluster that only changed its settings starts with what its names meant before.
+  Known known;
+  std::unordered_map<const SharedCluster*, std::unique_ptr<Entry>*> before;
+  for (auto& e : entries_) {
+    before[e->cluster.get()] = &e;
+    for (const auto& [host, name] : e->names)
+      if (!name.addresses.empty()) known[host] = name.addresses;
+  }
+  std::vector<std::unique_ptr<Entry>> next;
+  for (size_t i = 0; i < clusters.size(); ++i) {
+    auto it = before.find(clusters[i].get());
+    const bool fresh = it == before.end();
+    std::unique_ptr<Entry> entry = fresh ? std::make_unique<Entry>() : std::move(*it->second);
+    if (fresh) {
+      entry->cluster = clusters[i];
+      entry->owner = this;
+    }
+    if (fresh || entry->endpoints != settings[i].endpoints) {
+      entry->endpoints = settings[i].endpoints;
+      follow(*entry, known);
+      publish(*entry, !fresh);
+    }
     next.push_back(std::move(entry));
   }
   entries_ = std::move(next);
 }
 
+void Discovery::follow(Entry& entry, const Known& known) {
+  for (const std::string& name : entry.cluster->settings.srv) {
+    Service& service = entry.services[name];
+    if (service.entry) continue;
+    service.entry = &entry;
+    service.name = name;
+    service.due.timer.bind<&Service::on_due>(loop_.timers(), &service);
+    resolve(service);
+  }
+  follow_names(entry, known);
+}
+
+/// The names of the endpoints and of the targets that are known now, no others.
+void Discovery::follow_names(Entry& entry, const Known& known) {
+  std::set<std::string> wanted;
+  for (const config::Endpoint& e : entry.endpoints)
+    if (!is_literal(e)) wanted.insert(e.address.host);
+  for (const auto& [key, service] : entry.services)
+    for (const auto& target : service.targets) wanted.insert(target.host);
+  std::erase_if(entry.names, [&](const auto& row) { return !wanted.contains(row.first); });
+  for (const std::string& host : wanted) {
+    Name& name = entry.names[host];
+    if (name.entry) continue;
+    name.entry = &entry;
+    name.host = host;
+    name.due.timer.bind<&Name::on_due>(loop_.timers(), &name);
+    if (auto old = known.find(host); old != known.end()) {
+      name.addresses = old->second;
+      name.due.tried = true;
+    }
+    resolve(name);
+  }
+}
+
 bool Discovery::settled() const {
   if (flush_.active()) return false;
-  for (const auto& e : entries_)
-    for (const auto& [key, name] : e->names)
-      if (!name.tried) return false;
+  for (const auto& e : entries_) {
+    for (const auto& [host, name] : e->names)
+      if (!name.due.tried) return false;
+    for (const auto& [key, service] : e->services)
+      if (!service.due.tried) return false;
+  }
   return true;
 }
 
 void Discovery::stop() {
   flush_.stop();
   entries_.clear();
+  resolver_.reset();
 }
 
-void Discovery::answered(Entry& entry) {
+void Discovery::answered(Entry& entry, bool good) {
+  looked_up_(good);
   entry.dirty = true;
   if (flush_.active()) return;
   const uint64_t passed = loop_.now_ms() - flushed_ms_;
@@ -72,45 +144,83 @@ void Discovery::flush() {
     if (std::exchange(entry->dirty, false)) publish(*entry, true);
 }
 
-void Discovery::resolve(Entry& entry) {
-  for (const config::Endpoint& e : entry.cluster->settings.endpoints) {
-    auto it = entry.names.find(e.address.text());
-    if (it == entry.names.end() || it->second.lookup) continue;
-    Name& name = it->second;
-    name.lookup = lookups_(
-        loop_, e.address.host, e.address.port,
-        [this, &entry, &name, key = it->first](Result<std::vector<Address>> result) {
-          name.tried = true;
-          if (result && !result->empty()) {
-            name.addresses = std::move(*result);
-          } else {
-            DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name,
-                                 "{}: lookup of {} failed: {}", entry.cluster->settings.name, key,
-                                 result ? std::string("no address") : result.error());
-          }
-          answered(entry);
-          // The resolver may not die inside its own callback.
-          loop_.post([lookup = std::shared_ptr<Resolver>(std::move(name.lookup))] {});
-        });
-  }
-  int64_t refresh = entry.cluster->settings.dns.refresh_ms;
-  if (refresh > 0) entry.refresh.start(static_cast<uint64_t>(refresh));
+void Discovery::again(const config::Dns& dns, Due& due, bool good, int64_t ttl_ms) {
+  due.tried = true;
+  due.failures = good ? 0 : due.failures + 1;
+  int64_t pause_ms = dns.refresh_ms;
+  if (!good)
+    pause_ms = std::min(dns.refresh_ms, dns.ttl_min_ms << std::min(due.failures - 1, 16u));
+  else if (ttl_ms >= 0)
+    pause_ms = std::clamp(ttl_ms, dns.ttl_min_ms, dns.ttl_max_ms);
+  due.timer.start(static_cast<uint64_t>(pause_ms));
+}
+
+void Discovery::resolve(Name& name) {
+  if (name.lookup) return;
+  name.lookup = resolver_->name(name.host, [this, &name](Result<ResolvedName> result) {
+    Entry& entry = *name.entry;
+    const bool good = result && !result->addresses.empty();
+    again(entry.cluster->settings.dns, name.due, good, good ? result->ttl_ms : -1);
+    if (good) {
+      name.addresses = std::move(result->addresses);
+    } else {
+      DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name, "{}: lookup of {} failed: {}", entry.cluster->settings.name, name.host,
+                   result ? std::string("no address") : result.error());
+    }
+    name.lookup.reset();
+    answered(entry, good);
+  });
+}
+
+void Discovery::resolve(Service& service) {
+  if (service.lookup) return;
+  service.lookup = resolver_->service(service.name, [this, &service](Result<ResolvedService> result) {
+    Entry& entry = *service.entry;
+    const bool good = result && !result->targets.empty();
+    again(entry.cluster->settings.dns, service.due, good, good ? result->ttl_ms : -1);
+    if (good) {
+      service.targets = std::move(result->targets);
+      follow_names(entry, {});
+    } else {
+      DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name, "{}: lookup of {} failed: {}", entry.cluster->settings.name,
+                   service.name, result ? std::string("no target") : result.error());
+    }
+    service.lookup.reset();
+    answered(entry, good);
+  });
 }
 
 void Discovery::publish(Entry& entry, bool announce) {
   std::vector<std::pair<Address, uint32_t>> wanted;
   std::unordered_set<std::string> seen;
-  for (const config::Endpoint& e : entry.cluster->settings.endpoints) {
-    auto it = entry.names.find(e.address.text());
-    if (it == entry.names.end()) {
-      if (auto literal = Address::parse(e.address.text())) {
-        wanted.emplace_back(*literal, e.weight);
-        seen.insert(literal->to_string());
-      }
-      continue;
+  const auto add_name = [&](const std::string& host, uint16_t port, uint32_t weight) {
+    auto it = entry.names.find(host);
+    if (it == entry.names.end() || it->second.addresses.empty()) return false;
+    for (const Address& a : it->second.addresses) {
+      const Address address = with_port(a, port);
+      if (seen.insert(address.to_string()).second) wanted.emplace_back(address, weight);
     }
-    for (const Address& a : it->second.addresses)
-      if (seen.insert(a.to_string()).second) wanted.emplace_back(a, e.weight);
+    return true;
+  };
+  for (const config::Endpoint& e : entry.endpoints) {
+    if (auto literal = Address::parse(e.address.text())) {
+      wanted.emplace_back(*literal, e.weight);
+      seen.insert(literal->to_string());
+    } else {
+      add_name(e.address.host, e.address.port, e.weight);
+    }
+  }
+  for (auto& [key, service] : entry.services) {
+    // The lowest priority of which an address is known (RFC 2782).
+    std::set<uint16_t> priorities;
+    for (const auto& target : service.targets) priorities.insert(target.priority);
+    for (uint16_t priority : priorities) {
+      bool found = false;
+      for (const auto& target : service.targets)
+        if (target.priority == priority)
+          found |= add_name(target.host, target.port, std::max<uint32_t>(target.weight, 1));
+      if (found) break;
+    }
   }
   auto set = entry.cluster->set_endpoints(wanted);
   if (set && announce) changed_(entry.cluster, set);

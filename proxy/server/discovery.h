@@ -1,55 +1,83 @@
-// Turns the endpoints that a configuration names into addresses: literals at once, host names by DNS, again and again.
-// The last good answer stays when a lookup fails. Control thread only.
+// Turns the endpoints that a configuration names into addresses: literals at once, host names and SRV records by DNS, again when
+// their TTL is over. The last good answer stays when a lookup fails. Control thread only.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "proxy/net/transport.h"
+#include "proxy/net/resolver.h"
 #include "proxy/upstream/shared_cluster.h"
 
 namespace dragoman {
 
 class Discovery {
  public:
-  /// `changed` runs when a cluster got a new endpoint set (not for literals resolved inside sync()).
+  /// `changed` runs when a cluster got a new endpoint set (not for the first one of a cluster), `looked_up` for each answer, good or not.
   using Changed = std::function<void(const std::shared_ptr<SharedCluster>&, std::shared_ptr<const EndpointSet>)>;
-  Discovery(Loop& loop, ResolverFactory lookups, Changed changed)
-      : loop_(loop), lookups_(std::move(lookups)), changed_(std::move(changed)) {
-    flush_.bind<&Discovery::flush>(loop.timers(), this);
-  }
+  using LookedUp = std::function<void(bool good)>;
+  Discovery(Loop& loop, ResolverFactory resolvers, Changed changed, LookedUp looked_up);
 
-  /// Follows exactly these clusters. Literal addresses are set before it returns.
-  void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters);
+  /// Follows exactly these clusters, whose endpoints are those of `settings`, in the same order. Literal addresses are set before it
+  /// returns.
+  void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters,
+            const std::vector<config::Cluster>& settings, const config::NameServers& servers);
   /// Every host name was looked up at least once.
   bool settled() const;
   void stop();
 
  private:
-  struct Name {
-    std::unique_ptr<Resolver> lookup;
-    std::vector<Address> addresses;  // last good
+  struct Entry;
+  /// When to look up again.
+  struct Due {
+    Timer timer;
     bool tried = false;
+    uint32_t failures = 0;  // in a row
+  };
+  struct Name {
+    Entry* entry = nullptr;
+    std::string host;
+    std::unique_ptr<Lookup> lookup;
+    std::vector<Address> addresses;  // last good
+    Due due;
+    void on_due() { entry->owner->resolve(*this); }
+  };
+  struct Service {
+    Entry* entry = nullptr;
+    std::string name;
+    std::unique_ptr<Lookup> lookup;
+    std::vector<ResolvedService::Target> targets;  // last good
+    Due due;
+    void on_due() { entry->owner->resolve(*this); }
   };
   struct Entry {
     std::shared_ptr<SharedCluster> cluster;
-    std::map<std::string, Name> names;  // by "host:port"
-    Timer refresh;
-    bool dirty = false;  // has answers that are not published
-    Discovery* owner;
-    void on_refresh() { owner->resolve(*this); }
+    std::vector<config::Endpoint> endpoints;
+    std::map<std::string, Name> names;        // of the endpoints and of the services' targets
+    std::map<std::string, Service> services;  // cluster.srv
+    bool dirty = false;                       // has answers that are not published
+    Discovery* owner = nullptr;
   };
-  void resolve(Entry& entry);
+  using Known = std::unordered_map<std::string, std::vector<Address>>;
+
+  void follow(Entry& entry, const Known& known);
+  void follow_names(Entry& entry, const Known& known);
+  void resolve(Name& name);
+  void resolve(Service& service);
+  void again(const config::Dns& dns, Due& due, bool good, int64_t ttl_ms);
   void publish(Entry& entry, bool announce);
-  void answered(Entry& entry);
+  void answered(Entry& entry, bool good);
   void flush();
 
   Loop& loop_;
-  ResolverFactory lookups_;
+  ResolverFactory resolvers_;
   Changed changed_;
+  LookedUp looked_up_;
+  config::NameServers servers_;
+  std::unique_ptr<Resolver> resolver_;
   std::vector<std::unique_ptr<Entry>> entries_;
   Timer flush_;  // answers come one by one, and each list is published as a whole
   uint64_t flushed_ms_ = 0;

@@ -1,7 +1,6 @@
 #include "proxy/server/server.h"
 
 #include <malloc.h>
-#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "proxy/net/watch.h"
 #include "proxy/observe/log_file.h"
 #include "proxy/server/checks.h"
+#include "proxy/server/cpus.h"
 #include "proxy/server/loops.h"
 #include "proxy/server/views.h"
 #include "proxy/version.h"
@@ -25,12 +25,8 @@ namespace {
 constexpr uint64_t kMemoryMs = 1000;
 constexpr size_t kTrimBytes = 4 << 20;  // less is not worth the walk through the allocator
 
-int cpu_count() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
+/// As many as `workers` may say.
+constexpr int kWorkersMax = 256;
 
 void raise_descriptor_limit() {
   rlimit limit;
@@ -110,7 +106,7 @@ bool Server::start(const Loaded& loaded) {
   log_ = std::move(*log);
   set_log_level(to_log_level(config.log.level));
 
-  int workers = config.workers != 0 ? static_cast<int>(config.workers) : cpu_count();
+  int workers = config.workers != 0 ? static_cast<int>(config.workers) : std::min(usable_cpus(), kWorkersMax);
   registry_ = std::make_unique<MetricRegistry>(workers + 1, config.metrics.series_max);
   binding_ = std::make_unique<MetricsBinding>(*registry_, workers);
   metrics_ = binding_->server();
@@ -120,12 +116,14 @@ bool Server::start(const Loaded& loaded) {
 
   health_ = std::make_unique<HealthMonitor>(loop_, *registry_, workers);
   discovery_ = std::make_unique<Discovery>(
-      loop_, options_.lookups, [this](const std::shared_ptr<SharedCluster>& cluster, std::shared_ptr<const EndpointSet> set) {
+      loop_, options_.resolvers,
+      [this](const std::shared_ptr<SharedCluster>& cluster, std::shared_ptr<const EndpointSet> set) {
         for (auto& w : workers_) w->update_endpoints(cluster, set);
         health_->sync(*cluster);
-      });
+      },
+      [this](bool good) { metrics_.dns_lookups.inc(good ? CheckResult::kSuccess : CheckResult::kFailure); });
   identities_ = std::make_unique<IdentityWatch>(loop_, *registry_);
-  for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_));
+  for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_, loop_));
   watchdog_ = std::make_unique<Watchdog>(loop_, workers_, options_.stall_ms);
 
   auto abandon = [this] {
@@ -242,7 +240,7 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
       for (size_t i : it->second) listeners.push_back(bound[i]);
     cluster->set_entrances(std::move(listeners));
   }
-  discovery_->sync(next->clusters);
+  discovery_->sync(next->clusters, next->config.clusters, next->config.dns);
   health_->sync(next->clusters);
   std::vector<IdentityWatch::Entry> identities;
   if (admin_tls_) identities.push_back({"admin", "admin", admin_tls_});

@@ -25,7 +25,7 @@ struct ServerOptions {
   std::string config_text;        // used instead of the file when not empty (demo, tests)
   bool watch_file = true;
   bool handle_signals = true;     // off for a second server in one process
-  ResolverFactory lookups = &Resolver::create;
+  ResolverFactory resolvers = &Resolver::create;
   uint64_t stall_ms = Watchdog::kStallMs;
   /// Runs once on the control thread when all listeners serve.
   std::function<void(class Server&)> on_started;

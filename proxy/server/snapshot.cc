@@ -98,6 +98,73 @@ Result<std::shared_ptr<TlsIdentity>, TlsFault> listener_identity(const config::L
   return TlsIdentity::server(*settings.tls, std::move(alpn), settings.name, workers);
 }
 
+/// In front of a cluster's name: the table that leads to it.
+const std::string kToCluster = "cluster ";
+
+/// The tables that listeners of `next` use, those of `previous` where nothing changed.
+void make_tables(Snapshot& next, const Snapshot* previous, std::vector<std::string>& errors) {
+  std::unordered_map<std::string_view, const config::RouteTable*> before;
+  if (previous)
+    for (const config::RouteTable& table : previous->config.routes) before[table.name] = &table;
+  std::unordered_map<std::string_view, const config::RouteTable*> written;
+  for (const config::RouteTable& table : next.config.routes) written[table.name] = &table;
+
+  const auto old = [&](const std::string& name) -> std::shared_ptr<const RouteTable> {
+    if (!previous) return nullptr;
+    auto it = previous->tables.find(name);
+    return it == previous->tables.end() ? nullptr : it->second;
+  };
+  const auto use = [&](const std::string& cluster, const std::string& routes) {
+    if (!cluster.empty()) {
+      std::shared_ptr<const RouteTable>& table = next.tables[kToCluster + cluster];
+      if (!table) table = old(kToCluster + cluster);
+      if (!table) table = RouteTable::single_cluster(cluster);
+      return;
+    }
+    auto wanted = written.find(routes);
+    if (wanted == written.end() || next.tables.contains(routes)) return;
+    if (auto it = before.find(routes); it != before.end() && *it->second == *wanted->second) {
+      if (auto table = old(routes)) {
+        next.tables[routes] = std::move(table);
+        return;
+      }
+    }
+    auto table = RouteTable::compile(*wanted->second);
+    if (table)
+      next.tables[routes] = std::move(*table);
+    else
+      errors.push_back("routes: " + routes + ": " + table.error());
+  };
+  for (const config::Listener& l : next.config.listeners) {
+    use(l.cluster, l.routes);
+    for (const config::ListenerProtocol& entry : l.protocols) use(entry.cluster, entry.routes);
+  }
+}
+
+bool same_spec(const ListenerSpec& a, const ListenerSpec& b);
+
+bool same_detect(const DetectSpec& a, const DetectSpec& b) {
+  const auto same = [](const auto& x, const auto& y) { return same_spec(*x, *y); };
+  return a.specs.size() == b.specs.size() && !a.unknown == !b.unknown &&
+         std::equal(a.specs.begin(), a.specs.end(), b.specs.begin(), same) &&
+         (!a.unknown || same_spec(*a.unknown, *b.unknown));
+}
+
+/// Whether one can go on in the place of the other. All that is not looked at here follows from the settings.
+bool same_spec(const ListenerSpec& a, const ListenerSpec& b) {
+  return a.settings == b.settings && a.protocol == b.protocol && a.routes == b.routes && a.drain == b.drain &&
+         a.access_log == b.access_log && a.shared == b.shared && a.tls == b.tls && !a.detect == !b.detect &&
+         (!a.detect || same_detect(*a.detect, *b.detect));
+}
+
+/// Whether `old` can go on under `settings`, which may differ in endpoints only.
+bool same_cluster(const SharedCluster& old, const config::Cluster& settings) {
+  if (old.settings == settings) return true;
+  config::Cluster other = settings;
+  other.endpoints = old.settings.endpoints;
+  return old.settings == other && (!settings.tls || sni_of(old.settings) == sni_of(settings));
+}
+
 using MadeSpec = Result<std::shared_ptr<ListenerSpec>, std::string>;
 
 /// A listener, or one protocol of a listener: everything but TLS and what outlives reloads.
@@ -110,17 +177,10 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
     return unexpected(where + "protocol " + settings.protocol + " is not built in");
   spec->drain = next.config.drain;
   spec->access_log = next.access_log;
-  if (!settings.cluster.empty()) {
-    spec->routes = RouteTable::single_cluster(settings.cluster);
-  } else {
-    const auto& tables = next.config.routes;
-    auto it = std::find_if(tables.begin(), tables.end(),
-                           [&](const config::RouteTable& t) { return t.name == settings.routes; });
-    if (it == tables.end()) return unexpected(where + "no route table called " + settings.routes);
-    auto table = RouteTable::compile(*it);
-    if (!table) return unexpected("routes: " + it->name + ": " + table.error());
-    spec->routes = *table;
-  }
+  const std::string table = settings.cluster.empty() ? settings.routes : kToCluster + settings.cluster;
+  auto routes = next.tables.find(table);
+  if (routes == next.tables.end()) return unexpected(where + "no route table called " + settings.routes);
+  spec->routes = routes->second;
   auto filters = make_filters(settings);
   if (!filters) return unexpected(where + filters.error());
   spec->filters = std::move(*filters);
@@ -195,12 +255,6 @@ ProtocolRef Snapshot::protocol(const std::string& name) const {
   return built_in ? ProtocolRef(ProtocolRef(), built_in) : nullptr;
 }
 
-const std::shared_ptr<SharedCluster>* Snapshot::find_cluster(std::string_view name) const {
-  for (const auto& c : clusters)
-    if (c->settings.name == name) return &c;
-  return nullptr;
-}
-
 Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
                                                                                  const Snapshot* previous,
                                                                                  int workers,
@@ -223,11 +277,15 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
     }
   }
 
+  std::unordered_map<std::string_view, std::shared_ptr<SharedCluster>> before;
+  if (previous)
+    for (const auto& cluster : previous->clusters) before[cluster->settings.name] = cluster;
   for (const config::Cluster& settings : config.clusters) {
-    const auto* old = previous ? previous->find_cluster(settings.name) : nullptr;
+    const auto it = before.find(settings.name);
+    const auto old = it == before.end() ? nullptr : it->second;
     ProtocolRef protocol = next->protocol(settings.protocol);
-    if (old && (*old)->settings == settings && same_use((*old)->protocol().get(), protocol.get())) {
-      next->clusters.push_back(*old);  // publishing gives it the protocol
+    if (old && same_cluster(*old, settings) && same_use(old->protocol().get(), protocol.get())) {
+      next->clusters.push_back(old);  // publishing gives it the protocol
       continue;
     }
     if (!protocol && !settings.protocol.empty() && !config::is_relayed(settings.protocol)) {
@@ -245,9 +303,14 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       tls = *made;
     }
     next->clusters.push_back(std::make_shared<SharedCluster>(settings, std::move(protocol), workers, std::move(tls)));
-    if (old) next->clusters.back()->inherit(**old);
+    if (old) next->clusters.back()->inherit(*old);
   }
 
+  make_tables(*next, previous, errors);
+  std::unordered_map<std::string_view, std::shared_ptr<const ListenerSpec>> listeners;
+  if (previous)
+    for (const auto& old : previous->listeners) listeners[old->settings.name] = old;
+  if (!errors.empty()) return unexpected(std::move(errors));
   for (const config::Listener& settings : config.listeners) {
     auto spec = settings.protocol == config::kAutoProtocol ? auto_spec(settings, *next)
                                                            : plain_spec(settings, *next);
@@ -262,12 +325,14 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       continue;
     }
     made.tls = *tls;
-    if (previous)
-      for (const auto& old : previous->listeners)
-        if (old->settings.name == settings.name && old->settings.address == settings.address)
-          made.shared = old->shared;
+    const auto it = listeners.find(settings.name);
+    if (it != listeners.end() && it->second->settings.address == settings.address)
+      made.shared = it->second->shared;
     if (!made.shared) made.shared = std::make_shared<ListenerShared>();
-    next->listeners.push_back(std::move(*spec));
+    if (it != listeners.end() && same_spec(*it->second, made))
+      next->listeners.push_back(it->second);
+    else
+      next->listeners.push_back(std::move(*spec));
   }
   if (!errors.empty()) return unexpected(std::move(errors));
   return std::shared_ptr<const Snapshot>(std::move(next));

@@ -1,9 +1,10 @@
 // One configuration, resolved for running: immutable, shared by all workers. Built by the control thread; what did not
-// change since the previous one (clusters with their health, listeners' counters, logs) is the same object.
+// change since the previous one (clusters with their health, route tables, listeners, logs) is the same object.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "config/config.h"
@@ -19,11 +20,12 @@ struct Snapshot {
   uint64_t generation = 0;
   config::Config config;
   std::vector<std::shared_ptr<const ListenerSpec>> listeners;
-  std::vector<std::shared_ptr<SharedCluster>> clusters;
+  std::vector<std::shared_ptr<SharedCluster>> clusters;  // in the order of config.clusters
+  /// By name: tables of config.routes, and after "cluster " those that lead to one cluster.
+  std::unordered_map<std::string, std::shared_ptr<const RouteTable>> tables;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   DeclaredProtocols declared;                   // those of config.codecs
 
-  const std::shared_ptr<SharedCluster>* find_cluster(std::string_view name) const;
   /// Declared or built in; null for tcp.
   ProtocolRef protocol(const std::string& name) const;
 };

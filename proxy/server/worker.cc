@@ -1,6 +1,7 @@
 #include "proxy/server/worker.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
 #include <random>
@@ -15,13 +16,63 @@ namespace {
 constexpr uint64_t kTickMs = 100;
 constexpr uint64_t kTrimMs = 1000;
 
+/// CPU time of this thread.
+uint64_t cpu_ns() {
+  timespec ts;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+  return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
+}
+
+/// Clusters let go of in one part of a job.
+constexpr size_t kLetGo = 16;
+
 }  // namespace
 
-Worker::Worker(int index, int workers, MetricRegistry& registry)
-    : index_(index), workers_(workers), registry_(registry), loop_(std::make_unique<Loop>()) {
+struct Worker::Plan {
+  struct Listener {
+    Ref<ListenerRuntime> runtime;  // null: goes on with the one it has
+    int fd = -1;                   // of a new slot
+  };
+  std::shared_ptr<const Snapshot> snapshot;
+  std::vector<Ref<Cluster>> fresh;
+  std::vector<Cluster*> gone;
+  std::vector<std::pair<Cluster*, ProtocolRef>> protocols;  // that changed
+  std::vector<Listener> listeners;
+  std::function<void()> applied;
+
+  // How far it is.
+  enum class Step { kClusters, kProtocols, kListeners, kSlots, kGone, kDrain, kEnd } step = Step::kClusters;
+  size_t at = 0;
+  std::vector<Ref<ListenerSlot>> slots;
+  std::vector<Ref<Cluster>> leaving;
+
+  /// The next place before `size`; else the next step, and `size`.
+  size_t advance(size_t size) {
+    if (at < size) return at++;
+    at = 0;
+    step = static_cast<Step>(static_cast<int>(step) + 1);
+    return size;
+  }
+};
+
+Worker::Worker(int index, int workers, MetricRegistry& registry, Loop& control)
+    : index_(index),
+      workers_(workers),
+      registry_(registry),
+      loop_(std::make_unique<Loop>()),
+      eras_([this](std::vector<Ref<Cluster>> gone) {
+        for (Ref<Cluster>& cluster : gone) leftover_.push_back(std::move(cluster));
+        add_job([this] {
+          for (size_t i = 0; i < kLetGo && !leftover_.empty(); ++i) leftover_.pop_back();
+          return leftover_.empty();
+        });
+      }) {
   std::random_device entropy;
   uint64_t seed = (static_cast<uint64_t>(entropy()) << 32) | entropy();
   context_ = std::make_unique<WorkerContext>(WorkerContext{*loop_, index, workers, Random(seed)});
+  context_->dispose = [&control](std::shared_ptr<const void> garbage) {
+    control.post([dropped = std::move(garbage)] {});
+  };
   thread_ = std::thread([this] { run(); });
 }
 
@@ -43,9 +94,12 @@ void Worker::run() {
   loop_->run();
   last_sign_ms_.store(kEnded, std::memory_order_relaxed);
   // Everything closed: what is left must be nothing.
+  jobs_.clear();
   slots_.clear();
   draining_slots_.clear();
   clusters_.clear();
+  jobs_.clear();  // the eras' last
+  leftover_.clear();
   snapshot_.reset();
   count_memory();
   leaks_.streams = Stream::live();
@@ -54,18 +108,145 @@ void Worker::run() {
   leaks_.untold = untold_exchanges;
 }
 
-void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets,
-                   std::function<void()> applied) {
-  loop_->post([this, snapshot = std::move(snapshot), sockets = std::move(sockets), applied = std::move(applied)] {
-    do_apply(snapshot, sockets);
-    if (applied) applied();
-  });
+void Worker::add_job(Job job) {
+  jobs_.push_back(std::move(job));
+  if (jobs_.size() == 1) loop_->post([this] { work(); });
 }
 
-Ref<Cluster> Worker::find_cluster(std::string_view name) {
-  for (const Ref<Cluster>& c : clusters_)
-    if (c->settings().name == name) return c;
-  return {};
+void Worker::work() {
+  if (jobs_.empty()) return;
+  const uint64_t start = cpu_ns();
+  uint64_t spent = 0;
+  while (!jobs_.empty() && spent < kJobsNs) {
+    // The clock is dearer than most parts.
+    for (int parts = 0; parts < 8 && !jobs_.empty(); ++parts) {
+      if (!jobs_.front()()) continue;
+      const Job done = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    spent = cpu_ns() - start;
+  }
+  metrics_.control_time.observe_us(spent / 1000);
+  if (!jobs_.empty()) loop_->post([this] { work(); });
+}
+
+void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets,
+                   std::function<void()> applied) {
+  auto plan = std::make_shared<Plan>();
+  KnownClusters next, fresh;
+  next.reserve(snapshot->clusters.size());
+  for (const auto& shared : snapshot->clusters) {
+    const std::string_view name = shared->settings.name;
+    const ProtocolRef protocol = snapshot->protocol(shared->settings.protocol);
+    auto it = known_.find(name);
+    if (it != known_.end() && it->second.shared == shared) {
+      if (it->second.protocol != protocol) plan->protocols.emplace_back(it->second.cluster, protocol);
+      next[name] = {shared, it->second.cluster, protocol};
+      continue;
+    }
+    auto binding = std::make_shared<MetricsBinding>(registry_, index_);
+    ClusterMetrics metrics = binding->cluster(name);
+    Ref<Cluster> made(new Cluster(*context_, shared, binding, metrics));
+    if (shared->tls) made->tls_metrics = binding->tls("cluster", name);
+    made->set_protocol(protocol);
+    next[name] = fresh[name] = {shared, made.get(), protocol};
+    plan->fresh.push_back(std::move(made));
+  }
+  for (const auto& [name, known] : known_)
+    if (auto it = next.find(name); it == next.end() || it->second.cluster != known.cluster)
+      plan->gone.push_back(known.cluster);
+  known_.swap(next);
+
+  std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>> planned;
+  for (size_t i = 0; i < snapshot->listeners.size(); ++i) {
+    const auto& spec = snapshot->listeners[i];
+    Plan::Listener& listener = plan->listeners.emplace_back();
+    for (const NewSocket& socket : sockets)
+      if (socket.listener == i) listener.fd = socket.fd;
+    auto before = planned_.find(spec->settings.name);
+    if (listener.fd >= 0 || before == planned_.end() || before->second != spec || uses_any(*spec, fresh))
+      listener.runtime = make_runtime(spec);
+    planned[spec->settings.name] = spec;
+  }
+  planned_.swap(planned);
+  plan->snapshot = std::move(snapshot);
+  plan->applied = std::move(applied);
+  loop_->post([this, plan = std::move(plan)] { add_job([this, plan] { return apply_part(*plan); }); });
+}
+
+bool Worker::uses_any(const ListenerSpec& spec, const KnownClusters& clusters) const {
+  if (clusters.empty()) return false;
+  if (spec.detect) {
+    for (const auto& part : spec.detect->specs)
+      if (uses_any(*part, clusters)) return true;
+    return spec.detect->unknown && uses_any(*spec.detect->unknown, clusters);
+  }
+  for (const Route& route : spec.routes->routes())
+    for (const auto& target : route.clusters)
+      if (clusters.contains(target.name)) return true;
+  return false;
+}
+
+bool Worker::apply_part(Plan& plan) {
+  using Step = Plan::Step;
+  switch (plan.step) {
+    case Step::kClusters:  // first: routes point at them
+      if (size_t i = plan.advance(plan.fresh.size()); i < plan.fresh.size())
+        clusters_.emplace(plan.fresh[i].get(), std::move(plan.fresh[i]));
+      return false;
+    case Step::kProtocols:
+      if (size_t i = plan.advance(plan.protocols.size()); i < plan.protocols.size())
+        plan.protocols[i].first->set_protocol(plan.protocols[i].second);
+      return false;
+    case Step::kListeners:
+      if (size_t i = plan.advance(plan.listeners.size()); i < plan.listeners.size()) {
+        Plan::Listener& listener = plan.listeners[i];
+        if (listener.fd >= 0) {
+          plan.slots.push_back(Ref<ListenerSlot>(new ListenerSlot(*context_, listener.runtime, listener.fd)));
+        } else {
+          const std::string& name = plan.snapshot->listeners[i]->settings.name;
+          auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const Ref<ListenerSlot>& s) {
+            return s && s->runtime()->spec->settings.name == name;
+          });
+          if (slot == slots_.end()) return false;
+          if (listener.runtime) (*slot)->set_runtime(listener.runtime);
+          plan.slots.push_back(std::move(*slot));
+          *slot = {};
+        }
+        listener.runtime = {};
+      }
+      return false;
+    case Step::kSlots: {
+      for (Ref<ListenerSlot>& slot : slots_)
+        if (slot) {
+          const int64_t deadline_ms = slot->runtime()->spec->drain.deadline_ms;
+          retire_slot(std::move(slot), static_cast<uint64_t>(deadline_ms));
+        }
+      slots_ = std::move(plan.slots);
+      std::shared_ptr<const Snapshot> before = std::exchange(snapshot_, plan.snapshot);
+      context_->dispose(std::move(before));
+      plan.advance(0);
+      return false;
+    }
+    case Step::kGone:
+      if (size_t i = plan.advance(plan.gone.size()); i < plan.gone.size()) {
+        auto it = clusters_.find(plan.gone[i]);
+        plan.leaving.push_back(std::move(it->second));
+        clusters_.erase(it);
+      }
+      return false;
+    case Step::kDrain:
+      if (size_t i = plan.advance(plan.leaving.size()); i < plan.leaving.size()) plan.leaving[i]->drain();
+      return false;
+    case Step::kEnd:
+      // Runtimes that stay point at clusters that stay; of those that were replaced, streams may be there.
+      eras_.next(std::move(plan.leaving));
+      for (const Ref<ListenerSlot>& slot : slots_) slot->runtime()->join(eras_);
+      if (plan.applied) plan.applied();
+      context_->dispose(std::move(plan.snapshot));
+      return true;
+  }
+  return true;
 }
 
 Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSpec>& spec) {
@@ -97,10 +278,10 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
   for (const Route& route : spec->routes->routes()) {
     RouteRuntime r;
     for (const auto& target : route.clusters) {
-      Ref<Cluster> cluster = find_cluster(target.name);
-      const TryRules rules = try_rules(route, cluster->settings(), spec->settings, timeout_ms);
+      const Known& known = known_.at(target.name);
+      const TryRules rules = try_rules(route, known.shared->settings, spec->settings, timeout_ms);
       r.targets.push_back(
-          {std::move(cluster), runtime->binding.request(listener, route.name, target.name, protocol), rules});
+          {known.cluster, runtime->binding.request(listener, route.name, target.name, protocol), rules});
     }
     if (r.targets.empty()) r.targets.push_back({{}, runtime->binding.request(listener, route.name, "-", protocol)});
     if (runtime->routes.size() <= route.index) runtime->routes.resize(route.index + 1);
@@ -109,62 +290,38 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
   return runtime;
 }
 
-void Worker::do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std::vector<NewSocket>& sockets) {
-  // Clusters first: routes point at them.
-  std::vector<Ref<Cluster>> clusters;
-  for (const auto& shared : snapshot->clusters) {
-    Ref<Cluster> found;
-    for (const Ref<Cluster>& c : clusters_)
-      if (c->shared() == shared) found = c;
-    if (!found) {
-      auto binding = std::make_shared<MetricsBinding>(registry_, index_);
-      ClusterMetrics metrics = binding->cluster(shared->settings.name);
-      found = Ref<Cluster>(new Cluster(*context_, shared, binding, metrics));
-      if (shared->tls) found->tls_metrics = binding->tls("cluster", shared->settings.name);
-    }
-    found->set_protocol(snapshot->protocol(shared->settings.protocol));
-    clusters.push_back(std::move(found));
-  }
-  clusters_.swap(clusters);
-
-  std::vector<Ref<ListenerSlot>> slots;
-  for (size_t i = 0; i < snapshot->listeners.size(); ++i) {
-    const auto& spec = snapshot->listeners[i];
-    Ref<ListenerRuntime> runtime = make_runtime(spec);
-    auto fresh = std::find_if(sockets.begin(), sockets.end(), [i](const NewSocket& s) { return s.listener == i; });
-    if (fresh != sockets.end()) {
-      slots.push_back(Ref<ListenerSlot>(new ListenerSlot(*context_, runtime, fresh->fd)));
-      continue;
-    }
-    for (Ref<ListenerSlot>& slot : slots_) {
-      if (!slot || slot->runtime()->spec->settings.name != spec->settings.name) continue;
-      slot->set_runtime(runtime);
-      slots.push_back(std::move(slot));
-      slot = {};
-      break;
-    }
-  }
-  for (Ref<ListenerSlot>& slot : slots_)
-    if (slot) {
-      const int64_t deadline_ms = slot->runtime()->spec->drain.deadline_ms;
-      retire_slot(std::move(slot), static_cast<uint64_t>(deadline_ms));
-    }
-  slots_ = std::move(slots);
-  snapshot_ = snapshot;
-  for (const Ref<Cluster>& old : clusters)  // the previous ones
-    if (std::none_of(clusters_.begin(), clusters_.end(), [&](const Ref<Cluster>& c) { return c.get() == old.get(); }))
-      old->drain();
-}
-
 void Worker::retire_slot(Ref<ListenerSlot> slot, uint64_t deadline_ms) {
   slot->drain();
   draining_slots_.push_back({std::move(slot), loop_->now_ms() + deadline_ms});
 }
 
-void Worker::update_endpoints(std::shared_ptr<SharedCluster> cluster, std::shared_ptr<const EndpointSet> set) {
-  loop_->post([this, cluster = std::move(cluster), set = std::move(set)] {
-    for (const Ref<Cluster>& c : clusters_)
-      if (c->shared() == cluster) c->update(*set);
+void Worker::update_endpoints(const std::shared_ptr<SharedCluster>& shared,
+                              std::shared_ptr<const EndpointSet> set) {
+  auto known = known_.find(shared->settings.name);
+  if (known == known_.end() || known->second.shared != shared) return;  // it starts with this list
+  struct Update {
+    Cluster* cluster;
+    std::shared_ptr<const EndpointSet> set;
+    std::vector<Ref<Endpoint>> fresh, gone;
+  };
+  auto update = std::make_shared<Update>();
+  update->cluster = known->second.cluster;
+  for (size_t i = 0; i < set->endpoints.size(); ++i)
+    if (set->from[i] == EndpointSet::kNew)
+      update->fresh.push_back(Ref<Endpoint>(new Endpoint(*update->cluster, set->endpoints[i])));
+  update->set = std::move(set);
+  loop_->post([this, update = std::move(update)] {
+    add_job([this, update] {
+      if (update->set) {
+        auto it = clusters_.find(update->cluster);
+        if (it == clusters_.end()) return true;
+        update->gone = it->second->update(*update->set, std::move(update->fresh));
+        context_->dispose(std::move(update->set));
+        update->set = nullptr;
+      }
+      for (size_t i = 0; i < kLetGo && !update->gone.empty(); ++i) update->gone.pop_back();
+      return update->gone.empty();
+    });
   });
 }
 
@@ -200,22 +357,28 @@ void Worker::on_tick() {
 
 void Worker::drain(uint64_t deadline_ms, std::function<void()> drained) {
   loop_->post([this, deadline_ms, drained = std::move(drained)] {
-    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), deadline_ms);
-    slots_.clear();
-    drained_ = std::move(drained);
-    if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
+    add_job([this, deadline_ms, drained] {
+      for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), deadline_ms);
+      slots_.clear();
+      drained_ = drained;
+      if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
+      return true;
+    });
   });
 }
 
 void Worker::stop() {
   loop_->post([this] {
-    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), 0);
-    slots_.clear();
-    for (DrainingSlot& d : draining_slots_) d.slot->abort();
-    draining_slots_.clear();
-    for (const Ref<Cluster>& c : clusters_) c->drain();
-    tick_.stop();
-    loop_->stop();
+    add_job([this] {
+      for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), 0);
+      slots_.clear();
+      for (DrainingSlot& d : draining_slots_) d.slot->abort();
+      draining_slots_.clear();
+      for (const auto& [key, cluster] : clusters_) cluster->drain();
+      tick_.stop();
+      loop_->stop();
+      return true;
+    });
   });
 }
 

@@ -4,11 +4,12 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "proxy/server/snapshot.h"
@@ -34,14 +35,16 @@ struct WorkerLeaks {
 
 class Worker {
  public:
-  /// `cpu` >= 0 pins nothing; it only names the thread. Starts the thread.
-  Worker(int index, int workers, MetricRegistry& registry);
+  /// Starts the thread. What is dear to destroy is left to `control`, which outlives it.
+  Worker(int index, int workers, MetricRegistry& registry, Loop& control);
   /// Joins; call stop() first.
   ~Worker();
 
-  // Any thread; each is carried out on the worker in the order posted.
+  // Control thread. What they ask is prepared here, and carried out on the worker in the order asked, piece by piece between
+  // its other work.
   void apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets, std::function<void()> applied);
-  void update_endpoints(std::shared_ptr<SharedCluster> cluster, std::shared_ptr<const EndpointSet> set);
+  void update_endpoints(const std::shared_ptr<SharedCluster>& cluster,
+                        std::shared_ptr<const EndpointSet> set);
   /// Stops accepting and drains every connection, which are cut at the deadline; `drained` runs (on the worker) once when none is left.
   void drain(uint64_t deadline_ms, std::function<void()> drained);
   /// Closes everything now and ends the thread.
@@ -61,10 +64,26 @@ class Worker {
   pthread_t thread() { return thread_.native_handle(); }
 
  private:
+  /// Does a part, some ten microseconds at most; true when nothing is left to do.
+  using Job = std::function<bool()>;
+  /// A loop is not held up longer by jobs. One turn of its own work comes before the next part.
+  static constexpr uint64_t kJobsNs = 300'000;
+  /// A reload as the worker gets it: all is made, and only has to be put in place.
+  struct Plan;
+  /// What the control thread knows of a cluster that the worker has, or will have when it comes to the last plan.
+  struct Known {
+    std::shared_ptr<SharedCluster> shared;
+    Cluster* cluster;  // not to be looked into
+    ProtocolRef protocol;
+  };
+  using KnownClusters = std::unordered_map<std::string_view, Known>;  // by name
+
   void run();
-  void do_apply(const std::shared_ptr<const Snapshot>& snapshot, const std::vector<NewSocket>& sockets);
+  void add_job(Job job);
+  void work();
+  bool apply_part(Plan& plan);
   Ref<ListenerRuntime> make_runtime(const std::shared_ptr<const ListenerSpec>& spec);
-  Ref<Cluster> find_cluster(std::string_view name);
+  bool uses_any(const ListenerSpec& spec, const KnownClusters& clusters) const;
   void on_tick();
   void retire_slot(Ref<ListenerSlot> slot, uint64_t deadline_ms);
   void count_memory();
@@ -79,9 +98,15 @@ class Worker {
   MetricRegistry& registry_;
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<WorkerContext> context_;
+  // The control thread's.
+  KnownClusters known_;
+  std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>> planned_;  // listeners
   // The rest is touched by the worker's thread only.
+  std::deque<Job> jobs_;
+  std::vector<Ref<Cluster>> leftover_;  // to be let go of, a few at a time
+  ClusterEras eras_;
   std::shared_ptr<const Snapshot> snapshot_;
-  std::vector<Ref<Cluster>> clusters_;
+  std::unordered_map<const Cluster*, Ref<Cluster>> clusters_;
   std::vector<Ref<ListenerSlot>> slots_;
   std::vector<DrainingSlot> draining_slots_;
   std::function<void()> drained_;

@@ -17,6 +17,7 @@
 #include "proxy/route/try_rules.h"
 #include "proxy/tls/identity.h"
 #include "proxy/upstream/cluster.h"
+#include "proxy/upstream/cluster_eras.h"
 
 namespace dragoman {
 
@@ -53,7 +54,7 @@ struct ListenerSpec {
 
 /// One cluster that a route leads to, and the counters of that pair.
 struct RouteTarget {
-  Ref<Cluster> cluster;
+  Cluster* cluster = nullptr;  // lives while the runtime's `era` does
   RequestMetrics metrics;
   TryRules rules{};
 };
@@ -62,13 +63,31 @@ struct RouteRuntime {
   std::vector<RouteTarget> targets;  // in the order of Route::clusters; one without a cluster for local answers
 };
 
-/// One worker's view of one listener under one configuration. Streams hold it, so a reload never pulls it away.
+/// One worker's view of one listener under one configuration. Streams hold it, so a reload never pulls it away. Made by the control
+/// thread, and the worker's from then on.
 class ListenerRuntime : public RefCounted<ListenerRuntime> {
  public:
   ListenerRuntime(WorkerContext& context, std::shared_ptr<const ListenerSpec> shared, MetricsBinding handles)
       : worker(context), spec(std::move(shared)), binding(std::move(handles)) {}
 
+  ~ListenerRuntime() {
+    if (!worker.dispose) return;
+    struct Parts {
+      std::vector<RouteRuntime> routes;
+      MetricsBinding binding;
+      std::shared_ptr<const ListenerSpec> spec;
+    };
+    worker.dispose(std::shared_ptr<Parts>(new Parts{std::move(routes), std::move(binding), std::move(spec)}));
+  }
+  /// Its clusters are those of the present.
+  void join(ClusterEras& eras) {
+    era = eras.join();
+    for (const Ref<ListenerRuntime>& part : detected) part->join(eras);
+    if (unknown) unknown->join(eras);
+  }
+
   WorkerContext& worker;
+  ClusterEras::Member era;
   std::shared_ptr<const ListenerSpec> spec;
   MetricsBinding binding;  // owns the series of all handles here
   ListenerMetrics metrics;

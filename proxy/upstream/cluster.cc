@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <unordered_map>
-#include <unordered_set>
 
 namespace dragoman {
 
@@ -82,6 +81,9 @@ Cluster::Cluster(WorkerContext& worker, std::shared_ptr<SharedCluster> shared,
 Cluster::~Cluster() {
   *self_ = nullptr;
   shared_->set_waker(worker_.index, nullptr);
+  if (!worker_.dispose) return;
+  worker_.dispose(metrics_owner_);
+  worker_.dispose(shared_);
 }
 
 // --- limits.connections -----------------------------------------------------------------------------------------------
@@ -157,30 +159,43 @@ void Cluster::set_protocol(std::shared_ptr<const Protocol> protocol) {
   for (const Ref<Endpoint>& e : endpoints_) e->renew();
 }
 
-void Cluster::update(const EndpointSet& set) {
-  std::unordered_map<const SharedEndpoint*, Ref<Endpoint>> before;
-  for (const Ref<Endpoint>& e : endpoints_) before.emplace(e->shared_.get(), e);
-  std::vector<Ref<Endpoint>> next;
-  next.reserve(set.endpoints.size());
-  std::unordered_set<const Endpoint*> stays;
-  for (const auto& shared : set.endpoints) {
-    auto it = before.find(shared.get());
-    next.push_back(it != before.end() ? it->second : Ref<Endpoint>(new Endpoint(*this, shared)));
-    stays.insert(next.back().get());
+std::vector<Ref<Endpoint>> Cluster::update(const EndpointSet& set, std::vector<Ref<Endpoint>> fresh) {
+  std::vector<Ref<Endpoint>> before;
+  endpoints_.swap(before);
+  endpoints_.reserve(set.endpoints.size());
+  // The set says where each was in the one before it; if that is not the one here, they are found by their shared part.
+  const bool follows = set.generation == generation_ + 1 && set.from.size() == set.endpoints.size();
+  std::unordered_map<const SharedEndpoint*, uint32_t> known;
+  if (!follows) {
+    for (uint32_t i = 0; i < before.size(); ++i) known.emplace(before[i]->shared_.get(), i);
+    fresh.clear();
   }
-  endpoints_.swap(next);
-  for (const Ref<Endpoint>& old : next)
-    if (!stays.contains(old.get())) old->drain();
-  total_weight_ = 0;
-  equal_weights_ = true;
-  for (const Ref<Endpoint>& e : endpoints_) {
-    total_weight_ += e->shared_->weight();
-    equal_weights_ = equal_weights_ && e->shared_->weight() == endpoints_[0]->shared_->weight();
-    e->current_weight = 0;
+  size_t next_fresh = 0;
+  for (size_t i = 0; i < set.endpoints.size(); ++i) {
+    uint32_t from = EndpointSet::kNew;
+    if (follows)
+      from = set.from[i];
+    else if (auto it = known.find(set.endpoints[i].get()); it != known.end())
+      from = it->second;
+    if (from != EndpointSet::kNew && before[from])
+      endpoints_.push_back(std::move(before[from]));
+    else if (next_fresh < fresh.size())
+      endpoints_.push_back(std::move(fresh[next_fresh++]));
+    else
+      endpoints_.push_back(Ref<Endpoint>(new Endpoint(*this, set.endpoints[i])));
+  }
+  std::erase_if(before, [](const Ref<Endpoint>& e) { return !e; });
+  for (const Ref<Endpoint>& gone : before) gone->drain();
+  equal_weights_ = set.equal_weights;
+  for (size_t i = 0; i < endpoints_.size(); ++i) {
+    endpoints_[i]->weight = set.weights[i];
+    endpoints_[i]->current_weight = 0;
   }
   // Workers start at different places so that a burst of new workers doesn't hit one endpoint.
   next_ = endpoints_.empty() ? 0 : static_cast<size_t>(worker_.index) % endpoints_.size();
   health_checked_ms_ = 0;
+  generation_ = set.generation;
+  return before;
 }
 
 void Cluster::drain() {
@@ -249,8 +264,8 @@ Endpoint* Cluster::pick_round_robin(const Endpoint* avoid, uint64_t now) {
   for (const Ref<Endpoint>& ref : endpoints_) {
     Endpoint* e = ref.get();
     if (e == avoid || !usable(*e, now)) continue;
-    e->current_weight += e->shared_->weight();
-    total += e->shared_->weight();
+    e->current_weight += e->weight;
+    total += e->weight;
     if (!best || e->current_weight > best->current_weight) best = e;
   }
   if (best) best->current_weight -= total;
@@ -260,13 +275,13 @@ Endpoint* Cluster::pick_round_robin(const Endpoint* avoid, uint64_t now) {
 Endpoint* Cluster::pick_random(const Endpoint* avoid, uint64_t now) {
   uint64_t total = 0;
   for (const Ref<Endpoint>& e : endpoints_)
-    if (e.get() != avoid && usable(*e, now)) total += e->shared_->weight();
+    if (e.get() != avoid && usable(*e, now)) total += e->weight;
   if (total == 0) return nullptr;
   uint64_t at = worker_.random.next() % total;
   for (const Ref<Endpoint>& e : endpoints_) {
     if (e.get() == avoid || !usable(*e, now)) continue;
-    if (at < e->shared_->weight()) return e.get();
-    at -= e->shared_->weight();
+    if (at < e->weight) return e.get();
+    at -= e->weight;
   }
   return nullptr;
 }
@@ -280,8 +295,8 @@ Endpoint* Cluster::pick_least_request(const Endpoint* avoid, uint64_t now) {
     Endpoint* e = endpoints_[worker_.random.below(n)].get();
     if (e == avoid || e == best || !usable(*e, now)) continue;
     ++found;
-    if (!best || static_cast<uint64_t>(e->active_requests) * best->shared_->weight() <
-                     static_cast<uint64_t>(best->active_requests) * e->shared_->weight())
+    if (!best || static_cast<uint64_t>(e->active_requests) * best->weight <
+                     static_cast<uint64_t>(best->active_requests) * e->weight)
       best = e;
   }
   return best ? best : pick_round_robin(avoid, now);

@@ -66,6 +66,7 @@ class Endpoint : public RefCounted<Endpoint> {
   ConnectBackoff backoff;
   TlsSession tls_session;
   uint32_t active_requests = 0;
+  uint32_t weight = 1;         // of the list that the cluster has
   int64_t current_weight = 0;  // smooth weighted round robin
 
  private:
@@ -99,8 +100,9 @@ class Cluster : public RefCounted<Cluster> {
   /// The endpoint for the next request, or null when there is none. `avoid` (may be null) is not taken if another
   /// usable one exists (retries).
   Endpoint* pick(const Endpoint* avoid);
-  /// Takes over a new endpoint list; endpoints that stay keep their connections.
-  void update(const EndpointSet& set);
+  /// Takes over a new endpoint list; endpoints that stay keep their connections. `fresh`, if any, are objects for those that are new in
+  /// it, in order. Returns those that left, which drain; whoever gets them lets go of them.
+  std::vector<Ref<Endpoint>> update(const EndpointSet& set, std::vector<Ref<Endpoint>> fresh = {});
   /// The cluster left the configuration (or the worker ends): see Endpoint::drain.
   void drain();
 
@@ -142,7 +144,7 @@ class Cluster : public RefCounted<Cluster> {
   std::shared_ptr<const void> metrics_owner_;
   ClusterMetrics metrics_;
   std::vector<Ref<Endpoint>> endpoints_;
-  uint64_t total_weight_ = 0;
+  uint64_t generation_ = 0;  // of the list
   bool equal_weights_ = true;
   size_t next_ = 0;
   bool panic_ = false;

@@ -1,4 +1,4 @@
-// What all workers know of one backend address. Settings are immutable; health is a handful of relaxed atomics so
+// What all workers know of one backend address. Health is a handful of relaxed atomics so
 // that a health checker on the control thread and passive checks on the workers need no messages.
 #pragma once
 
@@ -24,7 +24,9 @@ class SharedEndpoint {
   const Address& address() const { return address_; }
   /// As shown in logs and metrics: the numeric "ip:port".
   const std::string& name() const { return name_; }
-  uint32_t weight() const { return weight_; }
+  /// As configured last. Workers balance by the weights of the set that they have: EndpointSet::weights.
+  uint32_t weight() const { return weight_.load(std::memory_order_relaxed); }
+  void set_weight(uint32_t weight) { weight_.store(weight, std::memory_order_relaxed); }
 
   /// Starts with what is known of the same address under earlier settings, or before it was gone for a while. `checked`: active
   /// checks go on, so their last verdict counts until the next; a good one is too old when it was gone.
@@ -79,7 +81,7 @@ class SharedEndpoint {
   enum class Verdict : uint8_t { kNone, kGood, kBad };
   const Address address_;
   const std::string name_;
-  const uint32_t weight_;
+  std::atomic<uint32_t> weight_;
   std::atomic<Verdict> verdict_;
   std::atomic<uint64_t> ejected_until_ms_{0};
   std::atomic<uint64_t> leaving_until_ms_{0};
@@ -88,10 +90,16 @@ class SharedEndpoint {
   std::atomic<uint64_t> decay_at_ms_{0};
 };
 
-/// Immutable list, replaced whole when discovery says so. Endpoints that stay keep their object (and their health).
+/// Immutable list, replaced whole when discovery says so. Endpoints that stay keep their object (and their health), whatever their
+/// weight is now.
 struct EndpointSet {
+  static constexpr uint32_t kNew = UINT32_MAX;
+
   uint64_t generation = 0;
   std::vector<std::shared_ptr<SharedEndpoint>> endpoints;
+  std::vector<uint32_t> weights;  // by endpoint
+  bool equal_weights = true;
+  std::vector<uint32_t> from;  // by endpoint: its place in the set of the generation before, or kNew
 };
 
 }  // namespace dragoman

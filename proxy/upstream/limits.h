@@ -1,6 +1,9 @@
 // Cluster-wide limits over all workers without a shared counter: each worker writes its own cell, a check adds them
-// up. Two workers checking at the same instant may overshoot by at most workers - 1.
+// up. Far from a limit nobody waits for anybody; near it one worker at a time takes, so that it is never passed, however small
+// it is and however many workers there are.
 #pragma once
+
+#include <sched.h>
 
 #include <atomic>
 #include <cstdint>
@@ -17,14 +20,18 @@ class Limits {
 
   /// Takes one unit for `worker` unless `max` are taken already.
   bool take(Limit limit, int worker, uint32_t max) {
-    auto l = static_cast<size_t>(limit);
-    if (taken(limit) >= max) return false;
-    auto& cell = cells_[worker].taken[l];
-    cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    return true;
+    const uint64_t sum = taken(limit);
+    if (sum >= max) return false;
+    // So many may be on their way without being seen here.
+    const uint64_t unseen = workers_ == 1 ? 0 : 2 * static_cast<uint64_t>(workers_);
+    if (sum + unseen < max) {
+      add(limit, worker);
+      return true;
+    }
+    return take_near(limit, worker, max);
   }
   /// Takes one however many are taken.
-  void force(Limit limit, int worker) { take(limit, worker, ~0u); }
+  void force(Limit limit, int worker) { add(limit, worker); }
   void give(Limit limit, int worker) {
     auto& cell = cells_[worker].taken[static_cast<size_t>(limit)];
     cell.store(cell.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
@@ -40,6 +47,20 @@ class Limits {
   struct alignas(64) Cell {
     std::atomic<uint32_t> taken[kLimitCount] = {};
   };
+  void add(Limit limit, int worker) {
+    auto& cell = cells_[worker].taken[static_cast<size_t>(limit)];
+    cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  bool take_near(Limit limit, int worker, uint32_t max) {
+    for (int spins = 0; near_.test_and_set(std::memory_order_acquire); ++spins)
+      if (spins > 100) sched_yield();
+    const bool room = taken(limit) < max;
+    if (room) add(limit, worker);
+    near_.clear(std::memory_order_release);
+    return room;
+  }
+
+  std::atomic_flag near_;  // held for some nanoseconds
   int workers_;
   std::unique_ptr<Cell[]> cells_;
 };

@@ -3,18 +3,20 @@
 #include <algorithm>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 namespace dragoman {
 
 namespace {
 
-using ByName = std::unordered_multimap<std::string_view, const std::shared_ptr<SharedEndpoint>*>;
+/// Places in a list of endpoints, by name.
+using ByName = std::unordered_multimap<std::string_view, uint32_t>;
 
 ByName by_name(const std::vector<std::shared_ptr<SharedEndpoint>>& endpoints) {
   ByName map;
   map.reserve(endpoints.size());
-  for (const auto& e : endpoints) map.emplace(e->name(), &e);
+  for (uint32_t i = 0; i < endpoints.size(); ++i) map.emplace(endpoints[i]->name(), i);
   return map;
 }
 
@@ -24,45 +26,54 @@ std::shared_ptr<const EndpointSet> SharedCluster::set_endpoints(
     const std::vector<std::pair<Address, uint32_t>>& wanted) {
   std::lock_guard<std::mutex> lock(mutex_);
   const bool checked = settings.health_check.has_value();
+  const auto& before = endpoints_->endpoints;
   auto next = std::make_shared<EndpointSet>();
   next->generation = endpoints_->generation + 1;
   next->endpoints.reserve(wanted.size());
-  bool changed = wanted.size() != endpoints_->endpoints.size();
-  const ByName old = by_name(endpoints_->endpoints);
+  bool changed = wanted.size() != before.size();
+  const ByName old = by_name(before);
   const ByName earlier = earlier_ ? by_name(earlier_->endpoints) : ByName();
   const ByName past = by_name(past_);
+  std::vector<bool> taken(before.size());
   for (const auto& [address, weight] : wanted) {
     const std::string name = address.to_string();
-    auto [from, to] = old.equal_range(name);
-    auto same = std::find_if(
-        from, to, [weight = weight](const auto& row) { return (*row.second)->weight() == weight; });
-    if (same != to) {
-      next->endpoints.push_back(*same->second);
+    // One that is listed twice has two objects; each goes to the line with its weight, if there is one.
+    uint32_t from = EndpointSet::kNew;
+    for (auto [row, end] = old.equal_range(name); row != end; ++row) {
+      if (taken[row->second]) continue;
+      if (from == EndpointSet::kNew || before[row->second]->weight() == weight) from = row->second;
+    }
+    next->weights.push_back(weight);
+    next->equal_weights = next->equal_weights && weight == next->weights.front();
+    next->from.push_back(from);
+    if (from != EndpointSet::kNew) {
+      taken[from] = true;
+      changed = changed || before[from]->weight() != weight;
+      before[from]->set_weight(weight);
+      next->endpoints.push_back(before[from]);
       continue;
     }
     auto fresh = std::make_shared<SharedEndpoint>(address, name, weight, checked);
-    if (from != to)
-      fresh->inherit(**from->second, checked, false);
-    else if (auto it = earlier.find(name); it != earlier.end())
-      fresh->inherit(**it->second, earlier_checked_, false);
+    if (auto it = earlier.find(name); it != earlier.end())
+      fresh->inherit(*earlier_->endpoints[it->second], earlier_checked_, false);
     else if (auto gone = past.find(name); gone != past.end())
-      fresh->inherit(**gone->second, checked, true);
+      fresh->inherit(*past_[gone->second], checked, true);
     next->endpoints.push_back(std::move(fresh));
     changed = true;
   }
   if (!changed) return nullptr;
   const ByName now = by_name(next->endpoints);
   const auto leave = [&](const std::vector<std::shared_ptr<SharedEndpoint>>& all) {
-    for (const auto& e : all) {
-      if (now.contains(e->name())) continue;
-      std::erase_if(past_, [&](const auto& p) { return p->name() == e->name(); });
-      past_.push_back(e);
-    }
+    for (const auto& e : all)
+      if (!now.contains(e->name())) past_.push_back(e);
   };
-  leave(endpoints_->endpoints);
+  leave(before);
   if (earlier_) leave(earlier_->endpoints);
-  std::erase_if(past_, [&](const auto& p) { return now.contains(p->name()); });
-  if (past_.size() > kPastMax) past_.erase(past_.begin(), past_.end() - static_cast<ptrdiff_t>(kPastMax));
+  std::unordered_set<std::string_view> seen;  // of one name the newest stays
+  std::vector<std::shared_ptr<SharedEndpoint>> kept;
+  for (auto it = past_.rbegin(); it != past_.rend() && kept.size() < kPastMax; ++it)
+    if (!now.contains((*it)->name()) && seen.insert((*it)->name()).second) kept.push_back(*it);
+  past_.assign(kept.rbegin(), kept.rend());
   endpoints_ = next;
   return next;
 }

@@ -29,6 +29,7 @@ class SharedCluster {
         protocol_(std::move(wire_protocol)),
         endpoints_(std::make_shared<EndpointSet>()) {}
 
+  /// Its `endpoints` are those it began with: later ones come by set_endpoints() only.
   const config::Cluster settings;
   const std::shared_ptr<TlsIdentity> tls;
   Limits limits;
@@ -49,7 +50,7 @@ class SharedCluster {
     std::lock_guard<std::mutex> lock(mutex_);
     return endpoints_;
   }
-  /// Replaces the list; endpoints whose address and weight are unchanged keep their object. Returns the new set, or null when nothing
+  /// Replaces the list; endpoints whose address was there before keep their object. Returns the new set, or null when nothing
   /// changed. Control thread.
   std::shared_ptr<const EndpointSet> set_endpoints(const std::vector<std::pair<Address, uint32_t>>& wanted);
 

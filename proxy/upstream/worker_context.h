@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 
 #include "proxy/net/loop.h"
 #include "proxy/observe/metrics.h"
@@ -45,6 +47,8 @@ struct WorkerContext {
   int workers;
   Random random;
   Gauge connections{};  // of both sides, open now
+  /// Takes what is dear to destroy and may be destroyed by any thread; null: it dies where it is.
+  std::function<void(std::shared_ptr<const void>)> dispose{};
 };
 
 }  // namespace dragoman

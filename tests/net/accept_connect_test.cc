@@ -381,57 +381,5 @@ TEST_F(ConnectTest, RetryingAtOnceForEverDoesNotHoldTheLoop) {
   EXPECT_FALSE(run_until([] { return false; }, 20)) << "timers don't get through";
 }
 
-using ResolveTest = NetTest;
-
-TEST_F(ResolveTest, LiteralsNeedNoLookup) {
-  for (const auto& [host, expected] :
-       {std::pair{"127.0.0.1", "127.0.0.1:80"}, std::pair{"::1", "[::1]:80"}}) {
-    std::string got;
-    auto resolver = Resolver::create(*loop, host, 80, [&](Result<std::vector<Address>> answer) {
-      ASSERT_TRUE(answer);
-      ASSERT_EQ(answer->size(), 1u);
-      got = (*answer)[0].to_string();
-    });
-    EXPECT_EQ(got, "") << "told inside create()";
-    EXPECT_EQ(loop->live_handles(), 0u);
-    turns(1);
-    EXPECT_EQ(got, expected);
-  }
-}
-
-TEST_F(ResolveTest, LocalhostAndNonsense) {
-  int answers = 0;
-  auto good = Resolver::create(*loop, "localhost", 8080, [&](Result<std::vector<Address>> answer) {
-    ++answers;
-    ASSERT_TRUE(answer) << answer.error();
-    for (const Address& a : *answer) EXPECT_EQ(a.port(), 8080);
-    EXPECT_FALSE(answer->empty());
-  });
-  auto bad = Resolver::create(*loop, "not a host name", 1, [&](Result<std::vector<Address>> answer) {
-    ++answers;
-    ASSERT_FALSE(answer);
-    EXPECT_NE(answer.error().find("not a host name"), std::string::npos);
-  });
-  EXPECT_EQ(loop->live_handles(), 2u);
-  EXPECT_TRUE(run_until([&] { return answers == 2; }));
-}
-
-TEST_F(ResolveTest, DestroyingCancelsAlsoInTheCallback) {
-  bool told = false;
-  auto resolver = Resolver::create(*loop, "localhost", 1, [&](auto) { told = true; });
-  auto literal = Resolver::create(*loop, "127.0.0.1", 1, [&](auto) { told = true; });
-  resolver.reset();
-  literal.reset();
-  EXPECT_TRUE(run_until([&] { return loop->live_handles() == 0; }));
-  EXPECT_FALSE(told);
-  std::unique_ptr<Resolver> own;
-  own = Resolver::create(*loop, "localhost", 1, [&](auto) {
-    own.reset();
-    told = true;
-  });
-  EXPECT_TRUE(run_until([&] { return told; }));
-  EXPECT_EQ(own, nullptr);
-}
-
 }  // namespace
 }  // namespace dragoman

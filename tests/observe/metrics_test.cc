@@ -311,9 +311,10 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   const MysqlMetrics mysql = b.mysql("l", "c");
   mysql.commands.inc(mysql::Command{}), mysql.durations.observe_us(mysql::Command{}, 1), mysql.errors.inc(mysql::Error{});
   const WorkerMetrics w = b.worker();
-  w.connections_active.add(), w.loop_lag.observe_us(1);
+  w.connections_active.add(), w.loop_lag.observe_us(1), w.control_time.observe_us(1);
   w.memory_bytes.set(MemoryOwner::kOutput, 1), w.memory_spare_bytes.set(1);
   const ServerMetrics s = b.server();
+  s.dns_lookups.inc(CheckResult::kSuccess);
   s.config_reloads.inc(CheckResult::kSuccess), s.config_last_success_seconds.set(1),
       s.config_generation.set(1);
   s.uptime_seconds.set(1), s.workers.set(1), s.draining.set(1);

@@ -237,7 +237,7 @@ TEST_F(Health, NamesAreLookedUpAndAFailedLookupKeepsWhatIsKnown) {
   EXPECT_NE(server().admin("GET", "/clusters").body.find("127.0.0.1:" + std::to_string(backend.port())), std::string::npos);
 }
 
-// A name service of the test's own: what each name means now.
+// A name service of the test's own: what each name means now, with the port.
 struct Names {
   std::mutex mutex;
   std::map<std::string, std::vector<std::string>> table;
@@ -247,26 +247,39 @@ struct Names {
     std::lock_guard lock(mutex);
     table[name] = std::move(addresses);
   }
-  std::unique_ptr<Resolver> lookup(Loop& loop, const std::string& name, Resolver::Done done) {
-    struct Answer final : Resolver {
+  std::unique_ptr<Lookup> lookup(Loop& loop, const std::string& name, Resolver::NameDone done) {
+    struct Answer final : Lookup {
       Timer soon;
-      Done done;
-      Result<std::vector<Address>> result = unexpected(std::string("no such name"));
-      void tell() { done(std::move(result)); }
+      Resolver::NameDone done;
+      Result<ResolvedName> result = unexpected(std::string("no such name"));
+      void tell() {
+        const auto call = std::move(done);
+        call(std::move(result));
+      }
     };
     auto answer = std::make_unique<Answer>();
     answer->done = std::move(done);
     std::lock_guard lock(mutex);
     ++lookups;
     if (auto it = table.find(name); it != table.end()) {
-      std::vector<Address> found;
-      for (const auto& text : it->second) found.push_back(*Address::parse(text));
+      ResolvedName found;
+      for (const auto& text : it->second) found.addresses.push_back(*Address::parse(text));
       answer->result = std::move(found);
     }
     answer->soon.bind<&Answer::tell>(loop.timers(), answer.get());
     answer->soon.start(1);
     return answer;
   }
+};
+
+struct NamesResolver final : Resolver {
+  NamesResolver(Loop& l, std::shared_ptr<Names> n) : loop(l), names(std::move(n)) {}
+  std::unique_ptr<Lookup> name(const std::string& host, NameDone done) override {
+    return names->lookup(loop, host, std::move(done));
+  }
+  std::unique_ptr<Lookup> service(const std::string&, ServiceDone) override { return nullptr; }
+  Loop& loop;
+  std::shared_ptr<Names> names;
 };
 
 TEST_F(Health, ANameThatMeansAnotherAddressMovesTheRequestsAndLosesNone) {
@@ -281,8 +294,8 @@ TEST_F(Health, ANameThatMeansAnotherAddressMovesTheRequestsAndLosesNone) {
   names->set("svc.test", {first.address()});
   TestServer::Options options;
   options.workers = 1;
-  options.lookups = [names](Loop& loop, std::string host, uint16_t, Resolver::Done done) {
-    return names->lookup(loop, host, std::move(done));
+  options.resolvers = [names](Loop& loop, const ResolverOptions&) {
+    return std::make_unique<NamesResolver>(loop, names);
   };
   start("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
         "clusters: [{name: c, endpoints: ['svc.test:80'], dns: {refresh: 1s}}]\n",

@@ -265,6 +265,71 @@ TEST_F(Reload, ThousandTimesUnderLoadLosesNothing) {
   EXPECT_GE(server().metric("dragoman_config_generation"), times);
 }
 
+TEST_F(Reload, WeightsAndNewEndpointsLeaveTheOthersTheirConnections) {
+  ScriptedBackend other(scripts::http("other"));
+  const auto yaml = [&](const std::string& endpoints) {
+    return fill_in(
+        "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+        "clusters: [{name: c, endpoints: [$ENDPOINTS]}]\n",
+        {{"ENDPOINTS", endpoints}});
+  };
+  const auto one = [&](int weight) {
+    return "{address: '" + http_.address() + "', weight: " + std::to_string(weight) + "}";
+  };
+  const auto two = [&](int weight) {
+    return "{address: '" + other.address() + "', weight: " + std::to_string(weight) + "}";
+  };
+  serve(yaml(one(1)), 1);
+  EXPECT_EQ(get().body, "hello");
+  const auto connections = [&] { return server().metric("dragoman_cluster_connections_total"); };
+  ASSERT_EQ(connections(), 1);
+  for (const std::string& endpoints : {one(7), one(3) + ", " + two(1), two(2) + ", " + one(2), one(5)}) {
+    server().write_file(yaml(endpoints));
+    ASSERT_EQ(reload().status, 200);
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(get().status, 200);
+    EXPECT_LE(connections(), 2) << endpoints << ": one to each, once";
+  }
+  const std::string shown = server().admin("GET", "/clusters").body;
+  EXPECT_NE(shown.find("weight=5"), std::string::npos) << shown;
+  EXPECT_EQ(shown.find(other.address()), std::string::npos) << shown;
+  // By the weights of the configuration: nobody has one of 1 any more.
+  server().write_file(yaml(one(9) + ", " + two(1)));
+  ASSERT_EQ(reload().status, 200);
+  int hello = 0;
+  for (int i = 0; i < 40; ++i) hello += get().body == "hello" ? 1 : 0;
+  EXPECT_EQ(hello, 36);
+}
+
+TEST_F(Reload, ManyRoutesAndClustersHoldNoLoopUp) {
+  const int size = kSanitized ? 600 : 3'000;
+  const auto yaml = [&](int version) {
+    std::string text =
+        "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: web}]\n"
+        "routes:\n- name: web\n  routes:\n";
+    for (int i = 0; i < size; ++i)
+      text += "  - {name: r" + std::to_string(i) + ", match: {path: /p" + std::to_string(i) +
+              "}, cluster: c" + std::to_string(i) + ", timeout: " + std::to_string(1000 + version) + "ms}\n";
+    text += "clusters:\n";
+    for (int i = 0; i < size; ++i)
+      text += "- {name: c" + std::to_string(i) + ", endpoints: ['" + http_.address() +
+              "'], connect_timeout: " + std::to_string(1000 + (version % 2) * i) + "ms}\n";
+    return text;
+  };
+  serve(yaml(1));
+  TestSocket s = connect();
+  for (int version = 2; version < 5; ++version) {
+    server().write_file(yaml(version));
+    ASSERT_EQ(reload().status, 200);
+    s.send("GET /p" + std::to_string(size - version) + " HTTP/1.1\r\nhost: a\r\n\r\n");
+    EXPECT_EQ(s.read_response().body, "hello");
+  }
+  // CPU time, so that a busy machine does not count.
+  const double pieces = server().metric("dragoman_worker_control_seconds_count");
+  EXPECT_GE(pieces, 6);
+  const char* limit = kSanitized ? "le=\"0.01\"" : "le=\"0.002\"";
+  EXPECT_EQ(server().metric("dragoman_worker_control_seconds_bucket", {limit}), pieces);
+}
+
 // One request would become as many as there are connections.
 TEST(Loops, AreRefusedWhereTheConfigurationShowsThem) {
   uint16_t a = 0, b = 0;

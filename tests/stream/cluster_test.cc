@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <map>
+#include <thread>
+#include <vector>
 
 #include "tests/support/test_socket.h"
 
@@ -386,6 +389,36 @@ TEST(ClusterLimits, EachLimitIsASumOverWorkersAndZeroMeansNone) {
     limits.give(limit, 2);
     EXPECT_TRUE(limits.take(limit, 0, 3)) << "what one worker gives another may take";
     EXPECT_EQ(limits.taken(limit), 3u);
+  }
+}
+
+TEST(ClusterLimits, AreNeverPassedHoweverFewThereAreForHoweverManyWorkers) {
+  for (const uint32_t max : {1u, 3u, 7u, 30u}) {
+    constexpr int kWorkers = 5;
+    Limits limits(kWorkers);
+    std::atomic<int> taken{0}, most{0}, served{0};
+    std::vector<std::thread> threads;
+    for (int worker = 0; worker < kWorkers; ++worker)
+      threads.emplace_back([&, worker] {
+        for (int i = 0; i < 2'000; ++i) {
+          int mine = 0;
+          while (mine < 9 && limits.take(Limit::kRequests, worker, max)) {
+            const int now = ++taken;
+            for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+            }
+            ++mine;
+          }
+          served += mine;
+          for (; mine > 0; --mine) {
+            --taken;
+            limits.give(Limit::kRequests, worker);
+          }
+        }
+      });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_LE(most, static_cast<int>(max));
+    EXPECT_GT(served, 0);
+    EXPECT_EQ(limits.taken(Limit::kRequests), 0u);
   }
 }
 

@@ -55,7 +55,7 @@ class EngineHarness {
       runtime->metrics = runtime->binding.listener("in");
       runtime->unrouted.metrics = runtime->binding.request("in", "-", "-", protocol);
       RouteRuntime route;
-      route.targets.push_back({cluster_, runtime->binding.request("in", "r", "c", protocol)});
+      route.targets.push_back({cluster_.get(), runtime->binding.request("in", "r", "c", protocol)});
       runtime->routes.push_back(std::move(route));
       slot_ = Ref<ListenerSlot>(new ListenerSlot(context_, runtime, *fd));
     });

@@ -40,6 +40,7 @@ SHARED_FILES = {"proxy/version.h": ["proxy/server", "proxy/cli"]}
 # and never a header, so that a slow library header is compiled once.
 LIBRARIES = [
     {"header": "uv.h", "where": ["proxy/net"]},
+    {"header": "ares.h", "where": ["proxy/net"]},
     {"header": "nghttp2/", "where": ["protocols/http2"]},
     {"header": "llhttp", "where": ["protocols/http1"]},
     {"header": "openssl/", "where": ["proxy/tls"]},

@@ -29,7 +29,7 @@ std::string TestServer::whole(const std::string& yaml) const {
 TestServer::TestServer(std::string yaml, Options options) : options_(std::move(options)) {
   ServerOptions o;
   o.handle_signals = false;
-  o.lookups = options_.lookups;
+  o.resolvers = options_.resolvers;
   o.stall_ms = options_.stall_ms;
   if (options_.file.empty()) {
     o.config_text = whole(yaml);

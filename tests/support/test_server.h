@@ -24,7 +24,7 @@ class TestServer {
   struct Options {
     int workers = 2;
     std::string file;           // write the text there and run from it, watched
-    ResolverFactory lookups = &Resolver::create;
+    ResolverFactory resolvers = &Resolver::create;
     uint64_t stall_ms = Watchdog::kStallMs;
     std::string drain = "{deadline: 5s, idle_grace: 100ms}";
   };
