@@ -25,7 +25,7 @@ class GrpcGo(InteropTest):
             client.expect("case", name)
         client.wait()
         self.server.expect("cancelled", "full_duplex")
-        self.server.expect("cancelled", "streaming_input")
+        # What is cancelled as soon as it has begun may never get that far: both frames may come in one read.
         self.nothing_is_left()
 
     def test_full_speed_and_keepalive(self):
