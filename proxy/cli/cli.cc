@@ -41,11 +41,15 @@ int cli_main(int argc, char** argv) {
   std::string config_path;
   bool demo = false;
   bool no_watch = false;
+  bool share_ports = false;
   DemoOptions demo_options;
   auto* run = app.add_subcommand("run", "Serve.\nExample: dragoman run -c sidecar.yaml");
   run->add_option("-c,--config", config_path, "Configuration file, or - for standard input")
       ->envname("DRAGOMAN_CONFIG");
   run->add_flag("--no-watch", no_watch, "Do not reload when the file changes (SIGHUP and POST /reload still do)");
+  run->add_flag("--share-ports", share_ports,
+                "Listen beside another process that serves the same ports, to replace it: start this one, "
+                "then end that one");
   run->add_flag("--demo", demo, "Ignore any configuration: start echo services, a pair of sidecars and routes");
   run->add_option("--demo-port", demo_options.port_base, "First of the ports the demo uses; 0 = any free ones");
 
@@ -136,6 +140,7 @@ int cli_main(int argc, char** argv) {
     ServerOptions options;
     options.config_path = config_path;
     options.watch_file = !no_watch;
+    options.share_ports = share_ports;
     return Server(std::move(options)).run();
   }
   if (*list) return codec_list(codec);

@@ -210,13 +210,16 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
                return row.second.bound.port() == bound.port();
              });
     };
-    const bool shared = is_ours(open_) || is_ours(open);
+    const bool shared = options_.share_ports || is_ours(open_) || is_ours(open);
     for (size_t w = 0; w < workers_.size(); ++w) {
       const int backlog = static_cast<int>(settings.backlog);
       auto fd = w == 0 && !shared ? listen_first(bound, backlog) : listen_socket(bound, backlog, true);
       if (!fd) {
-        errors.push_back("listeners: " + settings.name + ": can't listen on " + settings.address.text() + ": " +
-                         fd.error());
+        errors.push_back("listeners: " + settings.name + ": can't listen on " + settings.address.text() +
+                         ": " + fd.error() +
+                         (fd.error().find("in use") != std::string::npos && !shared
+                              ? "; to replace the process that does, start this one with --share-ports"
+                              : ""));
         break;
       }
       if (w == 0) bound = bound_address(*fd);

@@ -24,6 +24,7 @@ struct ServerOptions {
   std::string config_path;        // a file, or "-" (no reload then)
   std::string config_text;        // used instead of the file when not empty (demo, tests)
   bool watch_file = true;
+  bool share_ports = false;       // listen beside another process that has the same ports
   bool handle_signals = true;     // off for a second server in one process
   ResolverFactory resolvers = &Resolver::create;
   uint64_t stall_ms = Watchdog::kStallMs;

@@ -218,7 +218,7 @@ clusters:
         load = self.peer("curl", "-sS", "--fail", "-Z", "--parallel-max", "16", "-o", "/dev/null", "-w", "%{http_code}\n",
                          f"http://127.0.0.1:{port}/describe?n=[1-3000]")
         wait_for("requests", lambda: old.metric("dragoman_requests_total", listener="in", outcome="ok") > 200)
-        new = self.sidecar(config)
+        new = self.sidecar(config, arguments=("--share-ports",))
         old.terminate()
         old.process.wait(timeout=30)
         output = load.wait()

@@ -52,7 +52,7 @@ class Redis(InteropTest):
         client = self.node("redis_client.js", port=port)
         client.expect("ready")
         self.assertEqual(client.ask("set", key="k", value="v")["value"], "OK")
-        new = self.sidecar(config)
+        new = self.sidecar(config, arguments=("--share-ports",))
         old.terminate()
         old.process.wait(timeout=20)
         self.assertEqual(client.ask("get", key="k")["value"], "v")

@@ -301,7 +301,7 @@ clusters:
         for load in (calm, busy):
             load.expect("started")
         wait_for("calls", lambda: old.metric("dragoman_requests_total", listener="in", outcome="ok") > 500)
-        new = self.sidecar(config)
+        new = self.sidecar(config, arguments=("--share-ports",))
         old.terminate()
         old.process.wait(timeout=30)
         wait_for("all clients have come over", lambda: new.metric("dragoman_listener_connections_active", listener="in") == 25)
