@@ -93,7 +93,7 @@ class IdTable {
       return {Match::kUnknown, nullptr};
     const Slot& slot = slots_[index];
     if (slot.generation == generation && slot.state == State::kLive) return {Match::kLive, slot.value};
-    return {Match::kLate, nullptr};
+    return {was_used(index, generation) ? Match::kLate : Match::kUnknown, nullptr};
   }
 
   /// The request is answered (or was never sent): the id is free again. `id` must be live.
@@ -158,6 +158,12 @@ class IdTable {
   uint32_t first_generation(uint32_t slot) const {
     if (seed_ == 0) return 1;
     return 1 + static_cast<uint32_t>(mix(seed_ + slot) % std::max<uint32_t>(generation_mask() / 2, 1));
+  }
+  /// Whether the slot has had this generation; after a whole round it has had all of them.
+  bool was_used(uint32_t slot, uint64_t generation) const {
+    const uint32_t first = first_generation(slot), last = slots_[slot].generation;
+    return first <= last ? generation >= first && generation <= last
+                         : generation >= first || generation <= last;
   }
   static uint64_t mix(uint64_t z) {  // splitmix64
     z += 0x9e3779b97f4a7c15ull;

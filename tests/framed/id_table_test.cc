@@ -63,6 +63,20 @@ TEST(IdTable, AnAnswerToAnEarlierUserIsLate) {
   EXPECT_EQ(table.find(UINT64_MAX >> 8).match, Match::kOneWay) << "all ones in the slot part";
 }
 
+TEST(IdTable, WhatWasNeverGivenOutIsUnknownInEachSlot) {
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    Table table;
+    table.configure(32, 64, seed);
+    int v = 0;
+    uint64_t id = 0;
+    ASSERT_TRUE(table.acquire(&v, 0, id));
+    EXPECT_EQ(table.find(id).match, Match::kLive);
+    const uint64_t step = uint64_t{1} << 20;  // the next generation of the slot
+    EXPECT_EQ(table.find(id + step).match, Match::kUnknown) << seed;
+    EXPECT_EQ(table.find(id - step).match, Match::kUnknown) << seed;
+  }
+}
+
 TEST(IdTable, GivenUpIdsRestInQuarantine) {
   Table table;
   table.configure(32, 2);
