@@ -53,6 +53,15 @@ def tool(name):
     return path
 
 
+def connects(port):
+    """Whether somebody listens on a port of this host."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        return True
+    except OSError:
+        return False
+
+
 def free_port():
     """A port to listen on, below the range from which the system gives ports to clients."""
     while True:

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 
-from harness import HERE, InteropTest, free_port, main, wait_for
+from harness import HERE, InteropTest, connects, free_port, main, wait_for
 
 
 class Http2(InteropTest):
@@ -175,6 +175,7 @@ class Http2(InteropTest):
         with open(os.path.join(root, "file"), "wb") as f:
             f.write(b"y" * 20000)
         self.peer("nghttpd", "--no-tls", "-a", "127.0.0.1", "-d", root, port)
+        wait_for("nghttpd listens", lambda: connects(port))
         client, _ = self.pair("http2", port)
         url = f"http://127.0.0.1:{client.ports['in']}/file"
         out = self.run_tool("h2load", "-n", 10000, "-c", 10, "-m", 10, url, seconds=110).stdout.decode()
