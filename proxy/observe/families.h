@@ -268,7 +268,6 @@ inline constexpr MetricFamily kWorkerControlTime{
     .help = "CPU time in a row that a loop spent on what the control thread asked: reloads, endpoint lists.",
     .type = kHistogram,
     .unit = "seconds"};
-
 inline constexpr MetricFamily kMemoryBytes{
     .name = "dragoman_memory_bytes",
     .help = "Memory that messages and connections keep now, by who keeps it; without OpenSSL's.",

@@ -271,8 +271,8 @@ class Bench:
         finally:
             await loop.run_in_executor(None, self.sidecar.close)
 
-    async def metric(self, name):
-        return await asyncio.get_running_loop().run_in_executor(None, self.sidecar.metric, name)
+    async def metric(self, name, **labels):
+        return await asyncio.to_thread(self.sidecar.metric, name, **labels)
 
     def resident_bytes(self):
         with open(f"/proc/{self.sidecar.process.pid}/status", encoding="ascii") as f:
@@ -296,6 +296,10 @@ class Bench:
               f"process +{grown / 1e6:6.1f} MB, bound {bound / 1e6:6.2f} MB", flush=True)
         if case.tried == 0:
             self.faults.append(f"{name}: {way}: nothing was tried")
+        # 16 bodies that may be repeated are more than waiting_bytes_max.
+        hits = await self.metric("dragoman_listener_limit_hits_total", limit="waiting_bytes")
+        if (name, way) == ("http2", "silent backend") and hits == 0:
+            self.faults.append(f"{name}: {way}: waiting_bytes_max was not counted")
         self.counted[name] = max(self.counted.get(name, 0), most)
         if most > bound:
             self.faults.append(f"{name}: {way}: {most} bytes kept, {bound} promised")

@@ -47,7 +47,6 @@ inline config::Match with_header(config::Match match, const std::string& name, s
 
 inline std::vector<Workload> route_workloads() {
   return {
-
       {"exact path", [](int i) { return path(number("/api/v1/things/", i)); },
        [](int i, std::string& text) { return get(text = number("/api/v1/things/", i, "?q=1")); }},
       {"prefix", [](int i) { return prefix(number("/api/v1/things/", i, "/")); },
