@@ -428,9 +428,7 @@ In<FaultFilter> fault_filter_block() {
       "fault_filter", "Makes a share of requests fail or wait, to see how callers bear it.",
       {
           field<&FaultFilter::abort>("abort", optional(abort), "Answers with an error."),
-          field<&FaultFilter::delay>(
-              "delay", optional(delay),
-              "Holds back."),
+          field<&FaultFilter::delay>("delay", optional(delay), "Holds back."),
       },
       {.groups = {{Pick::kAtLeastOne, {"abort", "delay"}}}, .type = "fault"});
 }
@@ -521,45 +519,56 @@ In<ListenerHttp> listener_http_block() {
 In<ListenerHttp2> listener_http2_block() {
   return block<ListenerHttp2>(
       "listener_http2",
-      "HTTP/2 settings; listeners that speak it only. They bound what one connection may take; who goes over a bound that only an "
-      "attack reaches is sent away with ENHANCE_YOUR_CALM and counted in dragoman_listener_codec_events_total.",
+      "HTTP/2 settings; listeners that speak it only. They bound what one connection may take; who goes over "
+      "a bound that only an "
+      "attack reaches is sent away with ENHANCE_YOUR_CALM and counted in "
+      "dragoman_listener_codec_events_total.",
       {
-          field<&ListenerHttp2::streams_max>("streams_max", whole(1, 1'000'000),
-                                             "Most requests under way at once on one connection; further ones are refused "
-                                             "(REFUSED_STREAM), so that their clients may repeat them."),
+          field<&ListenerHttp2::streams_max>(
+              "streams_max", whole(1, 1'000'000),
+              "Most requests under way at once on one connection; further ones are refused "
+              "(REFUSED_STREAM), so that their clients may repeat them."),
           field<&ListenerHttp2::memory_bytes_max>(
               "memory_bytes_max", size(64 * kKiB, 64 * kGiB),
-              "What heads of requests under way and unsent answers of one connection may take together. Beyond it new requests are "
-              "refused as beyond streams_max, and beyond twice that the answer that would add to it is reset. Also what "
-              "requests whose backends do not read may hold beyond connection_window_bytes before the others wait for them."),
-          field<&ListenerHttp2::stream_window_bytes>(
-              "stream_window_bytes", size(1 * kKiB, 1 * kGiB),
-              "What a client may send ahead on one request. A request that nobody reads holds so much memory."),
+              "What heads of requests under way and unsent answers of one connection may take together. "
+              "Beyond it new requests are "
+              "refused as beyond streams_max, and beyond twice that the answer that would add to it is "
+              "reset. Also what "
+              "requests whose backends do not read may hold beyond connection_window_bytes before the others "
+              "wait for them."),
+          field<&ListenerHttp2::stream_window_bytes>("stream_window_bytes", size(1 * kKiB, 1 * kGiB),
+                                                     "What a client may send ahead on one request. A request "
+                                                     "that nobody reads holds so much memory."),
           field<&ListenerHttp2::connection_window_bytes>(
               "connection_window_bytes", size(64 * kKiB, 1 * kGiB),
               "The same for all requests of a connection together, as far as they move."),
-          field<&ListenerHttp2::continuations_max>("continuations_max", whole(0, 1'000),
-                                                   "Most CONTINUATION frames of one head, if http.header_bytes_max "
-                                                   "(four times that, in frames of 16 KiB) needs no more."),
-          field<&ListenerHttp2::acks_max>("acks_max", whole(1, 1'000'000),
-                                          "Most answers to SETTINGS and PING that a client may leave unread."),
+          field<&ListenerHttp2::continuations_max>(
+              "continuations_max", whole(0, 1'000),
+              "Most CONTINUATION frames of one head, if http.header_bytes_max "
+              "(four times that, in frames of 16 KiB) needs no more."),
+          field<&ListenerHttp2::acks_max>(
+              "acks_max", whole(1, 1'000'000),
+              "Most answers to SETTINGS and PING that a client may leave unread."),
           field<&ListenerHttp2::resets_burst>(
               "resets_burst", whole(1, 1'000'000'000),
               "How many requests a client may give up at once before they are answered (rapid reset)."),
           field<&ListenerHttp2::resets_per_second>("resets_per_second", whole(0, 1'000'000'000),
                                                    "How many more each second."),
-          field<&ListenerHttp2::own_resets_burst>(
-              "own_resets_burst", whole(1, 1'000'000'000),
-              "How many requests at once may have to be reset for what the client sent: malformed, over its window, beyond "
-              "streams_max."),
+          field<&ListenerHttp2::own_resets_burst>("own_resets_burst", whole(1, 1'000'000'000),
+                                                  "How many requests at once may have to be reset for what "
+                                                  "the client sent: malformed, over its window, beyond "
+                                                  "streams_max."),
           field<&ListenerHttp2::own_resets_per_second>("own_resets_per_second", whole(0, 1'000'000'000),
                                                        "How many more each second."),
           field<&ListenerHttp2::control_burst>(
               "control_burst", whole(100, 1'000'000'000),
-              "How many frames may come at once that carry nothing: PRIORITY, empty DATA, WINDOW_UPDATE (1 each), PING (5), SETTINGS "
-              "(20), HEADERS on a stream that was reset (5). What is sent pays for what answers it: a DATA frame for a PING and "
+              "How many frames may come at once that carry nothing: PRIORITY, empty DATA, WINDOW_UPDATE (1 "
+              "each), PING (5), SETTINGS "
+              "(20), HEADERS on a stream that was reset (5). What is sent pays for what answers it: a DATA "
+              "frame for a PING and "
               "three updates, and for one more update each 512 bytes."),
-          field<&ListenerHttp2::control_per_second>("control_per_second", whole(0, 1'000'000'000), "How many more each second."),
+          field<&ListenerHttp2::control_per_second>("control_per_second", whole(0, 1'000'000'000),
+                                                    "How many more each second."),
           field<&ListenerHttp2::stall_timeout_ms>(
               "stall_timeout", duration(100, kDay, "never"),
               "An answer of which the client takes less than 1 KiB in so long is given up, however it "

@@ -72,7 +72,8 @@ inline constexpr MetricFamily kNativeResponses{
     .name = "dragoman_native_responses_total",
     .help =
         "Answers of endpoints that were passed on, by the status in their protocol's own words, as in the "
-        "access log; `-` had none. `_other`: those beyond the first 32 different ones, and texts that are no names.",
+        "access log; `-` had none. `_other`: those beyond the first 32 different ones, and texts that are no "
+        "names.",
     .by = &kByNativeStatus};
 
 // --- listener: listener

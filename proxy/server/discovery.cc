@@ -164,8 +164,9 @@ void Discovery::resolve(Name& name) {
     if (good) {
       name.addresses = std::move(result->addresses);
     } else {
-      DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name, "{}: lookup of {} failed: {}", entry.cluster->settings.name, name.host,
-                   result ? std::string("no address") : result.error());
+      DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name, "{}: lookup of {} failed: {}",
+                           entry.cluster->settings.name, name.host,
+                           result ? std::string("no address") : result.error());
     }
     name.lookup.reset();
     answered(entry, good);
@@ -182,8 +183,9 @@ void Discovery::resolve(Service& service) {
       service.targets = std::move(result->targets);
       follow_names(entry, {});
     } else {
-      DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name, "{}: lookup of {} failed: {}", entry.cluster->settings.name,
-                   service.name, result ? std::string("no target") : result.error());
+      DRAGOMAN_LOG_LIMITED(kWarn, "discovery", entry.cluster->settings.name, "{}: lookup of {} failed: {}",
+                           entry.cluster->settings.name, service.name,
+                           result ? std::string("no target") : result.error());
     }
     service.lookup.reset();
     answered(entry, good);

@@ -123,7 +123,8 @@ bool Server::start(const Loaded& loaded) {
       },
       [this](bool good) { metrics_.dns_lookups.inc(good ? CheckResult::kSuccess : CheckResult::kFailure); });
   identities_ = std::make_unique<IdentityWatch>(loop_, *registry_);
-  for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(i, workers, *registry_, loop_));
+  for (int i = 0; i < workers; ++i)
+    workers_.push_back(std::make_unique<Worker>(i, workers, *registry_, loop_));
   watchdog_ = std::make_unique<Watchdog>(loop_, workers_, options_.stall_ms);
 
   auto abandon = [this] {

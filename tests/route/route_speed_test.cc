@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "tests/support/allocation_count.h"
 #include "tests/route/route_support.h"
 #include "tests/route/route_workloads.h"
+#include "tests/support/allocation_count.h"
 
 namespace dragoman::test {
 namespace {
