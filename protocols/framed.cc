@@ -110,6 +110,7 @@ void FramedCodec::destroy(FramedExchange& x) {
 
 /// Ends all dealings with an exchange but its memory. No callbacks to its sink.
 void FramedCodec::close(FramedExchange& x) {
+  if (x.ours && x.out == Part::kOpen && !x.closed) --filling_;
   x.closed = true;
   // What comes without an id may be its answer from now on; shared connections know by the quarantine.
   if (x.ours && x.loose && x.written && x.in == Part::kNone && !is_shared()) loose_sent_ = true;

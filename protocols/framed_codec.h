@@ -253,6 +253,10 @@ class FramedCodec final : public ConnectionCodec {
 
   FramedExchange& create(bool ours);
   void destroy(FramedExchange& x);
+  void set_out(FramedExchange& x, Part out) {
+    if (x.ours) filling_ += (out == Part::kOpen) - (x.out == Part::kOpen);
+    x.out = out;
+  }
   void close(FramedExchange& x);
   void give_id_back(FramedExchange& x);
   const char* why_reset_breaks(FramedExchange& x) const;
@@ -298,6 +302,8 @@ class FramedCodec final : public ConnectionCodec {
   mutable IdTable<FramedExchange> ids_;     // asking for room ends old quarantines
   uint32_t open_ = 0;
   uint32_t ours_open_ = 0;
+  uint32_t filling_ =
+      0;                 // of ours, those whose request is not whole yet: the ones that can stop for the peer
   uint32_t paused_ = 0;  // exchanges with paused set
   uint64_t newest_id_ = 0;  // of the peer's requests, in the order in which ids grow
   bool has_newest_id_ = false;
@@ -316,6 +322,7 @@ class FramedCodec final : public ConnectionCodec {
   bool draining_ = false;
   bool goaway_ = false;
   bool blocked_ = false;        // the transport's output is over its watermark
+  bool told_blocked_ = false;   // so were exchanges told
   bool spent_ = false;          // no more exchanges, though the connection is whole
   bool expected_miss_ = false;  // of find_answered(): the answer is for nobody, and known to be
   bool in_read_ = false;

@@ -679,10 +679,14 @@ void FramedCodec::on_transport_closed(Reason reason) {
 
 void FramedCodec::on_write_blocked(bool blocked) {
   blocked_ = blocked;
-  visiting_.splice(live_);
-  while (FramedExchange* x = visiting_.pop_front()) {
-    live_.push_back(*x);
-    if (x->sink) x->sink->on_write_blocked(blocked);
+  // A shared connection may have thousands of exchanges, and comes here many times a second.
+  if (role_ == Role::kServer || !is_shared() || filling_ || told_blocked_) {
+    told_blocked_ = blocked;
+    visiting_.splice(live_);
+    while (FramedExchange* x = visiting_.pop_front()) {
+      live_.push_back(*x);
+      if (x->sink) x->sink->on_write_blocked(blocked);
+    }
   }
   if (!blocked_ && !broken_ && is_shared()) events_.on_capacity();
 }

@@ -43,7 +43,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
     dragoman_frame now{};
     if (!same_frame(head.wire, f, now, false) || (x.ours && now.variant != f.variant)) {
       x.foreign = &head;
-      x.out = Part::kOpen;
+      set_out(x, Part::kOpen);
       x.buffer.append(head.wire);
       return end ? send_foreign(x) : Reason::kNone;
     }
@@ -95,7 +95,7 @@ Reason FramedCodec::send_head(FramedExchange& x, Head& head, bool end) {
   }
 
   if (x.one_way) x.in = Part::kDone;
-  x.out = Part::kOpen;
+  set_out(x, Part::kOpen);
   if (x.ours) {
     x.loose = f.flags & DRAGOMAN_FRAME_LOOSE;
   } else if (!is_unsized(f)) {
@@ -197,7 +197,7 @@ Reason FramedCodec::send_foreign(FramedExchange& x) {
   std::vector<uint8_t> frame(x.buffer.size());
   x.buffer.copy_to(frame.data());
   x.buffer.clear();
-  x.out = Part::kNone;
+  set_out(x, Part::kNone);
   Head head;
   if (!read_again(frame, as_read.frame, head.frame)) return Reason::kUnsupported;
   const size_t head_len = head.frame.head_len;
@@ -433,7 +433,7 @@ void FramedCodec::put_body(FramedExchange& x, std::span<const uint8_t> chunk, bo
 }
 
 void FramedCodec::end_output(FramedExchange& x) {
-  x.out = Part::kDone;
+  set_out(x, Part::kDone);
   unreserve(x);
   if (streaming_ == &x) {
     streaming_ = nullptr;

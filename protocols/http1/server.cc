@@ -58,7 +58,11 @@ bool ServerCodec::skip_empty_lines(Bytes in, size_t& used) {
 
 bool ServerCodec::begin(Bytes in, size_t& used) {
   // Who does not read the answers has no further request served. The transport tells when there is room.
-  if (handed_over_ || blocked_ || out_.out.size() > options_.pending_bytes_max) return false;
+  if (handed_over_ || blocked_) return false;
+  if (out_.out.size() > options_.pending_bytes_max) {
+    out_.want_room();
+    return false;
+  }
   if (discard_left_) {
     used = std::min<size_t>(in.size(), discard_left_);
     discard_left_ -= static_cast<uint32_t>(used);

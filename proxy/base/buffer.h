@@ -161,6 +161,10 @@ class ByteSink {
   /// As write() of large data, for what a peer waits for and nothing of this turn can join.
   void write_now(const void* data, size_t n) { write_large(static_cast<const uint8_t*>(data), n); }
 
+  /// What is in `out` is more than the codec wants to add to: its on_write_blocked(false) comes when most of it is sent, even if
+  /// `out` never was over the owner's high watermark, or only until the next flush.
+  void want_room() { room_wanted_ = true; }
+
   static constexpr size_t kLargeBytes = 8192;
 
  protected:
@@ -170,6 +174,7 @@ class ByteSink {
     wrote();
   }
   bool dirty_ = false;
+  bool room_wanted_ = false;
 
  private:
   ByteSource* source_ = nullptr;

@@ -271,7 +271,7 @@ void TcpTransport::flush() {
 
 /// False when the transport failed on the way.
 bool TcpTransport::write_out() {
-  if (!blocked_ && !fin_sent_ && out.size() > options_.high_bytes) {
+  if (room_wanted_ && !fin_sent_) {
     const PollHandle::Guard guard(poll_);
     report_watermark();
     if (guard.gone()) return false;
@@ -297,7 +297,8 @@ bool TcpTransport::write_out() {
 }
 
 void TcpTransport::report_watermark() {
-  if (!blocked_ && out.size() > options_.high_bytes) {
+  if (!blocked_ && (room_wanted_ || out.size() > options_.high_bytes)) {
+    room_wanted_ = false;
     blocked_ = true;
     events_->on_write_blocked(true);
   } else if (blocked_ && out.size() <= options_.low_bytes) {

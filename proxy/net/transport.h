@@ -56,8 +56,8 @@ class TransportEvents {
   /// The connection broke (reset, write error, ...): TransportOptions::broken. What the peer had sent before
   /// was delivered first unless reading was paused. Last event; the transport is closed already.
   virtual void on_closed(Reason reason) = 0;
-  /// Output went over the high watermark (true), or fell under the low one (false). Output that is over it when a flush begins
-  /// is told, even if the flush brings it under the low one.
+  /// Output is over the high watermark after a flush (true), or fell under the low one (false). Both are told in turn, and after
+  /// ByteSink::want_room() at the next flush, however little is left after it.
   virtual void on_write_blocked(bool blocked) = 0;
   /// TLS only: the handshake is done, Transport::tls() is there. Comes once, before any on_data.
   virtual void on_ready() {}

@@ -179,18 +179,19 @@ void Stream::route() {
   // The body is kept from its first byte only where a repeat after sending could be safe.
   keep_body_ = rules().retry.idempotent || is_idempotent(*request_) || cluster.protocol()->refuses_untouched;
   if (cluster.pool_mode() == PoolMode::kBound) keep_body_ = false;
-  start_caller_deadline();
-  if (request_ended_ || request_->upgrade) request_complete();  // an upgrade has nothing to send before its answer
-  start_try();
-}
-
-void Stream::start_caller_deadline() {
+  grpc_ = request_->grpc;
   if (request_->timeout_ms > 0 && caller_deadline_ms_ == 0) {
     const int64_t max_ms = rules().timeout_max_ms;
     const int64_t timeout_ms = max_ms > 0 ? std::min(request_->timeout_ms, max_ms) : request_->timeout_ms;
     caller_deadline_ms_ = arrived_ms_ + static_cast<uint64_t>(timeout_ms);
+    start_caller_deadline();
   }
-  if (caller_deadline_ms_ == 0) return;
+  if (request_ended_ || request_->upgrade)
+    request_complete();  // an upgrade has nothing to send before its answer
+  start_try();
+}
+
+void Stream::start_caller_deadline() {
   uint64_t now = connection_->loop().now_ms();
   deadline_.start(caller_deadline_ms_ > now ? caller_deadline_ms_ - now : 1);
 }
@@ -443,10 +444,10 @@ void Stream::on_response_head(Head& head, bool end) {
   // A deadline of the caller's own is for all of it.
   if (head.is_http) {
     deadline_.stop();
-    start_caller_deadline();
+    if (caller_deadline_ms_ != 0) start_caller_deadline();
   }
   take_result(head);
-  if (!request_->grpc) count_status(head);
+  if (!grpc_) count_status(head);
   response_started_ = true;
   response_bytes_ += head.wire.size();
   response_ended_ = end;
@@ -501,7 +502,7 @@ void Stream::take_result(const Head& answer) {
 void Stream::response_complete() {
   if (state_ == StreamState::kTunnel && !request_ended_) return;  // the client's half is still open
   if (response_->rpc_status >= 0) take_result(*response_);
-  if (request_->grpc) count_status(*response_);  // it may have come with the end
+  if (grpc_) count_status(*response_);  // it may have come with the end
   finish();
 }
 

@@ -78,7 +78,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void start_try(Endpoint* to = nullptr);
   void send_request();
   void request_complete();
-  /// Arms the deadline that came with the request, as the filters left it: it bounds the whole exchange.
+  /// Arms the deadline that came with the request, as the filters left it (caller_deadline_ms_): it bounds the whole exchange.
   void start_caller_deadline();
   /// Arms the deadline of a request whose caller gave none, unless it runs.
   void start_timeout();
@@ -174,6 +174,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   bool body_sent_ = false;
   bool keep_body_ = false;          // kept_ still holds everything from the start
   bool body_dropped_ = false;       // it was kept until it got too long
+  bool grpc_ = false;               // part of a gRPC call; request_ is out of the cache when the answer comes
   bool reused_ = false;             // this try runs on a connection that served before
   bool requests_taken_ = false;
   bool retry_taken_ = false;

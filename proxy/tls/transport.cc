@@ -384,6 +384,10 @@ void TlsTransport::flush() {
       inner_->finish();
     }
   }
+  if (room_wanted_) {
+    room_wanted_ = false;
+    inner_->want_room();
+  }
   if (sealed_) {
     sealed_ = false;
     inner_->wrote();

@@ -892,6 +892,39 @@ TEST_F(Framed, WriteBlockedReachesEverySink) {
   EXPECT_EQ(down.at(2).blocked, (std::vector<bool>{true, false}));
 }
 
+// There may be thousands of exchanges on a shared connection, and its output is over the watermark many times a second.
+TEST_F(Framed, OnASharedConnectionOnlyUnfinishedRequestsMakeBlockedOutputHeard) {
+  down.feed(BoltFrame::request(1).bytes() + BoltFrame::request(2).bytes());
+  FakeMessageSink whole, streamed;
+  forward(down.at(0), up, whole);
+  up.codec->on_write_blocked(true);
+  EXPECT_EQ(up.codec->capacity(), 0u);
+  up.codec->on_write_blocked(false);
+  EXPECT_EQ(whole.blocked.size(), 0u);
+  EXPECT_GT(up.codec->capacity(), 0u);
+
+  forward(down.at(1), up, streamed, false);
+  up.codec->on_write_blocked(true);
+  EXPECT_EQ(streamed.blocked, std::vector<bool>{true});
+  streamed.exchange->send_body(bytes_of(down.at(1).body), true);
+  up.codec->on_write_blocked(false);
+  EXPECT_EQ(streamed.blocked, (std::vector<bool>{true, false}))
+      << "it stopped, and must hear that it may go on";
+  up.codec->on_write_blocked(true);
+  EXPECT_EQ(streamed.blocked.size(), 2u);
+
+  // A request that is given up half-way does not count for ever.
+  up.codec->on_write_blocked(false);
+  down.feed(BoltFrame::request(3).bytes());
+  FakeMessageSink given_up;
+  forward(down.at(2), up, given_up, false);
+  given_up.release();
+  up.codec->on_write_blocked(true);
+  EXPECT_EQ(whole.blocked.size() + streamed.blocked.size(), 4u);
+  whole.release();
+  streamed.release();
+}
+
 TEST_F(Framed, AReplyTakesThePlaceOfAnAnswerThatWasNotWrittenYet) {
   down.feed(BoltFrame::request(1).bytes());
   FakeMessageSink answer;

@@ -280,6 +280,25 @@ TEST_F(TransportTest, PausingInsideOnDataStopsTheReading) {
   writer.join();
 }
 
+TEST_F(TransportTest, WhatOneFlushTakesIsNoNewsUnlessSomebodyWantsRoom) {
+  open({.high_bytes = 10'000, .low_bytes = 1000});
+  owner->transport->write(std::string(5000, 'a'));
+  owner->transport->write(std::string(7000, 'b'));
+  turns(1);
+  EXPECT_EQ(owner->blocked, std::vector<bool>{});
+  for (size_t bytes : {12'000, 300}) {
+    owner->blocked.clear();
+    for (size_t left = bytes; left; left -= 100) owner->transport->write(std::string(100, 'c'));
+    owner->transport->want_room();
+    EXPECT_EQ(owner->blocked, std::vector<bool>{});  // never from inside write
+    turns(1);
+    EXPECT_EQ(owner->blocked, (std::vector<bool>{true, false})) << bytes;
+  }
+  owner->transport->write(std::string(300, 'd'));
+  turns(1);
+  EXPECT_EQ(owner->blocked.size(), 2u) << "it was wanted once";
+}
+
 TEST_F(TransportTest, WatermarksAndAResumeWhenThePeerReads) {
   open({.high_bytes = 100'000, .low_bytes = 20'000});
   const std::string piece(4000, 'p');

@@ -78,7 +78,9 @@ TEST_F(Reload, ManyReloadsAtOnceAreAllAnswered) {
   }
   clients[3].close();
   for (size_t i = 0; i < clients.size(); ++i)
-    if (i != 3) EXPECT_EQ(clients[i].read_response().status, 200) << i;
+    if (i != 3) {
+      EXPECT_EQ(clients[i].read_response().status, 200) << i;
+    }
   EXPECT_EQ(get().body, "hello");
 }
 
@@ -323,11 +325,15 @@ TEST_F(Reload, ManyRoutesAndClustersHoldNoLoopUp) {
     s.send("GET /p" + std::to_string(size - version) + " HTTP/1.1\r\nhost: a\r\n\r\n");
     EXPECT_EQ(s.read_response().body, "hello");
   }
-  // CPU time, so that a busy machine does not count.
+  // CPU time, so that a busy machine counts little; but page faults and a host's stolen time are in it, so one piece in ten
+  // may be over the aim of 2 ms. A reload in one piece takes some 80 ms here.
+  const auto pieces_within = [&](const char* bucket) {
+    return server().metric("dragoman_worker_control_seconds_bucket", {bucket});
+  };
   const double pieces = server().metric("dragoman_worker_control_seconds_count");
   EXPECT_GE(pieces, 6);
-  const char* limit = kSanitized ? "le=\"0.01\"" : "le=\"0.0025\"";  // the bucket that has 2 ms
-  EXPECT_EQ(server().metric("dragoman_worker_control_seconds_bucket", {limit}), pieces);
+  EXPECT_GE(pieces_within(kSanitized ? "le=\"0.01\"" : "le=\"0.0025\""), 0.9 * pieces);
+  EXPECT_EQ(pieces_within("le=\"0.05\""), pieces);
 }
 
 // One request would become as many as there are connections.
