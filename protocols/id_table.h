@@ -44,8 +44,8 @@ class IdTable {
     one_way_slot_ = reserved_from + 1;
     limit_ = std::min(limit, reserved_from);
     seed_ = seed;
-    one_way_ = first_generation(one_way_slot_) - 1;
-    heartbeat_ = first_generation(heartbeat_slot_) - 1;
+    one_way_ = {one_way_slot_, first_generation(one_way_slot_) - 1, 0};
+    heartbeat_ = {heartbeat_slot_, first_generation(heartbeat_slot_) - 1, 0};
   }
 
   /// Ids that can be given out without a look at the time.
@@ -73,22 +73,24 @@ class IdTable {
     id = compose(slot.generation, index);
     return true;
   }
-  uint64_t next_one_way() { return compose(one_way_ = next_generation(one_way_), one_way_slot_); }
-  uint64_t next_heartbeat() { return compose(heartbeat_ = next_generation(heartbeat_), heartbeat_slot_); }
+  uint64_t next_one_way() { return next(one_way_); }
+  uint64_t next_heartbeat() { return next(heartbeat_); }
   /// How many heartbeat ids were given out after `id`; UINT32_MAX when it is not a heartbeat's.
   uint32_t heartbeats_after(uint64_t id) const {
     uint64_t generation = id >> slot_bits_;
     uint32_t ring = generation_mask();  // generations 1 .. mask
     if (index_of(id) != heartbeat_slot_ || generation == 0 || generation > ring) return UINT32_MAX;
     auto g = static_cast<uint32_t>(generation);
-    return heartbeat_ >= g ? heartbeat_ - g : heartbeat_ + (ring - g);
+    return heartbeat_.last >= g ? heartbeat_.last - g : heartbeat_.last + (ring - g);
   }
 
   Found find(uint64_t id) const {
     uint32_t index = index_of(id);
     uint64_t generation = id >> slot_bits_;
-    if (index == one_way_slot_) return {Match::kOneWay, nullptr};
-    if (index == heartbeat_slot_) return {Match::kHeartbeat, nullptr};
+    if (index == one_way_slot_)
+      return {was_given(one_way_, generation) ? Match::kOneWay : Match::kUnknown, nullptr};
+    if (index == heartbeat_slot_)
+      return {was_given(heartbeat_, generation) ? Match::kHeartbeat : Match::kUnknown, nullptr};
     if (generation == 0 || index >= slots_.size() || slots_[index].generation == 0)
       return {Match::kUnknown, nullptr};
     const Slot& slot = slots_[index];
@@ -145,6 +147,13 @@ class IdTable {
     uint32_t tail = kNil;
   };
 
+  /// A slot whose ids only count up.
+  struct Counter {
+    uint32_t slot = 0;
+    uint32_t last = 0;   // generation
+    uint64_t given = 0;  // how many
+  };
+
   uint32_t index_of(uint64_t id) const {
     return static_cast<uint32_t>(id & ((uint64_t{1} << slot_bits_) - 1));
   }
@@ -153,6 +162,15 @@ class IdTable {
   }
   uint32_t next_generation(uint32_t generation) const {
     return generation == generation_mask() ? 1 : generation + 1;  // 0 means never used
+  }
+  uint64_t next(Counter& c) {
+    ++c.given;
+    return compose(c.last = next_generation(c.last), c.slot);
+  }
+  bool was_given(const Counter& c, uint64_t generation) const {
+    const uint64_t ring = generation_mask(), first = first_generation(c.slot);
+    if (generation == 0 || generation > ring) return false;
+    return (generation >= first ? generation - first : generation + ring - first) < c.given;
   }
   /// The first of a slot: small ones, so that ids stay positive numbers for long.
   uint32_t first_generation(uint32_t slot) const {
@@ -232,8 +250,8 @@ class IdTable {
   uint32_t quarantined_ = 0;
   uint32_t one_way_slot_ = 0;
   uint32_t heartbeat_slot_ = 0;
-  uint32_t one_way_ = 0;
-  uint32_t heartbeat_ = 0;
+  Counter one_way_;
+  Counter heartbeat_;
 };
 
 }  // namespace dragoman

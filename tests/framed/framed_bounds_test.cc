@@ -171,7 +171,9 @@ TEST(FramedBlockedBackend, ARequestGivenUpUnsentIsNotSent) {
         size_t before = up.sink.peek().size();
         forward(down.at(i), up, answers[i]);
         frames.push_back(up.sink.peek().substr(before));
-        if (i == 2) EXPECT_TRUE(up.codec->heartbeat());
+        if (i == 2) {
+          EXPECT_TRUE(up.codec->heartbeat());
+        }
       }
       const std::string all = up.sink.peek();
       up.sink.out.consume(left);

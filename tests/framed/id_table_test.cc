@@ -60,7 +60,7 @@ TEST(IdTable, AnAnswerToAnEarlierUserIsLate) {
   EXPECT_EQ(table.find(first).match, Match::kLate);
   EXPECT_EQ(table.find(second).match, Match::kLive);
   EXPECT_EQ(table.find(12345).match, Match::kUnknown);
-  EXPECT_EQ(table.find(UINT64_MAX >> 8).match, Match::kOneWay) << "all ones in the slot part";
+  EXPECT_EQ(table.find(UINT64_MAX >> 8).match, Match::kUnknown) << "all ones in the slot part: no one-way request was sent";
 }
 
 TEST(IdTable, WhatWasNeverGivenOutIsUnknownInEachSlot) {
@@ -74,7 +74,26 @@ TEST(IdTable, WhatWasNeverGivenOutIsUnknownInEachSlot) {
     const uint64_t step = uint64_t{1} << 20;  // the next generation of the slot
     EXPECT_EQ(table.find(id + step).match, Match::kUnknown) << seed;
     EXPECT_EQ(table.find(id - step).match, Match::kUnknown) << seed;
+    for (const auto& [next, match] : {std::pair{&Table::next_one_way, Match::kOneWay},
+                                      std::pair{&Table::next_heartbeat, Match::kHeartbeat}}) {
+      const uint64_t first = (table.*next)();
+      for (int i = 0; i < 3; ++i) id = (table.*next)();
+      EXPECT_EQ(table.find(first - step).match, Match::kUnknown) << seed;
+      EXPECT_EQ(table.find(first).match, match) << seed;
+      EXPECT_EQ(table.find(id).match, match) << seed;
+      EXPECT_EQ(table.find(id + step).match, Match::kUnknown) << seed;
+    }
   }
+}
+
+TEST(IdTable, AfterAWholeRoundEachGenerationOfACounterWasGiven) {
+  Table table;
+  table.configure(8, 8, 3);  // 5 bits of slot, 3 of generation
+  for (int i = 0; i < 7; ++i) table.next_one_way();
+  for (uint64_t generation = 1; generation < 8; ++generation)
+    EXPECT_EQ(table.find(generation << 5 | 31).match, Match::kOneWay) << generation;
+  EXPECT_EQ(table.find(31).match, Match::kUnknown);
+  EXPECT_EQ(table.find(30 | 1 << 5).match, Match::kUnknown);
 }
 
 TEST(IdTable, GivenUpIdsRestInQuarantine) {

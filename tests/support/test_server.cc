@@ -148,7 +148,9 @@ void ServerTest::stop() {
 }
 
 void ServerTest::TearDown() {
-  if (server_ && gauges_end_at_zero_) EXPECT_TRUE(server_->comes_to_rest());
+  if (server_ && gauges_end_at_zero_) {
+    EXPECT_TRUE(server_->comes_to_rest());
+  }
   stop();
 }
 
