@@ -1,6 +1,7 @@
 #include "proxy/upstream/cluster.h"
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_map>
 
 namespace dragoman {
@@ -187,10 +188,9 @@ std::vector<Ref<Endpoint>> Cluster::update(const EndpointSet& set, std::vector<R
   std::erase_if(before, [](const Ref<Endpoint>& e) { return !e; });
   for (const Ref<Endpoint>& gone : before) gone->drain();
   equal_weights_ = set.equal_weights;
-  for (size_t i = 0; i < endpoints_.size(); ++i) {
-    endpoints_[i]->weight = set.weights[i];
-    endpoints_[i]->current_weight = 0;
-  }
+  for (size_t i = 0; i < endpoints_.size(); ++i) endpoints_[i]->weight = set.weights[i];
+  turns_.clear();
+  sums_.clear();
   // Workers start at different places so that a burst of new workers doesn't hit one endpoint.
   next_ = endpoints_.empty() ? 0 : static_cast<size_t>(worker_.index) % endpoints_.size();
   health_checked_ms_ = 0;
@@ -259,20 +259,53 @@ Endpoint* Cluster::pick_round_robin(const Endpoint* avoid, uint64_t now) {
     }
     return nullptr;
   }
-  Endpoint* best = nullptr;
-  int64_t total = 0;
-  for (const Ref<Endpoint>& ref : endpoints_) {
-    Endpoint* e = ref.get();
-    if (e == avoid || !usable(*e, now)) continue;
-    e->current_weight += e->weight;
-    total += e->weight;
-    if (!best || e->current_weight > best->current_weight) best = e;
+  // Each has its turns at equal distances, so many of them as its weight says in each unit of time; the next turn of all is taken.
+  if (turns_.empty()) {
+    constexpr double kSpread = 0.6180339887498949;  // multiples of it modulo 1 lie evenly
+    for (uint32_t i = 0; i < n; ++i) {
+      const double first = std::fmod((i + 1.0 + worker_.index) * kSpread, 1.0);
+      turns_.push_back({first / endpoints_[i]->weight, i});
+    }
+    std::make_heap(turns_.begin(), turns_.end());
   }
-  if (best) best->current_weight -= total;
-  return best;
+  constexpr size_t kTurnsPassed = 8;  // after so many it is time to look whether any can be taken
+  const auto can_take = [&](const Endpoint& e) { return &e != avoid && usable(e, now); };
+  const auto begin = turns_.begin();
+  Endpoint* taken = nullptr;
+  size_t left = n;  // those passed over, and the one taken, lie behind
+  double at = 0;
+  while (left && !taken) {
+    if (n - left == kTurnsPassed &&
+        std::ranges::none_of(endpoints_, [&](const Ref<Endpoint>& e) { return can_take(*e); }))
+      break;
+    std::pop_heap(begin, begin + static_cast<ptrdiff_t>(left));
+    const Turn& turn = turns_[--left];
+    at = turn.at;
+    if (Endpoint* e = endpoints_[turn.endpoint].get(); can_take(*e)) taken = e;
+  }
+  for (; left < n; ++left) {
+    Turn& turn = turns_[left];
+    if (taken) turn.at = at + 1.0 / endpoints_[turn.endpoint]->weight;  // whoever was passed over has lost its turns
+    std::push_heap(begin, begin + static_cast<ptrdiff_t>(left) + 1);
+  }
+  return taken;
 }
 
 Endpoint* Cluster::pick_random(const Endpoint* avoid, uint64_t now) {
+  const auto n = static_cast<uint32_t>(endpoints_.size());
+  if (!equal_weights_ && sums_.empty()) {
+    uint64_t sum = 0;
+    for (const Ref<Endpoint>& e : endpoints_) sums_.push_back(sum += e->weight);
+  }
+  // A draw of one that can't be taken doesn't count. Where most are so, all are looked at.
+  for (int tries = 0; tries < 8; ++tries) {
+    const size_t i = equal_weights_ ? worker_.random.below(n)
+                                    : static_cast<size_t>(std::ranges::upper_bound(
+                                                              sums_, worker_.random.next() % sums_.back()) -
+                                                          sums_.begin());
+    Endpoint* e = endpoints_[i].get();
+    if (e != avoid && usable(*e, now)) return e;
+  }
   uint64_t total = 0;
   for (const Ref<Endpoint>& e : endpoints_)
     if (e.get() != avoid && usable(*e, now)) total += e->weight;

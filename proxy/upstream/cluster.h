@@ -67,7 +67,6 @@ class Endpoint : public RefCounted<Endpoint> {
   TlsSession tls_session;
   uint32_t active_requests = 0;
   uint32_t weight = 1;         // of the list that the cluster has
-  int64_t current_weight = 0;  // smooth weighted round robin
 
  private:
   friend class Cluster;
@@ -147,6 +146,14 @@ class Cluster : public RefCounted<Cluster> {
   uint64_t generation_ = 0;  // of the list
   bool equal_weights_ = true;
   size_t next_ = 0;
+  /// Weighted round robin, made when it is needed: a heap, the earliest turn in front.
+  struct Turn {
+    double at;
+    uint32_t endpoint;
+    bool operator<(const Turn& other) const { return at > other.at; }
+  };
+  std::vector<Turn> turns_;
+  std::vector<uint64_t> sums_;  // weighted random, made when it is needed: of weights up to each endpoint
   bool panic_ = false;
   bool shun_leaving_ = false;  // some are, and there are healthy ones that are not
   bool shun_failing_ = true;   // those that wait to be connected to, while there are others
