@@ -330,10 +330,12 @@ TEST_F(Reload, ManyRoutesAndClustersHoldNoLoopUp) {
   const auto pieces_within = [&](const char* bucket) {
     return server().metric("dragoman_worker_control_seconds_bucket", {bucket});
   };
-  const double pieces = server().metric("dragoman_worker_control_seconds_count");
-  EXPECT_GE(pieces, 6);
-  EXPECT_GE(pieces_within(kSanitized ? "le=\"0.01\"" : "le=\"0.0025\""), 0.9 * pieces);
-  EXPECT_EQ(pieces_within("le=\"0.05\""), pieces);
+  const auto pieces = [&] { return server().metric("dragoman_worker_control_seconds_count"); };
+  EXPECT_GE(pieces(), 6);
+  // Some come after the answer, and between two looks.
+  EXPECT_TRUE(eventually([&] { return pieces_within("le=\"0.05\"") == pieces(); }))
+      << pieces_within("le=\"0.05\"") << " of " << pieces();
+  EXPECT_GE(pieces_within(kSanitized ? "le=\"0.01\"" : "le=\"0.0025\""), 0.9 * pieces());
 }
 
 // One request would become as many as there are connections.
