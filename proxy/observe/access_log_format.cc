@@ -512,7 +512,8 @@ Result<AccessLogFormat> AccessLogFormat::compile(AccessLogKind kind, std::string
   }
   for (const auto& [key, value] : members) {
     const bool known =
-        std::any_of(kFields.begin(), kFields.end(), [&](const FieldRow& row) { return row.json_key == key; });
+        std::any_of(kFields.begin(), kFields.end(),
+                    [name = std::string_view(key)](const FieldRow& row) { return row.json_key == name; });
     if (json && known) return wrong("\"" + key + "\" is a member of every line");
     if (key.empty() || !std::all_of(key.begin(), key.end(), is_header_char))
       return wrong("\"" + key + "\" is no name of a field");
