@@ -49,6 +49,7 @@ struct LocalReply {
   std::string_view text;               // short, for humans
   std::string_view content_type;       // HTTP only; default text/plain
   std::span<const Header> headers;     // HTTP only: extra fields (location ...)
+  std::string_view tell;               // framed: a header kReasonHeader where the answer has room for one
   bool close = false;                  // the connection can't go on after it
 
   uint32_t status() const { return http_status != 0 ? http_status : reason_row(reason).http_status; }

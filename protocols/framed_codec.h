@@ -202,6 +202,8 @@ class FramedCodec final : public ConnectionCodec {
 
   bool is_attribute(std::string_view name) const;
   bool edit_head(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes);
+  bool make_edits(FramedExchange& x, const Head& head, dragoman_frame& f, std::span<uint8_t>& bytes,
+                  bool optional);
   Reason rewrite_id(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes,
                     std::span<const uint8_t> id);
   Reason rewrite_number(FramedExchange& x, dragoman_frame& f, std::span<uint8_t>& bytes);
@@ -248,7 +250,8 @@ class FramedCodec final : public ConnectionCodec {
   template <class Make>
   Answer make(FramedExchange* into, Make&& f);
   Answer answer(const uint8_t* head, const dragoman_frame& f, Reason reason, std::string_view text = {},
-              FramedExchange* into = nullptr);
+                FramedExchange* into = nullptr, std::string_view tell = {});
+  void add_reason(std::vector<uint8_t>& frame, std::string_view tell);
   void answer_partial(Reason reason);
 
   FramedExchange& create(bool ours);

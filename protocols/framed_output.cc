@@ -126,11 +126,21 @@ bool FramedCodec::is_attribute(std::string_view name) const {
 /// False when an edit was left out.
 bool FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_frame& f,
                             std::span<uint8_t>& bytes) {
+  bool offered = false, asked = false;
+  for (const HeaderEdit* e = head.edits; e; e = e->next) (e->optional ? offered : asked) = true;
+  if (offered && (make_edits(x, head, f, bytes, true) || !asked)) return true;
+  // What nobody asked for must not cost what somebody did.
+  return !bytes.empty() ? false : make_edits(x, head, f, bytes, false);
+}
+
+bool FramedCodec::make_edits(FramedExchange& x, const Head& head, dragoman_frame& f,
+                             std::span<uint8_t>& bytes, bool optional) {
   if (!table_.edit || head.opaque) return false;
   uint32_t count = 0;
   size_t cap = head.wire.size() + 64;
   bool all = true;
   for (const HeaderEdit* e = head.edits; e; e = e->next) {
+    if (e->optional && !optional) continue;
     if (is_attribute(e->name)) {  // nothing on the wire
       all = false;
       continue;
@@ -142,7 +152,7 @@ bool FramedCodec::edit_head(FramedExchange& x, const Head& head, dragoman_frame&
   auto* edits = arena.allocate_array<dragoman_edit>(count);
   uint32_t i = 0;
   for (const HeaderEdit* e = head.edits; e; e = e->next)
-    if (!is_attribute(e->name))
+    if (!is_attribute(e->name) && (optional || !e->optional))
       edits[i++] = {static_cast<uint32_t>(e->op), 0, bytes_of(e->name), bytes_of(e->value)};
   if (count == 0) return false;
 
@@ -316,10 +326,15 @@ void FramedCodec::send_body(FramedExchange& x, std::span<const uint8_t> chunk, b
     Reason why = send_foreign(x);
     if (why == Reason::kNone) return;
     MessageSink* sink = x.sink;
-    if (x.ours)
+    if (x.ours) {
       close(x);
-    else  // whoever reconnects gets the version that the others have
-      send_reply(x, x.head, {.reason = why, .text = reason_row(why).label, .close = true});
+    } else {  // whoever reconnects gets the version that the others have
+      LocalReply reply;
+      reply.reason = why;
+      reply.text = reason_row(why).label;
+      reply.close = true;
+      send_reply(x, x.head, reply);
+    }
     if (!x.closed) close(x);  // its holder hears one end
     return sink->on_reset(why);
   }
@@ -466,11 +481,56 @@ void FramedCodec::flush_answers() {
 
 /// Answers a request in the protocol's own words.
 FramedCodec::Answer FramedCodec::answer(const uint8_t* head, const dragoman_frame& f, Reason reason,
-                                        std::string_view text, FramedExchange* into) {
+                                        std::string_view text, FramedExchange* into, std::string_view tell) {
   auto outcome = static_cast<uint32_t>(reason_row(reason).outcome);
-  return make(into, [&](uint8_t* out, uint64_t cap) {
+  const auto words = [&](uint8_t* out, uint64_t cap) {
     return table_.reply(table_.context, conn(), head, &f, outcome, bytes_of(text), out, cap);
+  };
+  if (tell.empty()) return make(into, words);
+  std::vector<uint8_t> frame(512);
+  int64_t n = words(frame.data(), frame.size());
+  if (n > static_cast<int64_t>(frame.size()) && n <= static_cast<int64_t>(kReplyBytesMax)) {
+    frame.resize(static_cast<size_t>(n));
+    n = words(frame.data(), frame.size());
+  }
+  if (n <= 0 || n > static_cast<int64_t>(frame.size())) return make(into, words);
+  frame.resize(static_cast<size_t>(n));
+  add_reason(frame, tell);
+  return make(into, [&](uint8_t* out, uint64_t cap) {
+    if (frame.size() <= cap) std::memcpy(out, frame.data(), frame.size());
+    return static_cast<int64_t>(frame.size());
   });
+}
+
+/// Adds the header kReasonHeader to an answer of ours; one that has no place for it stays as it is.
+void FramedCodec::add_reason(std::vector<uint8_t>& frame, std::string_view tell) {
+  if (!table_.edit || is_attribute(kReasonHeader)) return;
+  const auto read = [&](std::span<const uint8_t> bytes, dragoman_frame& f) {
+    Memory memory(conn(), table_.conn_state_size);
+    f.size = sizeof f;
+    f.want = DRAGOMAN_WANT_HEADERS;
+    f.from = DRAGOMAN_FROM_SERVER;
+    return table_.probe(table_.context, memory.get(), bytes.data(), bytes.size(), &f) == DRAGOMAN_FRAME &&
+           !frame_fault(f) && f.kind == DRAGOMAN_RESPONSE && !is_unsized(f) && f.total_len == bytes.size();
+  };
+  dragoman_frame was{}, now{};
+  if (!read(frame, was)) return;
+  const dragoman_edit edit{static_cast<uint32_t>(EditOp::kSet), 0, bytes_of(kReasonHeader), bytes_of(tell)};
+  std::vector<uint8_t> made(was.head_len + 256);
+  const int64_t n =
+      table_.edit(table_.context, conn(), frame.data(), &was, &edit, 1, made.data(), made.size());
+  if (n <= 0 || n > static_cast<int64_t>(made.size())) return;
+  made.resize(static_cast<size_t>(n));
+  made.insert(made.end(), frame.begin() + was.head_len, frame.end());
+  if (!read(made, now) || now.status != was.status || now.id != was.id || now.id_len != was.id_len ||
+      now.checksum != was.checksum)
+    return;
+  if (now.checksum == DRAGOMAN_CHECKSUM_CUSTOM &&
+      table_.checksum(table_.context, conn(), made.data(), &now, 1) != 1)
+    return;
+  if (now.checksum == DRAGOMAN_CHECKSUM_CRC32)
+    store_be(made.data() + now.checksum_offset, crc32_of(made.data(), now.checksum_offset));
+  frame = std::move(made);
 }
 
 void FramedCodec::send_reply(FramedExchange& x, const Head& request, const LocalReply& reply) {
@@ -483,7 +543,8 @@ void FramedCodec::send_reply(FramedExchange& x, const Head& request, const Local
     x.foreign = nullptr;
     x.buffer.clear();
     x.out_left = 0;
-    switch (answer(request.wire.data(), request.frame, reply.reason, reply.text, x.ordered ? &x : nullptr)) {
+    switch (answer(request.wire.data(), request.frame, reply.reason, reply.text, x.ordered ? &x : nullptr,
+                   reply.tell)) {
       case Answer::kMade:
         break;
       case Answer::kNone:

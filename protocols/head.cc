@@ -57,6 +57,7 @@ constexpr Known kKnown[] = {
     {"http2-settings", HeaderId::kHttp2Settings},
     {"accept-charset", HeaderId::kOther},
     {"x-forwarded-for", HeaderId::kXForwardedFor},
+    {kHopsHeader, HeaderId::kHops},
     {"accept-encoding", HeaderId::kOther},
     {"accept-language", HeaderId::kOther},
     {"proxy-connection", HeaderId::kProxyConnection},
@@ -67,6 +68,7 @@ constexpr Known kKnown[] = {
     {"www-authenticate", HeaderId::kOther},
     {"transfer-encoding", HeaderId::kTransferEncoding},
     {"x-forwarded-proto", HeaderId::kXForwardedProto},
+    {kReasonHeader, HeaderId::kPeerReason},
     {"if-modified-since", HeaderId::kOther},
     {"tri-service-group", HeaderId::kTriServiceGroup},
     {"proxy-authenticate", HeaderId::kOther},
@@ -78,7 +80,7 @@ constexpr Known kKnown[] = {
     {"tri-protocol-version", HeaderId::kTriProtocolVersion},
 };
 constexpr size_t kShortest = 2, kLongest = 20;
-constexpr size_t kIds = static_cast<size_t>(HeaderId::kTriProtocolVersion) + 1;
+constexpr size_t kIds = static_cast<size_t>(HeaderId::kPeerReason) + 1;
 
 /// A name of up to three words as its first, its last and the one in the middle, which may overlap: two such
 /// names of one length are the same when the words are.
@@ -240,17 +242,24 @@ size_t HeaderList::remove(HeaderId id) {
   return removed;
 }
 
-void Head::record(EditOp op, std::string_view name, std::string_view value, bool needed) {
-  if (is_http) return;
+HeaderEdit* Head::record(EditOp op, std::string_view name, std::string_view value, bool needed) {
+  if (is_http) return nullptr;
   void* raw = arena.allocate(sizeof(HeaderEdit));
   auto* edit = new (raw) HeaderEdit{op, arena.copy(name), arena.copy(value), nullptr, needed};
   *edits_tail = edit;
   edits_tail = &edit->next;
+  return edit;
 }
 
 void Head::set_header(std::string_view name, std::string_view value) {
   headers.set(name, value);
   record(EditOp::kSet, name, value);
+}
+
+void Head::offer_header(std::string_view name, std::string_view value) {
+  if (opaque) return;
+  headers.set(name, value);
+  if (HeaderEdit* edit = record(EditOp::kSet, name, value)) edit->optional = true;
 }
 
 void Head::add_header(std::string_view name, std::string_view value) {

@@ -43,7 +43,14 @@ enum class HeaderId : uint8_t {
   kTriServiceGroup,
   kTriServiceVersion,
   kTriProtocolVersion,
+  kHops,
+  kPeerReason,
 };
+
+/// How many proxies of this kind a request has passed (listener key hops_max).
+inline constexpr std::string_view kHopsHeader = "x-dragoman-hops";
+/// Why a proxy of this kind answered in its backend's place (listener key tell_reason).
+inline constexpr std::string_view kReasonHeader = "x-dragoman-reason";
 
 /// Id of `name` in any letter case.
 HeaderId header_id(std::string_view name);
@@ -126,6 +133,7 @@ struct HeaderEdit {
   std::string_view value;
   HeaderEdit* next;
   bool needed = true;  // kRemove: there was such a header, or none could be read
+  bool optional = false;  // nobody asked for it: left out without a word where there is no place for it
 };
 
 /// What the route table, filters, and logs of a listener need from a framed head (bits of `want` in the plugin ABI).
@@ -183,6 +191,8 @@ struct Head {
   /// Header edits that work for every protocol: HTTP changes the list, framed heads record an edit as well.
   void set_header(std::string_view name, std::string_view value);
   void add_header(std::string_view name, std::string_view value);
+  /// As set_header(), of ours alone: a message that has no place for it passes as it came, and nobody counts that.
+  void offer_header(std::string_view name, std::string_view value);
   void remove_header(std::string_view name);
   /// First header value, or an empty view with found=false.
   std::string_view header(std::string_view name, bool* found = nullptr) const;
@@ -191,7 +201,7 @@ struct Head {
   void reset();
 
  private:
-  void record(EditOp op, std::string_view name, std::string_view value, bool needed = true);
+  HeaderEdit* record(EditOp op, std::string_view name, std::string_view value, bool needed = true);
 };
 
 }  // namespace dragoman

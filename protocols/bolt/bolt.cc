@@ -154,6 +154,10 @@ struct Parts {
   }
   /// Only these two classes put key-value pairs into the header section; JRaft has protobuf there.
   bool is_sofa() const { return class_name == kRequestClass || class_name == kResponseClass; }
+  /// An answer that is only a status, as reply() makes them: peers look at nothing else in it, so pairs may stand there.
+  bool is_bare_answer() const {
+    return fixed.type == kResponse && fixed.class_len == 0 && fixed.content_len == 0;
+  }
 };
 
 struct Bolt {
@@ -229,7 +233,7 @@ struct Bolt {
     Once service_header, target, method_header;
     bool once = true;
     SofaContext context;
-    bool sofa = parts.is_sofa() &&
+    bool sofa = (parts.is_sofa() || (parts.is_bare_answer() && !parts.section.empty())) &&
                 walk(parts.section, [&](std::string_view key, std::string_view value, auto, bool null) {
                   if (null) return;
                   if (want & DRAGOMAN_WANT_HEADERS) {
@@ -348,7 +352,7 @@ struct Bolt {
   /// Names compare without regard to ASCII case, like everywhere in the proxy.
   bool edit(const Message& m, std::span<const dragoman_edit> edits, ByteWriter& out) {
     const Parts parts(m);
-    if (!parts.is_sofa()) return false;
+    if (!parts.is_sofa() && !parts.is_bare_answer()) return false;
     size_t fixed_and_class = parts.fixed.size + parts.fixed.class_len;
     out.bytes(m.head.first(fixed_and_class));
     bool done = codec::apply_edits(

@@ -168,6 +168,12 @@ bool skip_result(Reader& in) {
   return kind == 5;
 }
 
+/// The same of an answer that is only a message. Peers read no further than that, so attachments may stand behind it.
+bool skip_message(Reader& in) {
+  Text message;
+  return in.string(message);
+}
+
 /// The same of a request whose prefix was read. `first`: of its arguments, if it is a string.
 bool skip_arguments(const Prefix& prefix, Reader& in, Text* first = nullptr) {
   if (!prefix.end) return false;
@@ -185,8 +191,9 @@ bool skip_arguments(const Prefix& prefix, Reader& in, Text* first = nullptr) {
 }
 
 /// The same of either, from the body's beginning.
-bool find_attachments(uint8_t flags, Reader& in) {
-  return is_request(flags) ? skip_arguments(Prefix(in), in) : skip_result(in);
+bool find_attachments(const Message& m, Reader& in) {
+  if (is_request(m.head[2])) return skip_arguments(Prefix(in), in);
+  return m.frame.status == kOk ? skip_result(in) : skip_message(in);
 }
 
 /// No version, and 0.0.0, are one and the same to providers.
@@ -272,7 +279,7 @@ struct Dubbo {
         (f.want & (DRAGOMAN_WANT_HEADERS | DRAGOMAN_WANT_SERVICE) && f.total_len <= kHeadBytesMax)) {
       f.head_len = static_cast<uint32_t>(f.total_len);
       if (f.want & DRAGOMAN_WANT_HEADERS && bytes.size() >= f.total_len)
-        f.timeout_ms = deadline(bytes.subspan(kFixedBytes, body_len), flags);
+        f.timeout_ms = deadline(bytes.subspan(kFixedBytes, body_len));
       return codec::found(f);
     }
     auto here = std::min<size_t>({bytes.size() - kFixedBytes, body_len, kPrefixBytesMax});
@@ -315,7 +322,10 @@ struct Dubbo {
     const bool names = is_request(flags) && want & DRAGOMAN_WANT_SERVICE;
     if (!headers && !names) return true;
     Text first;
-    if (!is_whole(m) || !(is_request(flags) ? skip_arguments(prefix, in, &first) : skip_result(in))) {
+    const auto skip_answer = [&] {
+      return m.frame.status == kOk ? skip_result(in) : skip_message(in) && in.remaining() != 0;
+    };
+    if (!is_whole(m) || !(is_request(flags) ? skip_arguments(prefix, in, &first) : skip_answer())) {
       if (headers) v.opaque();
       if (is_request(flags)) v.unread();
       return true;
@@ -418,13 +428,21 @@ struct Dubbo {
     if (!is_hessian(m) || !is_whole(m)) return false;
     std::span<const uint8_t> body = body_of(m);
     Reader finder(body, Grammar::kFinal);
-    if (!find_attachments(m.head[2], finder)) return false;
+    if (!find_attachments(m, finder)) return false;
+    const bool message_only =
+        finder.ok() && finder.remaining() == 0 && !is_request(m.head[2]) && m.frame.status != kOk;
     // Two walks: everything before the pairs is known only after the first.
     Reader in = finder;
     bool shifts = false;
-    Attachments found = read_attachments(in, [&](const Pair& p) {
-      shifts |= p.referable && !p.key.empty() && codec::replaced_from(edits, 0, p.key);
-    });
+    Attachments found;
+    if (message_only) {
+      found.kind = Attachments::Kind::kNull;
+      found.begin = body.size();
+    } else {
+      found = read_attachments(in, [&](const Pair& p) {
+        shifts |= p.referable && !p.key.empty() && codec::replaced_from(edits, 0, p.key);
+      });
+    }
     if (found.kind == Attachments::Kind::kUnknown || shifts) return false;
     out.bytes(m.head.first(kFixedBytes));
     bool none = found.kind == Attachments::Kind::kNull;
@@ -511,10 +529,10 @@ struct Dubbo {
     return codec::found(f);
   }
 
-  static int64_t deadline(std::span<const uint8_t> body, uint8_t flags) {
+  static int64_t deadline(std::span<const uint8_t> body) {
     Reader in(body, Grammar::kFinal);
     Deadline found;
-    if (find_attachments(flags, in)) read_attachments(in, [&](const Pair& p) { found.see(p); });
+    if (skip_arguments(Prefix(in), in)) read_attachments(in, [&](const Pair& p) { found.see(p); });
     return found.value();
   }
 

@@ -280,6 +280,8 @@ void ServerCodec::send_grpc_reply(Http2Exchange& x, const LocalReply& reply) {
   }
   block.add("grpc-status", status);
   if (!text.empty()) block.add("grpc-message", text);
+  for (const Header& h : reply.headers)
+    if (h.id == HeaderId::kPeerReason && clean_value(h.value)) block.add_field(h);
   submit(x, block, true);
   x.local_ended = true;
 }
