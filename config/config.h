@@ -379,6 +379,8 @@ struct Listener {
   std::optional<int64_t> timeout_max_ms;
   std::optional<Retry> retry;
   HalfClose half_close = HalfClose::kCancel;
+  std::optional<uint32_t> hops_max;  // 0 = not counted; absent: the protocol's
+  bool tell_reason = false;
   std::optional<ListenerTls> tls;     // absent = off
   std::vector<Filter> filters;
   ListenerHttp http;
@@ -536,6 +538,7 @@ struct Limits {
   uint32_t pending_requests = 1'024;
   uint32_t requests = 65'536;
   uint32_t retries = 16;
+  uint32_t tries_per_second = 0;  // to each endpoint; 0 = no limit
 
   bool operator==(const Limits&) const = default;
 };
@@ -630,6 +633,7 @@ struct Cluster {
   ClusterHttp http;
   ClusterHttp2 http2;
   ClusterRpc rpc;
+  bool sidecar = false;  // endpoints are proxies of this kind: their reasons are read
   Glitches glitches;
   Buffer buffer;
 

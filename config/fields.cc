@@ -800,6 +800,24 @@ In<Listener> listener_block() {
                                        "have stopped sending (nc -N, "
                                        "shutdown(SHUT_WR)) and gets its answers, so what a client that left "
                                        "had asked for is worked on to the end."),
+          field<&Listener::hops_max>(
+              "hops_max", optional(whole(0, 1'000)),
+              "A request that has come through so many of these proxies is refused (loop_detected; HTTP "
+              "508). "
+              "They count in a header of the request, x-dragoman-hops; a message with no place for one goes "
+              "on "
+              "uncounted. 0 = do not count and send none. Left out: 32 for HTTP protocols, 0 for framed "
+              "ones, "
+              "where the header costs reading and writing those of each request. Not for tcp, redis and "
+              "mysql."),
+          field<&Listener::tell_reason>(
+              "tell_reason", boolean(),
+              "An answer that is made here says why in a header, x-dragoman-reason, wherever the protocol's "
+              "answers carry headers: one of the reasons of the access log, and \"; unsent\" when no "
+              "endpoint "
+              "has seen the request. For listeners whose clients are sidecars too (cluster key sidecar); "
+              "others would learn what goes on behind. Costs framed answers the reading of their headers, "
+              "because endpoints may not use that name. Not for tcp, redis and mysql."),
           field<&Listener::tls>("tls", optional(listener_tls_block()),
                                 "TLS towards clients; left out, none."),
           field<&Listener::filters>(
@@ -1111,6 +1129,14 @@ In<Cluster> cluster_block() {
           field<&Limits::requests>("requests", whole(1, 10'000'000), "Most requests under way."),
           field<&Limits::retries>("retries", whole(0, 10'000'000),
                                   "Most retries under way. Keeps retries from multiplying an overload."),
+          field<&Limits::tries_per_second>("tries_per_second", whole(0, 10'000'000),
+                                           "Most tries to each endpoint in a second, over all workers: "
+                                           "requests sent to it, repeats too, or "
+                                           "connections of tcp, redis and mysql. A second's worth may come "
+                                           "at once; what is beyond is refused "
+                                           "(tries_overflow). 0 = no limit. Bounds what a loop over other "
+                                           "processes, or a client gone wild, "
+                                           "costs an endpoint; set it well above the busiest second."),
       });
   const In<Outlier> outlier = block<Outlier>(
       "outlier", "Takes out endpoints whose requests fail. Left out, none are.",
@@ -1229,6 +1255,15 @@ In<Cluster> cluster_block() {
               .where<Cluster, is_http2_cluster>(),
           field<&Cluster::rpc>("rpc", rpc, "Settings for framed RPC; framed protocols (bolt) only.")
               .where<Cluster, is_framed_cluster>(),
+          field<&Cluster::sidecar>(
+              "sidecar", boolean(),
+              "The endpoints are listeners of such proxies with tell_reason, and are believed: what they say "
+              "of "
+              "their answers is logged (PEER_REASON) and counted (dragoman_cluster_peer_reasons_total), and "
+              "taken off unless this listener tells reasons itself. A request that an overloaded or cut off "
+              "one "
+              "has not sent is repeated once at another endpoint, whatever its method; requests keep up to "
+              "retry.body_bytes_max of their body for that. Not for tcp, redis and mysql."),
           field<&Cluster::glitches>("glitches", glitches_block(),
                                     "How much oddness a connection to an endpoint survives."),
           field<&Cluster::buffer>("buffer", buffer_block(), "Memory for each connection to an endpoint."),

@@ -339,7 +339,12 @@ void check_listener(const Listener& listener, const Names& tables, const Names& 
     no_requests(&listener.timeout_max_ms);
     no_requests(&listener.retry);
     no_requests(&listener.half_close);
+    no_requests(&listener.hops_max);
+    no_requests(&listener.tell_reason);
   }
+  if (protocol->framed && !protocol->edits && listener.hops_max.value_or(0) != 0)
+    fail_at(context, &listener.hops_max, &listener,
+            "protocol " + std::string(protocol->name) + " can't change headers, so hops can't be counted");
   if (protocol->framed) {
     check_block_fits(protocol->name == "bolt", &listener.rpc.bolt, &listener, "protocol bolt", protocol->name,
                      context);
@@ -442,6 +447,8 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
             std::string(protocol->name) + " connections can't be " +
                 (mode == PoolMode::kBound ? "bound" : "multiplexed") + "; use auto");
   }
+  if (!protocol->routes && cluster.sidecar)
+    fail_at(context, &cluster.sidecar, &cluster, name + " has no answers that could carry reasons");
   if (!protocol->routes && mode == PoolMode::kPingPong) {
     fail_at(context, &cluster.pool.mode, &cluster.pool,
             std::string(protocol->name) + " connections are not used again; use auto");

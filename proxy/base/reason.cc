@@ -22,6 +22,17 @@ const ReasonRow& reason_row(Reason reason) {
   return kRows[static_cast<size_t>(reason)];
 }
 
+const Reason* find_reason(std::string_view label) {
+  static constexpr std::array<Reason, kReasonCount> kAll = {
+#define DRAGOMAN_X(e, label, flag, outcome, status, grpc, blame) Reason::e,
+      DRAGOMAN_REASONS(DRAGOMAN_X)
+#undef DRAGOMAN_X
+  };
+  for (const Reason& reason : kAll)
+    if (reason_row(reason).label == label) return &reason;
+  return nullptr;
+}
+
 bool blames_endpoint(Reason reason) {
   const Blame blame = reason_row(reason).blame;
   return blame == Blame::kEndpoint || blame == Blame::kNetwork;

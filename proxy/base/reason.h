@@ -60,6 +60,8 @@ std::string_view outcome_name(Outcome outcome);
   X(kRequestOverflow,         "request_overflow",          "UORQ",  kOverloaded,    503, 14, kUs)        \
   X(kConnectionOverflow,      "connection_overflow",       "UOCX",  kOverloaded,    503, 14, kUs)        \
   X(kRetryOverflow,           "retry_overflow",            "URX",   kOverloaded,    503, 14, kUs)        \
+  X(kTriesOverflow,           "tries_overflow",            "UOT",   kOverloaded,    503, 14, kUs)        \
+  X(kLoopDetected,            "loop_detected",             "LD",    kNoRoute,       508,  9, kUs)        \
   X(kBoundElsewhere,          "bound_elsewhere",           "UBE",   kUnavailable,   503, 14, kUs)        \
   X(kStreamsOverflow,         "streams_overflow",          "DO",    kOverloaded,    503, 14, kClient)    \
   X(kDownstreamReset,         "downstream_reset",          "DC",    kClientError,   499,  1, kClient)    \
@@ -134,6 +136,9 @@ constexpr bool is_tls_reason(Reason reason) {
 
 /// The row of `reason`; never fails.
 const ReasonRow& reason_row(Reason reason);
+
+/// The reason with that label; null when there is none.
+const Reason* find_reason(std::string_view label);
 
 /// What an HTTP status means to gRPC when no grpc-status came with it.
 uint8_t grpc_status_of_http(uint32_t http_status);

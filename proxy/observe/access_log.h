@@ -51,6 +51,7 @@ struct AccessRecord {
   std::string_view status_text;  // where the protocol's statuses are texts: shown instead
   Outcome outcome = Outcome::kOk;
   Reason reason = Reason::kNone;
+  std::string_view peer_reason;  // what a sidecar at the other end said of its answer
   uint64_t bytes_in = 0;   // from downstream
   uint64_t bytes_out = 0;  // to downstream
   uint32_t attempts = 0;   // tries towards endpoints

@@ -49,7 +49,9 @@ std::string_view envoy_flag(Reason reason) {
     case Reason::kRequestOverflow:
     case Reason::kConnectionOverflow:
     case Reason::kRetryOverflow:  // URX says that the attempts were used up
+    case Reason::kTriesOverflow:
     case Reason::kBoundElsewhere: return "UO";
+    case Reason::kLoopDetected: return "NR";  // no way that ends
     case Reason::kStreamsOverflow:
     case Reason::kHeartbeatFlood:
     case Reason::kAbuse: return "OM";
@@ -123,6 +125,7 @@ enum FieldId : uint8_t {
   kTransportFailure,
   kDuration,
   kUpstreamServiceTime,
+  kPeerReason,
   kUnknown,
   kHeader,  // %REQ()%, %RESP()%
   kFieldCount,
@@ -193,6 +196,7 @@ constexpr std::array<FieldRow, kFieldCount> kFields = {{
     {"UPSTREAM_TRANSPORT_FAILURE_REASON", "", Shape::kName},
     {"DURATION", "", Shape::kNumber},
     {"UPSTREAM_SERVICE_TIME", "", Shape::kNumber},
+    {"PEER_REASON", "", Shape::kName},
     {"", "", Shape::kName},
     {"", "", Shape::kHeader},
 }};
@@ -286,6 +290,7 @@ std::string_view name_of(const AccessRecord& record, uint8_t field) {
     case kOutcome: return outcome_name(record.outcome);
     case kResponseFlags: return envoy_flag(record.reason);
     case kTransportFailure: return is_tls_reason(record.reason) ? reason_row(record.reason).label : "-";
+    case kPeerReason: return record.peer_reason.empty() ? "-" : record.peer_reason;
     case kUnknown: return "-";
     case kResponseCodeDetails:
       if (record.reason == Reason::kNone || record.reason == Reason::kUpstreamStatus)

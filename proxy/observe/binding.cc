@@ -65,6 +65,7 @@ ClusterMetrics MetricsBinding::cluster(std::string_view cluster) {
       .retries = series.counter(shard_, kClusterRetries),
       .repeats = series.counter(shard_, kClusterRepeats),
       .overflows = series.counter_by<ClusterLimit>(shard_, kClusterOverflows),
+      .peer_reasons = series.counter_by<PeerReason>(shard_, kClusterPeerReasons),
       .received_bytes = series.counter(shard_, kClusterReceivedBytes),
       .sent_bytes = series.counter(shard_, kClusterSentBytes),
       .codec_events = series.counter_by<CodecEvent>(shard_, kClusterCodecEvents),

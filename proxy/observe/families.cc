@@ -15,9 +15,9 @@ constexpr auto kEventNames = std::to_array<std::string_view>(
      "end_untold", "field_dropped"});
 constexpr auto kLimitNames = std::to_array<std::string_view>(
     {"connections", "streams", "head_bytes", "headers", "uri_bytes", "body_bytes", "frame_bytes",
-     "heartbeats", "write_buffer", "lingering", "waiting_bytes"});
-constexpr auto kClusterLimitNames =
-    std::to_array<std::string_view>({"connections", "pending_requests", "requests", "retries", "retry_body"});
+     "heartbeats", "write_buffer", "lingering", "waiting_bytes", "hops"});
+constexpr auto kClusterLimitNames = std::to_array<std::string_view>(
+    {"connections", "pending_requests", "requests", "retries", "retry_body", "tries_per_second"});
 constexpr auto kTypeNames = std::to_array<std::string_view>({"counter", "gauge", "histogram"});
 static_assert(kEventNames.size() == kCodecEventCount);
 static_assert(kLimitNames.size() == kListenerLimitCount);
@@ -29,6 +29,9 @@ std::string_view codec_event_name(CodecEvent event) { return kEventNames.at(stat
 std::string_view limit_name(ListenerLimit limit) { return kLimitNames.at(static_cast<size_t>(limit)); }
 std::string_view cluster_limit_name(ClusterLimit limit) {
   return kClusterLimitNames.at(static_cast<size_t>(limit));
+}
+std::string_view peer_reason_name(PeerReason reason) {
+  return reason == kOtherPeerReason ? "other" : reason_row(static_cast<Reason>(reason)).label;
 }
 std::string_view metric_type_name(MetricType type) { return kTypeNames.at(static_cast<size_t>(type)); }
 

@@ -23,6 +23,8 @@ inline constexpr MetricLabelSet kByLimit{"limit", kListenerLimitCount,
                                          [](size_t i) { return limit_name(static_cast<ListenerLimit>(i)); }};
 inline constexpr MetricLabelSet kByClusterLimit{
     "limit", kClusterLimitCount, [](size_t i) { return cluster_limit_name(static_cast<ClusterLimit>(i)); }};
+inline constexpr MetricLabelSet kByPeerReason{
+    "reason", kPeerReasonCount, [](size_t i) { return peer_reason_name(static_cast<PeerReason>(i)); }};
 inline constexpr MetricLabelSet kByResult{
     "result", kCheckResultCount, [](size_t i) { return std::string_view(i == 0 ? "success" : "failure"); }};
 inline constexpr MetricLabelSet kByOwner{"owner", kMemoryOwnerCount,
@@ -161,6 +163,12 @@ inline constexpr MetricFamily kClusterOverflows{
     .name = "dragoman_cluster_overflows_total",
     .help = "Requests, connections or retries refused by a cluster limit.",
     .by = &kByClusterLimit};
+inline constexpr MetricFamily kClusterPeerReasons{
+    .name = "dragoman_cluster_peer_reasons_total",
+    .help =
+        "Answers that a sidecar at the other end made itself, by the reason it gave (clusters with "
+        "\"sidecar\", listeners with \"tell_reason\"); other: words that are none of ours.",
+    .by = &kByPeerReason};
 inline constexpr MetricFamily kClusterReceivedBytes{
     .name = "dragoman_cluster_received_bytes_total", .help = "Bytes read from endpoints.", .unit = "bytes"};
 inline constexpr MetricFamily kClusterSentBytes{
@@ -366,7 +374,7 @@ inline constexpr const MetricFamily* kClusterFamilies[] = {
     &kClusterConnectBackoffs,   &kClusterConnectionsEvicted,
     &kClusterConnectionsSilent, &kClusterPoolReuses,
     &kClusterRetries,           &kClusterRepeats,
-    &kClusterOverflows,
+    &kClusterOverflows,         &kClusterPeerReasons,
     &kClusterReceivedBytes,     &kClusterSentBytes,
     &kClusterCodecEvents,       &kClusterHealthChecks,
     &kClusterEjections,         &kClusterEndpoints,

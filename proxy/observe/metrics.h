@@ -262,11 +262,24 @@ enum class ListenerLimit : uint8_t {
   kWriteBuffer,
   kLingering,
   kWaitingBytes,
+  kHops,
 };
-inline constexpr size_t kListenerLimitCount = 11;
+inline constexpr size_t kListenerLimitCount = 12;
 /// A cluster's `limits`; kRetryBody: retry.body_bytes_max of its requests.
-enum class ClusterLimit : uint8_t { kConnections, kPendingRequests, kRequests, kRetries, kRetryBody };
-inline constexpr size_t kClusterLimitCount = 5;
+enum class ClusterLimit : uint8_t {
+  kConnections,
+  kPendingRequests,
+  kRequests,
+  kRetries,
+  kRetryBody,
+  kTriesPerSecond
+};
+inline constexpr size_t kClusterLimitCount = 6;
+/// What a sidecar at the other end said of its answer: a Reason, or kReasonCount for other words.
+enum class PeerReason : uint8_t {};
+inline constexpr size_t kPeerReasonCount = kReasonCount + 1;
+inline constexpr PeerReason kOtherPeerReason{static_cast<uint8_t>(kReasonCount)};
+std::string_view peer_reason_name(PeerReason reason);
 enum class CheckResult : uint8_t { kSuccess, kFailure };  // of a health check, a configuration reload
 inline constexpr size_t kCheckResultCount = 2;
 
@@ -312,6 +325,7 @@ struct ClusterMetrics {
   Counter retries;
   Counter repeats;  // tries that no policy asked for
   CounterBy<ClusterLimit> overflows;
+  CounterBy<PeerReason> peer_reasons;  // of a cluster of sidecars
   Counter received_bytes;
   Counter sent_bytes;
   CounterBy<CodecEvent> codec_events;

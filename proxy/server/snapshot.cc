@@ -8,6 +8,8 @@
 namespace dragoman {
 namespace {
 
+constexpr uint32_t kHttpHopsMax = 32;
+
 CodecOptions codec_options(const config::Listener& l, Want want) {
   CodecOptions o;
   o.http1.header_bytes_max = static_cast<uint32_t>(l.http.header_bytes_max);
@@ -191,6 +193,8 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
     want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
     if (next.access_log->format().wants_request_headers()) want |= DRAGOMAN_WANT_HEADERS;
   }
+  if (spec->protocol) spec->hops_max = settings.hops_max.value_or(spec->protocol->is_http ? kHttpHopsMax : 0);
+  if (spec->hops_max != 0) want |= DRAGOMAN_WANT_HEADERS;
   spec->codec = codec_options(settings, want);
   spec->codec.http2.drain_grace_ms = spec->drain.idle_grace_ms;
   spec->codec.http2.drain_hold_max_ms =

@@ -45,6 +45,7 @@ struct ListenerSpec {
   std::shared_ptr<const RouteTable> routes;
   std::vector<std::unique_ptr<FilterFactory>> filters;
   CodecOptions codec;
+  uint32_t hops_max = 0;  // 0 = not counted
   config::Drain drain;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   std::shared_ptr<ListenerShared> shared;

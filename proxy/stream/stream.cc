@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <charconv>
 #include <ctime>
 
 #include "proxy/base/log.h"
@@ -17,6 +18,9 @@ constexpr uint8_t kFilterPause = 1;     // a filter paused the head
 constexpr uint8_t kUnsentPause = 2;     // no connection yet and enough is kept
 constexpr uint8_t kUpstreamPause = 4;   // the upstream connection's output is over its watermark
 
+/// Behind a reason that is told: no backend has seen the request.
+constexpr std::string_view kUnsent = "; unsent";
+
 constexpr uint8_t kRacesLostMax = 3;
 constexpr uint8_t kMovesMax = 2;  // as TCP relays do: three endpoints at most
 
@@ -24,6 +28,12 @@ constexpr uint8_t kMovesMax = 2;  // as TCP relays do: three endpoints at most
 bool is_connect_failure(Reason reason) {
   return reason == Reason::kConnectFailure || reason == Reason::kConnectTimeout ||
          reason == Reason::kOwnResources || is_tls_reason(reason);
+}
+
+void take_off_reason(Head& answer) {
+  HeaderEdit** edit = answer.edits_tail;
+  answer.remove_header(kReasonHeader);
+  if (*edit) (*edit)->optional = true;  // an answer that can't be changed keeps it
 }
 
 // Memory of streams is recycled per worker; retire() deletes through the virtual destructor and comes back here.
@@ -176,8 +186,14 @@ void Stream::route() {
   }
   if (!apply_request(*route_, *request_, runtime_->spec->codec.http1.normalize_path))
     return fail(Reason::kMalformed, "path leaves its route");
+  if (runtime_->spec->hops_max != 0 && !count_hop()) {
+    runtime_->metrics.limit_hits.inc(ListenerLimit::kHops);
+    return fail(Reason::kLoopDetected,
+                "loop detected: this request has come through too many proxies (hops_max)");
+  }
   // The body is kept from its first byte only where a repeat after sending could be safe.
-  keep_body_ = rules().retry.idempotent || is_idempotent(*request_) || cluster.protocol()->refuses_untouched;
+  keep_body_ = rules().retry.idempotent || is_idempotent(*request_) ||
+               cluster.protocol()->refuses_untouched || cluster.settings().sidecar;
   if (cluster.pool_mode() == PoolMode::kBound) keep_body_ = false;
   grpc_ = request_->grpc;
   if (request_->timeout_ms > 0 && caller_deadline_ms_ == 0) {
@@ -189,6 +205,31 @@ void Stream::route() {
   if (request_ended_ || request_->upgrade)
     request_complete();  // an upgrade has nothing to send before its answer
   start_try();
+}
+
+bool Stream::count_hop() {
+  uint32_t hops = 0;
+  bool there = false;
+  for (const Header& h : request_->headers) {
+    if (h.id != HeaderId::kHops) continue;
+    there = true;
+    // What is not a number of ours counts as none: it gets one now.
+    uint32_t said = 0;
+    const char* end = h.value.data() + h.value.size();
+    if (h.value.size() <= 4 && std::from_chars(h.value.data(), end, said).ptr == end)
+      hops = std::max(hops, said);
+  }
+  if (hops >= runtime_->spec->hops_max) return false;
+  if (!there && request_->is_http) {
+    // The next proxy is likely to have the same limit of headers.
+    if (request_->headers.size() < runtime_->spec->codec.http1.headers_max)
+      request_->headers.push(kHopsHeader, "1", HeaderId::kHops);
+    return true;
+  }
+  char digits[8];
+  const char* end = std::to_chars(digits, digits + sizeof digits, hops + 1).ptr;
+  request_->offer_header(kHopsHeader, {digits, static_cast<size_t>(end - digits)});
+  return true;
 }
 
 void Stream::start_caller_deadline() {
@@ -225,6 +266,11 @@ void Stream::start_try(Endpoint* to) {
   }
   if (!endpoint) return fail(Reason::kNoHealthyUpstream);
   endpoint_ = endpoint;
+  const uint32_t tries = cluster.settings().limits.tries_per_second;
+  if (tries != 0 && !endpoint->shared().take_try(Loop::now_ns(), tries)) {
+    cluster.metrics().overflows.inc(ClusterLimit::kTriesPerSecond);
+    return fail(Reason::kTriesOverflow);
+  }
   ++attempts_;
   answer_received_ = false;
   body_sent_ = false;
@@ -251,7 +297,8 @@ void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, b
   if (&connection.endpoint() != endpoint_.get()) endpoint_ = Ref<Endpoint>(&connection.endpoint());
   reused_ = reused;
   if (!request_completed_ && caller_deadline_ms_ == 0) deadline_.stop();  // the client's time, not ours
-  if (!route_->response_headers.empty() ||
+  if (!route_->response_headers.empty() || target_->cluster->settings().sidecar ||
+      runtime_->spec->settings.tell_reason ||
       (runtime_->access_log && runtime_->access_log->wants_response_headers()))
     exchange.want_answer(DRAGOMAN_WANT_HEADERS);
   go(StreamState::kSending);
@@ -276,9 +323,11 @@ void Stream::send_request() {
     uint64_t now = connection_->loop().now_ms();
     request_->timeout_ms = caller_deadline_ms_ > now ? static_cast<int64_t>(caller_deadline_ms_ - now) : 1;
   }
+  ++sends_;
   Reason reason = up_->send_head(*request_, !more);
   if (state_ != StreamState::kSending || !up_) return;
   if (reason != Reason::kNone) {
+    --sends_;  // nothing was written
     drop_upstream(reason);
     return fail(reason);
   }
@@ -400,6 +449,8 @@ void Stream::on_response_head(Head& head, bool end) {
     static_cast<void>(down_->send_head(head, false));
     return;
   }
+  if ((target_->cluster->settings().sidecar || runtime_->spec->settings.tell_reason) && hear_reason(head))
+    return;
   if (!end && (connection_->transport().write_blocked() || down_->write_blocked())) up_->pause_reading();
   response_ = &head;
   const uint32_t http_status = head.is_http && head.rpc_status < 0 ? head.status : 0;
@@ -460,6 +511,56 @@ void Stream::on_response_head(Head& head, bool end) {
   }
   if (end) return response_complete();
   start_idle_clock();
+}
+
+bool Stream::hear_reason(Head& answer) {
+  const Header* said = answer.headers.find(HeaderId::kPeerReason);
+  if (!said) return false;
+  Cluster& cluster = *target_->cluster;
+  if (!cluster.settings().sidecar) {  // the invention of a backend, which we would vouch for
+    take_off_reason(answer);
+    return false;
+  }
+  std::string_view label = said->value;
+  const bool unsent = label.ends_with(kUnsent);
+  if (unsent) label.remove_suffix(kUnsent.size());
+  const Reason* reason = find_reason(label);
+  peer_reason_ = reason ? static_cast<PeerReason>(*reason) : kOtherPeerReason;
+  cluster.metrics().peer_reasons.inc(peer_reason_);
+  // As good as a connection that could not be made: another sidecar may do better.
+  const Outcome outcome = reason ? reason_row(*reason).outcome : Outcome::kUnknown;
+  if (unsent && (outcome == Outcome::kUnavailable || outcome == Outcome::kOverloaded) && races_lost_ == 0 &&
+      request_ended_ && (!body_sent_ || keep_body_) && cluster.pool_mode() != PoolMode::kBound &&
+      cluster.endpoints().size() > 1 && take_retry()) {
+    peer_reason_ = {};
+    --sends_;
+    avoid_ = endpoint_;
+    end_try(Reason::kUpstreamStatus, answer.outcome);
+    drop_upstream(Reason::kUpstreamRefused);
+    answer_received_ = false;
+    try_failed(Reason::kUpstreamRefused);
+    return true;
+  }
+  if (!runtime_->spec->settings.tell_reason)
+    take_off_reason(answer);
+  else if (unsent && sends_ > 1)  // an earlier try may have been served
+    answer.set_header(kReasonHeader, label);
+  return false;
+}
+
+void Stream::tell_reason(LocalReply& reply) {
+  const ReasonRow& row = reason_row(reply.reason);
+  if (row.outcome == Outcome::kOk) return;
+  Arena& arena = request_->arena;
+  const std::string_view words = sends_ == 0 ? arena.concat(row.label, kUnsent) : row.label;
+  if (!request_->is_http) {
+    reply.tell = words;
+    return;
+  }
+  auto* headers = arena.allocate_array<Header>(reply.headers.size() + 1);
+  *std::copy(reply.headers.begin(), reply.headers.end(), headers) = {kReasonHeader, words,
+                                                                     HeaderId::kPeerReason};
+  reply.headers = {headers, reply.headers.size() + 1};
 }
 
 void Stream::on_response_body(std::span<const uint8_t> chunk, bool end) {
@@ -660,6 +761,7 @@ void Stream::try_failed(Reason reason) {
 }
 
 bool Stream::backend_allows_repeat(const Head& answer) const {
+  if (answer.is_http && answer.status == reason_row(Reason::kLoopDetected).http_status) return false;
   if (answer.repeat_after_ms < 0) return answer.repeat_after_ms != Head::kNoRepeat;
   const uint64_t due_ms = connection_->loop().now_ms() + static_cast<uint64_t>(answer.repeat_after_ms);
   return !deadline_.active() || due_ms < deadline_.expires_ms();
@@ -743,6 +845,7 @@ void Stream::send_reply(LocalReply reply) {
     if (rest.end) return down_->send_body(rest.data, true);
   } else {
     for (uint16_t i = filter_at_; i-- > 0;) filters_[i]->on_local_reply(*this, reply);
+    if (runtime_->spec->settings.tell_reason) tell_reason(reply);
     response_started_ = response_ended_ = true;
     response_bytes_ += reply.text.size();
   }
@@ -831,6 +934,7 @@ void Stream::log() {
   r.status_text = status_text_;
   r.outcome = outcome_;
   r.reason = reason_;
+  if (peer_reason_ != PeerReason{}) r.peer_reason = peer_reason_name(peer_reason_);
   r.bytes_in = request_bytes_;
   r.bytes_out = response_bytes_;
   r.attempts = attempts_;

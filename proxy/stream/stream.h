@@ -71,6 +71,12 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void on_upstream_blocked(bool blocked);
 
   void run_filters();
+  /// What a sidecar at the other end says of its answer is noted. True: it did not touch the request, which now goes elsewhere.
+  bool hear_reason(Head& answer);
+  /// Adds to `reply` why it is made, for a sidecar at the other end.
+  void tell_reason(LocalReply& reply);
+  /// Counts this proxy among those that the request has passed. False: they are too many.
+  bool count_hop();
   /// Shows `filter`, which just saw the head, the body that came while an earlier one held the request back.
   void replay_body(Filter& filter);
   void route();
@@ -159,10 +165,13 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   uint16_t filter_count_ = 0;
   uint16_t filter_at_ = 0;
   uint16_t attempts_ = 0;
+  uint16_t sends_ =
+      0;  // tries of which something was sent, without those that are known not to have been touched
   StreamState state_ = StreamState::kNew;
   Outcome outcome_ = Outcome::kUnknown;
   Reason reason_ = Reason::kNone;
   uint8_t down_paused_ = 0;
+  PeerReason peer_reason_{};        // what a sidecar at the other end said
   uint8_t races_lost_ = 0;          // tries that met a connection which its backend was closing
   uint8_t moves_ = 0;               // endpoints given up since they could not be reached
   bool request_ended_ = false;

@@ -85,6 +85,11 @@ void TcpRelay::begin() {
     cluster_->metrics().connect_backoffs.inc();
     return timer_.start(wait);
   }
+  const uint32_t tries = cluster_->settings().limits.tries_per_second;
+  if (tries != 0 && !endpoint_->shared().take_try(Loop::now_ns(), tries)) {
+    cluster_->metrics().overflows.inc(ClusterLimit::kTriesPerSecond);
+    return close(Reason::kTriesOverflow);
+  }
   connect_ms_ = slot_->worker().loop.now_ms();
   loop_ = cluster_->shared()->leads_back(endpoint_->shared().address());
   if (loop_) return timer_.start(1);

@@ -2,6 +2,7 @@
 // that a health checker on the control thread and passive checks on the workers need no messages.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -75,6 +76,16 @@ class SharedEndpoint {
     while (n != 0 && !ejections_.compare_exchange_weak(n, n - 1, std::memory_order_relaxed)) {
     }
   }
+  /// Counts a try of at most `per_second`, over all workers; a second's worth may come at once. False: one too many.
+  bool take_try(uint64_t now_ns, uint32_t per_second) {
+    const uint64_t each = 1'000'000'000 / per_second;
+    uint64_t due = next_try_ns_.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint64_t from = std::max(due, now_ns);
+      if (from + each > now_ns + 1'000'000'000) return false;
+      if (next_try_ns_.compare_exchange_weak(due, from + each, std::memory_order_relaxed)) return true;
+    }
+  }
   void decay_from(uint64_t ms) { decay_at_ms_.store(ms, std::memory_order_relaxed); }
 
  private:
@@ -88,6 +99,7 @@ class SharedEndpoint {
   std::atomic<uint32_t> failures_{0};
   std::atomic<uint32_t> ejections_{0};
   std::atomic<uint64_t> decay_at_ms_{0};
+  std::atomic<uint64_t> next_try_ns_{0};  // when all tries so far were due, each at its time
 };
 
 /// Immutable list, replaced whole when discovery says so. Endpoints that stay keep their object (and their health), whatever their

@@ -129,6 +129,7 @@ TEST(AccessLogFormat, Fields) {
       {"%START_TIME% %BYTES_RECEIVED% %UPSTREAM_HOST% %UPSTREAM_CLUSTER%",
        "2024-01-31T23:59:59.123Z 17 10.0.0.2:9000 api\n"},
       {"%UPSTREAM_LOCAL_ADDRESS%", "-\n"},
+      {"%PEER_REASON%", "-\n"},
       {"100%% of %METHOD%%METHOD%", "100% of GETGET\n"},
       {"no field", "no field\n"},
   };
@@ -138,6 +139,7 @@ TEST(AccessLogFormat, Fields) {
 TEST(AccessLogFormat, EveryFieldCompilesAndFitsItsBound) {
   AccessRecord record = sample();
   record.reason = Reason::kTlsPeerExpired;
+  record.peer_reason = "connect_failure";
   for (std::string_view name : access_log_fields()) {
     const AccessLogFormat format = text("%" + std::string(name) + "%");
     EXPECT_NE(format.line(record), "-\n") << name;

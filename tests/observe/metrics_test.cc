@@ -295,7 +295,7 @@ TEST(Metrics, EveryFamilyHasItsHandle) {
   c.connections.inc(), c.connections_active.add(), c.connect_failures.inc(), c.connect_timeouts.inc();
   c.connect_backoffs.inc(), c.connections_evicted.inc(), c.connections_silent.inc();
   c.pool_reuses.inc(), c.retries.inc(), c.repeats.inc(), c.overflows.inc(ClusterLimit::kConnections),
-      c.received_bytes.inc();
+      c.peer_reasons.inc(PeerReason{}), c.received_bytes.inc();
   c.sent_bytes.inc(), c.codec_events.inc(CodecEvent::kHeartbeatAnswered);
   c.health_checks.inc(CheckResult::kSuccess), c.ejections.inc(), c.endpoints.set(1);
   c.endpoints_healthy.set(1), c.endpoints_ejected.set(1);
