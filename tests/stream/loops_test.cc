@@ -119,6 +119,21 @@ TEST(Loops, OverTwoProcessesEndAtTheNumberOfHops) {
   }
 }
 
+// Each of the ring's members would multiply what the next one makes of a request.
+TEST(Loops, AreNotMultipliedByRetries) {
+  for (const char* protocol : {"http1", "http2", "bolt", "dubbo"}) {
+    SCOPED_TRACE(protocol);
+    const bool http = std::string_view(protocol).starts_with("http");
+    Ring ring(protocol, ", hops_max: 6",
+              "retries: 1000}, retry: {attempts: 5, idempotent: true, backoff: 1ms, "
+              "on: [connect_failure, reset, refused, overloaded, timeout" +
+                  std::string(http ? ", 5xx]" : "]"));
+    EXPECT_FALSE(ask(protocol, ring.connect()).empty());
+    EXPECT_TRUE(eventually([&] { return ring.sum(kRequests) == 7; })) << ring.sum(kRequests);
+    EXPECT_EQ(ring.sum("dragoman_cluster_retries_total"), 0);
+  }
+}
+
 TEST(Loops, AnAnswerThatSaysSoIsNotRepeated) {
   std::atomic<int> requests{0};
   ScriptedBackend backend(scripts::http([&](const HttpMessage&) -> std::string {
