@@ -231,7 +231,6 @@ TEST(Loops, FramedMessagesAreCountedOnRequestAndWhereThereIsRoom) {
     const BoltFrame& sent;
     std::string header;
   };
-  const std::string plain_header = plain.header;
   for (const Row& row : {Row{&off, plain, plain.header}, Row{&off, counted, counted.header},
                          Row{&on, plain, plain.header + kv("x-dragoman-hops", "1")},
                          Row{&on, counted, plain.header + kv("x-dragoman-hops", "4")},

@@ -220,6 +220,22 @@ TEST_F(Reasons, WhatMayHaveBeenServedIsNot) {
   EXPECT_EQ(requests, 1);
 }
 
+// A middle one passes on that the last try was not sent, when an earlier one may have been served.
+TEST_F(Reasons, OfOneTryAreNotThoseOfAll) {
+  ScriptedBackend resets([](TestSocket& s) {
+    if (s.read_request().complete) s.reset();
+  });
+  RefusingPort nobody;
+  auto cut_off = inner("http1", nobody.address()), failing = inner("http1", resets.address());
+  auto middle = outer("http1", at(*cut_off) + ", " + at(*failing), ", tell_reason: true",
+                      ", sidecar: true, retry: {attempts: 1, idempotent: true, backoff: 1ms, on: [5xx]}");
+  for (int i = 0; i < 4; ++i) {
+    const std::string answer = ask("http1", middle->connect("in"));
+    EXPECT_NE(answer.find(kHeader), std::string::npos) << answer;
+    EXPECT_EQ(answer.find("unsent"), std::string::npos) << answer;
+  }
+}
+
 // Believed only where the configuration says that a sidecar is there, and no backend speaks through one.
 TEST_F(Reasons, OfOthersMeanNothing) {
   struct Row {
