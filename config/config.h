@@ -24,12 +24,15 @@ struct Position {
   friend bool operator==(const Position&, const Position&) { return true; }
 };
 
-/// "127.0.0.1:8080", "[::1]:80", "host.example:80". `host` is without brackets.
+/// "127.0.0.1:8080", "[::1]:80", "[fe80::1%eth0]:80", "host.example:80"; `host` is without brackets. A unix socket is all in
+/// `host`: "unix:/path", "unix:@name".
 struct Address {
   std::string host;
   uint16_t port = 0;
 
+  bool is_unix() const { return host.starts_with("unix:"); }
   std::string text() const {
+    if (is_unix()) return host;
     return (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + std::to_string(port);
   }
   bool operator==(const Address&) const = default;
@@ -93,6 +96,7 @@ struct Admin {
   Position pos;
   bool enabled = true;
   Address address{"127.0.0.1", 9901};  // port 0 = any free port
+  std::string socket_mode;             // as a listener's
   std::optional<ListenerTls> tls;      // absent = off
   std::vector<std::string> hosts;      // names besides localhost and literals
   int64_t header_timeout_ms = 5'000;
@@ -360,10 +364,30 @@ struct Retry {
 /// What a client's FIN means while its requests are under way.
 enum class HalfClose : uint8_t { kCancel, kServe };
 
+enum class AcceptProxy : uint8_t { kRequired, kOptional };
+
+/// The PROXY protocol, by which a load balancer in front says who the client is.
+struct ProxyProtocol {
+  Position pos;
+  AcceptProxy accept = AcceptProxy::kRequired;
+  std::vector<std::string> trusted;  // IP addresses or prefixes; empty = everybody
+  int64_t timeout_ms = 5'000;
+  uint64_t bytes_max = 4 << 10;
+
+  bool operator==(const ProxyProtocol&) const = default;
+};
+
+/// Which worker gets a connection.
+enum class ConnectionBalance : uint8_t { kKernel, kExact };
+
 struct Listener {
   Position pos;
   std::string name;
-  Address address;       // an IP literal; port 0 = any free port
+  Address address;          // an IP literal or a unix socket; port 0 = any free port
+  std::string socket_mode;  // of a unix socket, octal; empty = as the umask says
+  bool ipv6_only = false;
+  ConnectionBalance connection_balance = ConnectionBalance::kKernel;
+  std::optional<ProxyProtocol> proxy_protocol;  // absent = off
   std::string protocol;  // a row of config/protocols.h, or kAutoProtocol
   std::string cluster;   // exactly one of cluster and routes is not empty; protocol auto: where unknown bytes go
   std::string routes;
@@ -513,6 +537,7 @@ struct Dns {
   bool operator==(const Dns&) const = default;
 };
 
+enum class SendProxy : uint8_t { kOff, kV1, kV2 };
 enum class LbPolicy : uint8_t { kRoundRobin, kRandom, kLeastRequest };
 enum class PoolMode : uint8_t { kAuto, kMultiplex, kPingPong, kBound };
 
@@ -618,6 +643,7 @@ struct Cluster {
   Dns dns;
   LbPolicy lb = LbPolicy::kRoundRobin;
   std::optional<ClusterTls> tls;  // absent = off
+  SendProxy proxy_protocol = SendProxy::kOff;
   int64_t connect_timeout_ms = 1'000;
   int64_t connect_backoff_ms = 100;  // 0 = none
   int64_t connect_backoff_max_ms = 1'000;

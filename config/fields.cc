@@ -2,9 +2,11 @@
 // defaults are those of the structs in config.h.
 #include "config/fields.h"
 
+#include <arpa/inet.h>
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "config/protocols.h"
 
@@ -58,6 +60,26 @@ constexpr TextFormat kRedirectPath{.what = "a path",
                                    .pattern = R"(^/[\x21-\x7e]*$)",
                                    .detail = "starts with '/', printable ASCII without spaces"};
 constexpr TextFormat kFile{.what = "a file", .pattern = R"(^[^\x00]+$)", .detail = "a path"};
+constexpr TextFormat kFileMode{
+    .what = "a file mode", .pattern = "^0?[0-7]{3}$", .detail = "octal, such as \"0660\""};
+
+std::string check_ip_prefix(std::string_view text) {
+  const size_t slash = text.find('/');
+  const std::string ip(text.substr(0, slash));
+  const bool v6 = ip.find(':') != std::string::npos;
+  unsigned char bytes[sizeof(in6_addr)];
+  if (inet_pton(v6 ? AF_INET6 : AF_INET, ip.c_str(), bytes) != 1)
+    return "\"" + ip + "\" is not an IP address";
+  if (slash == std::string_view::npos) return "";
+  if (std::atoi(std::string(text.substr(slash + 1)).c_str()) > (v6 ? 128 : 32))
+    return std::string("a prefix of ") + (v6 ? "IPv6 has at most 128 bits" : "IPv4 has at most 32 bits");
+  return "";
+}
+
+constexpr TextFormat kIpPrefix{.what = "an IP address or a prefix",
+                               .pattern = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$",
+                               .detail = "such as 10.0.0.0/8 or fd00::1",
+                               .check = check_ip_prefix};
 constexpr TextFormat kLine{.what = "a line of text",
                            .pattern = R"(^[^\x00-\x08\x0a-\x1f\x7f]+$)",
                            .detail = "without line breaks or control characters"};
@@ -139,6 +161,7 @@ bool speaks(const Listener& listener) {
 bool is_http_listener(const Listener& listener) { return speaks<is_http>(listener); }
 bool is_framed_listener(const Listener& listener) { return speaks<is_framed>(listener); }
 bool is_observed_listener(const Listener& listener) { return speaks<is_observed>(listener); }
+bool is_unix_listener(const Listener& listener) { return listener.address.is_unix(); }
 bool is_auto_listener(const Listener& listener) { return listener.protocol == kAutoProtocol; }
 bool is_http2(std::string_view name) { return name == "http2" || name == "http"; }
 bool is_http2_listener(const Listener& listener) { return speaks<is_http2>(listener); }
@@ -260,9 +283,12 @@ In<Admin> admin_block() {
           field<&Admin::enabled>(
               "enabled", boolean(),
               "Whether the admin port is opened. Without it there are no metrics and no drain command."),
-          field<&Admin::address>("address", address(true),
-                                 "Where it listens; port 0 takes any free port. It has no passwords: keep it "
-                                 "on a loopback address, or ask for client certificates."),
+          field<&Admin::address>("address", address(AddressKind::kListener),
+                                 "Where it listens: an IP address with a port (0 takes any free one), or a "
+                                 "unix socket. It has no passwords: keep it "
+                                 "on a loopback address or a unix socket, or ask for client certificates."),
+          field<&Admin::socket_mode>("socket_mode", text(kFileMode),
+                                     "The file mode of a unix socket; left out, the umask decides."),
           field<&Admin::tls>("tls", optional(listener_tls_block()), "TLS; left out, plain HTTP."),
           field<&Admin::hosts>(
               "hosts", list(text(kServerName)),
@@ -293,7 +319,7 @@ In<NameServers> name_servers_block() {
       "name_servers", "Who is asked for names of endpoints. /etc/hosts comes first; localhost is this host.",
       {
           field<&NameServers::servers>(
-              "servers", list(address(true)),
+              "servers", list(address(AddressKind::kServer)),
               "Name servers, all asked in turn until one answers; left out, those of /etc/resolv.conf, whose "
               "search list counts in any case."),
           field<&NameServers::timeout_ms>(
@@ -508,7 +534,8 @@ In<ListenerHttp> listener_http_block() {
               "list forbids all; a request that asks is then served without."),
           field<&ListenerHttp::x_forwarded>("x_forwarded", choice<XForwarded>({"append", "set", "off"}),
                                             "Whether the client's address is added to x-forwarded-for, "
-                                            "replaces it (where clients can't be trusted), or is left out."),
+                                            "replaces it (where clients can't be trusted), or is left out. "
+                                            "Clients on a unix socket have none."),
           field<&ListenerHttp::request_id>("request_id", boolean(),
                                            "Give a request without x-request-id a new random one."),
           field<&ListenerHttp::server_header>("server_header", choice<ServerHeader>({"pass", "remove"}),
@@ -741,6 +768,40 @@ In<Retry> retry_block() {
       });
 }
 
+In<ProxyProtocol> proxy_protocol_block() {
+  return block<ProxyProtocol>(
+      "proxy_protocol",
+      "The PROXY protocol of HAProxy, versions 1 and 2: a load balancer in front says first, before TLS, who "
+      "the client "
+      "is. That address is then the client's in the access log, in x-forwarded-for, and towards clusters "
+      "that "
+      "send such headers on.",
+      {
+          field<&ProxyProtocol::accept>("accept", choice<AcceptProxy>({"required", "optional"}),
+                                        "required: a connection without a valid header is closed "
+                                        "(listener_protocol_errors, malformed). "
+                                        "optional: it may begin without one; clients that wait for the "
+                                        "server to speak first then wait for "
+                                        "\"timeout\"."),
+          field<&ProxyProtocol::trusted>(
+              "trusted", texts(kIpPrefix, 1),
+              "Whose headers are believed: the addresses of the load balancers. Others are refused "
+              "when they send one, or when it is required (denied). Left out, everybody who can "
+              "connect may "
+              "claim any address. Peers on a unix socket are always trusted: the mode of its file says who "
+              "may "
+              "connect."),
+          field<&ProxyProtocol::timeout_ms>(
+              "timeout", duration(10, kHour),
+              "How long the whole header may take; then the connection is closed "
+              "(head_timeout), or, where it is optional, served without."),
+          field<&ProxyProtocol::bytes_max>("bytes_max", size(232, 65'551),
+                                           "The longest header of version 2, with its extensions (TLVs), "
+                                           "which are skipped; a longer one is "
+                                           "refused. One of version 1 has at most 107 bytes."),
+      });
+}
+
 In<Listener> listener_block() {
   return block<Listener>(
       "listener", "An address that clients connect to, and where their requests go.",
@@ -749,9 +810,24 @@ In<Listener> listener_block() {
                                  "Names the listener in logs and metrics. Must be unique.")
               .must(),
           field<&Listener::address>(
-              "address", address(true),
-              "Where it listens; port 0 takes any free port. Every worker listens there.")
+              "address", address(AddressKind::kListener),
+              "Where it listens. IP:port; port 0 takes any free port, \"[::]\" takes IPv4 as well (see "
+              "ipv6_only), and a link-local address needs its zone, the name or number of an interface: "
+              "[fe80::1%eth0]:80. Or a unix socket: unix:/path, at most 107 bytes, which is made at the "
+              "start and removed at the end (one that is left over from a process that died is replaced), "
+              "or unix:@name in Linux's abstract namespace, which has no files. Unix sockets have no resets: "
+              "an answer that is cut "
+              "just ends, which clients only see by its length.")
               .must(),
+          field<&Listener::socket_mode>(
+              "socket_mode", text(kFileMode),
+              "Unix sockets: the mode of the file, in octal. Who may write to it may connect; left out, the "
+              "umask decides.")
+              .where<Listener, is_unix_listener>(),
+          field<&Listener::ipv6_only>(
+              "ipv6_only", boolean(),
+              "\"[::]\" takes IPv6 only, whatever the system's default is. To be set when "
+              "0.0.0.0 with the same port is another listener."),
           field<&Listener::protocol>(
               "protocol", text(kProtocol),
               "What clients speak: http1, http2, http (both, by the first bytes), tcp, redis, mysql, a "
@@ -778,6 +854,18 @@ In<Listener> listener_block() {
           field<&Listener::backlog>("backlog", whole(1, 65'535),
                                     "How many connections the kernel keeps waiting to be accepted; the "
                                     "kernel may cap it (somaxconn)."),
+          field<&Listener::connection_balance>(
+              "connection_balance", choice<ConnectionBalance>({"kernel", "exact"}),
+              "Which worker gets a new connection. kernel: whoever the kernel picks, by a hash of the "
+              "addresses: free, and even "
+              "for many connections. exact: the worker that has the fewest of this listener, for few "
+              "long ones (HTTP/2, RPC), of which one worker could get most; costs a lock, and where another "
+              "worker "
+              "accepted it a hop between threads, per connection. Unix sockets are always exact."),
+          field<&Listener::proxy_protocol>(
+              "proxy_protocol", optional(proxy_protocol_block()),
+              "PROXY protocol headers of clients; left out, there are none, and their "
+              "bytes are the client's."),
           field<&Listener::connections_max>(
               "connections_max", whole(1, 10'000'000),
               "Most connections at once, over all workers. Beyond, new ones wait in the backlog."),
@@ -1057,8 +1145,11 @@ In<Cluster> cluster_block() {
       "endpoint", "A server of a cluster.",
       {
           field<&Endpoint::address>(
-              "address", address(false),
-              "Where it listens. A name is resolved, and each of its addresses becomes an endpoint.")
+              "address", address(AddressKind::kEndpoint),
+              "Where it listens. A name is resolved, and each of its addresses becomes an endpoint. "
+              "Link-local addresses need the zone they are in ([fe80::1%eth0]:80), which is looked up at "
+              "each "
+              "connect; unix:/path and unix:@name are unix sockets.")
               .must(),
           field<&Endpoint::weight>("weight", whole(1, 1'000),
                                    "Its share of requests, relative to the others."),
@@ -1218,6 +1309,14 @@ In<Cluster> cluster_block() {
                               "How an endpoint is chosen. least_request suits requests of uneven cost."),
           field<&Cluster::tls>("tls", optional(cluster_tls_block()),
                                "TLS towards the endpoints; left out, none."),
+          field<&Cluster::proxy_protocol>(
+              "proxy_protocol", choice<SendProxy>({"off", "v1", "v2"}),
+              "What is sent first on each connection, before TLS: a PROXY protocol header (version 1 is a "
+              "line of text, "
+              "version 2 binary) with the client's address and the one it connected to. For servers that "
+              "expect it, and only "
+              "where a connection serves one client: protocols tcp, redis and mysql, and bound pools. "
+              "Health checks speak for themselves (UNKNOWN, LOCAL)."),
           field<&Cluster::connect_timeout_ms>("connect_timeout", duration(1, kHour),
                                               "Longest time for a connection to be established."),
           field<&Cluster::connect_backoff_ms>(

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 #include <unordered_set>
 
@@ -114,29 +115,37 @@ struct PortUse {
   std::unordered_map<std::string, Taker> by_ip;
   std::optional<Taker> first;    // any address
   std::optional<Taker> first_4;  // any IPv4 address
+  std::optional<Taker> first_6;  // any IPv6 address
 };
 
 class PortChecker {
  public:
   explicit PortChecker(Context& context) : context_(context) {}
 
-  void take(const Address& address, const void* field, const void* owner, std::string name) {
-    if (address.port == 0 || address.host.empty()) return;
-    PortUse& use = ports_[address.port];
-    const std::string ip = canonical(address.host);
-    if (const PortUse::Taker* other = clash(use, ip)) {
+  void take(const Address& address, bool ipv6_only, const void* field, const void* owner, std::string name) {
+    if (address.host.empty() || (address.port == 0 && !address.is_unix())) return;
+    PortUse& use = ports_[address.port];  // unix sockets: under 0, which no other address has
+    const std::string ip = address.is_unix() ? address.host : canonical(address.host);
+    if (const PortUse::Taker* other = clash(use, ip, ipv6_only)) {
       std::string message = address.text() + " is already taken by " + other->name;
       if (other->line > 0) message += " at line " + std::to_string(other->line);
       fail_at(context_, field, owner, std::move(message), address.text());
       return;
     }
     const PortUse::Taker taker{std::move(name), context_.where(field, owner).pos.line};
-    use.by_ip.emplace(ip, taker);
+    if (address.is_unix()) {
+      use.by_ip.emplace(ip, taker);
+      return;
+    }
+    use.by_ip.emplace(ip == "::" && ipv6_only ? kOnly6 : ip, taker);
     if (!use.first) use.first = taker;
     if (!use.first_4 && is_ipv4(ip)) use.first_4 = taker;
+    if (!use.first_6 && !is_ipv4(ip)) use.first_6 = taker;
   }
 
  private:
+  static constexpr const char* kOnly6 = ":: only";
+
   static bool is_ipv4(const std::string& ip) { return ip.find(':') == std::string::npos; }
 
   static std::string canonical(const std::string& host) {
@@ -145,15 +154,18 @@ class PortChecker {
     const int family = is_ipv4(host) ? AF_INET : AF_INET6;
     if (inet_pton(family, host.c_str(), bytes) != 1 || !inet_ntop(family, bytes, text, sizeof(text)))
       return host;
+    constexpr std::string_view kMapped = "::ffff:";  // IPv4, written as IPv6
+    if (std::string_view(text).starts_with(kMapped) && std::strchr(text, '.')) return text + kMapped.size();
     return text;
   }
 
-  /// "::" takes a port of IPv4 as well as of IPv6.
-  static const PortUse::Taker* clash(const PortUse& use, const std::string& ip) {
-    for (const std::string& other : {ip, std::string("::"), std::string(is_ipv4(ip) ? "0.0.0.0" : "::")}) {
+  /// "::" takes a port of IPv4 as well as of IPv6, unless it is IPv6 only.
+  static const PortUse::Taker* clash(const PortUse& use, const std::string& ip, bool ipv6_only) {
+    for (const std::string& other : {ip, std::string("::"), std::string(is_ipv4(ip) ? "0.0.0.0" : kOnly6)}) {
       const auto it = use.by_ip.find(other);
       if (it != use.by_ip.end()) return &it->second;
     }
+    if (ip == "::" && ipv6_only) return use.first_6 ? &*use.first_6 : nullptr;
     if (ip == "::" && use.first) return &*use.first;
     if (ip == "0.0.0.0" && use.first_4) return &*use.first_4;
     return nullptr;
@@ -308,9 +320,28 @@ void only_for_auto(const Listener& listener, Context& context) {
     fail_at(context, &listener, &listener, "exactly one of \"cluster\", \"routes\" must be given");
 }
 
+void check_proxy_protocol(const Listener& listener, Context& context) {
+  if (!listener.proxy_protocol || !listener.proxy_protocol->trusted.empty()) return;
+  if (listener.address.is_unix() || listener.address.host.empty() || is_loopback(listener.address.host))
+    return;
+  warn_at(context, &listener.proxy_protocol, &listener,
+          "without \"trusted\", any client that reaches this port can claim to be any other");
+}
+
+/// `mode` is the setting of `owner`, a block that listens at `address`.
+void check_socket_mode(const Address& address, const std::string& mode, const void* owner, Context& context) {
+  if (!mode.empty() && !address.host.empty() && !address.is_unix())
+    fail_at(context, &mode, owner, "\"socket_mode\" is only for unix sockets");
+}
+
 void check_listener(const Listener& listener, const Names& tables, const Names& clusters, Context& context) {
   check_buffer(listener.buffer, context);
   check_listener_tls(listener.tls, context);
+  check_proxy_protocol(listener, context);
+  check_socket_mode(listener.address, listener.socket_mode, &listener, context);
+  if (listener.ipv6_only && !listener.address.host.empty() &&
+      (listener.address.is_unix() || listener.address.host.find(':') == std::string::npos))
+    fail_at(context, &listener.ipv6_only, &listener, "\"ipv6_only\" is only for addresses of IPv6");
   validate_retry(listener.retry, context);
   if (!listener.cluster.empty()) check_reference(listener.cluster, &listener, "cluster", clusters, context);
   if (!listener.routes.empty()) check_reference(listener.routes, &listener, "route table", tables, context);
@@ -412,7 +443,13 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
   std::unordered_map<std::string, const Endpoint*> seen;
   for (const Endpoint& endpoint : cluster.endpoints) {
     if (endpoint.address.host.empty()) continue;
-    if (endpoint.address.port == 0)
+    if (endpoint.address.is_unix() && cluster.tls && cluster.tls->verify && cluster.tls->sni.empty() &&
+        cluster.tls->peer_names.empty())
+      fail_at(context, &endpoint.address, &endpoint,
+              "a unix socket has no name that a certificate could be for: \"tls\" needs \"sni\" or "
+              "\"peer_names\"",
+              endpoint.address.text());
+    if (endpoint.address.port == 0 && !endpoint.address.is_unix())
       fail_at(context, &endpoint.address, &endpoint, "an endpoint needs a port from 1 to 65535",
               endpoint.address.text());
     const auto [it, added] = seen.emplace(endpoint.address.text(), &endpoint);
@@ -431,6 +468,12 @@ void check_cluster(const Cluster& cluster, const Protocol* protocol, Context& co
   check_block_fits(protocol->framed, &cluster.rpc, &cluster, kFramedProtocols, protocol->name, context);
   const PoolMode mode = cluster.pool.mode;
   const std::string name(protocol->name);
+  const bool one_client =
+      !protocol->routes || mode == PoolMode::kBound || (mode == PoolMode::kAuto && protocol->only_bound);
+  if (cluster.proxy_protocol != SendProxy::kOff && !one_client)
+    fail_at(context, &cluster.proxy_protocol, &cluster,
+            "connections of this cluster serve many clients, and a PROXY header can only name one" +
+                std::string(protocol->framed ? ": set \"mode\" of \"pool\" to bound" : ""));
   if (protocol->framed && !protocol->heartbeats && context.find(&cluster.pool.heartbeat_interval_ms)) {
     fail_at(context, &cluster.pool.heartbeat_interval_ms, &cluster.pool, "protocol " + name + " has no heartbeats");
   }
@@ -462,12 +505,13 @@ void check_globals(const Config& config, Context& context) {
             "\"template\" is only for format text");
   }
   check_listener_tls(config.admin.tls, context);
+  check_socket_mode(config.admin.address, config.admin.socket_mode, &config.admin, context);
   if (config.admin.tls && config.admin.tls->mode == TlsMode::kPermissive)
     fail_at(context, &config.admin.tls->mode, &config.admin.tls, "the admin port has TLS for all or for none");
   const bool admin_knows_clients =
       config.admin.tls && config.admin.tls->client_certificate == ClientCertificate::kRequire;
   if (config.admin.enabled && !admin_knows_clients && !config.admin.address.host.empty() &&
-      !is_loopback(config.admin.address.host)) {
+      !config.admin.address.is_unix() && !is_loopback(config.admin.address.host)) {
     warn_at(context, &config.admin.address, &config.admin,
             "the admin port has no passwords; any host that reaches " + config.admin.address.text() +
                 " can control the proxy");
@@ -598,11 +642,12 @@ void validate(const Config& config, Context& context) {
 
   PortChecker ports(context);
   if (config.admin.enabled)
-    ports.take(config.admin.address, &config.admin.address, &config.admin, "the admin port");
+    ports.take(config.admin.address, false, &config.admin.address, &config.admin, "the admin port");
   std::unordered_map<std::string_view, TableUsers> users;
   for (const Listener& listener : config.listeners) {
     check_listener(listener, tables, clusters, context);
-    ports.take(listener.address, &listener.address, &listener, "listener " + in_quotes(listener.name));
+    ports.take(listener.address, listener.ipv6_only, &listener.address, &listener,
+               "listener " + in_quotes(listener.name));
     for (const Use& use : uses_of(listener))
       if (const Protocol* protocol = context.protocols().find(use.protocol)) users[*use.routes].add(*protocol);
   }

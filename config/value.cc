@@ -1,6 +1,7 @@
 #include "config/value.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <re2/re2.h>
 
 #include <algorithm>
@@ -414,9 +415,11 @@ class WordValue final : public Value {
 
 class AddressValue final : public Value {
  public:
-  explicit AddressValue(bool ip_only) : ip_only_(ip_only) {}
+  explicit AddressValue(AddressKind kind) : kind_(kind) {}
   void read(Context& context, const Node& node, const Place& place, void* out) const override {
     if (!is_text(node)) return wrong_type(context, node, place, *this);
+    if (kind_ != AddressKind::kServer && node.text.starts_with(kUnix))
+      return read_unix(context, node, place, *static_cast<Address*>(out));
     if (!parse(node.text, *static_cast<Address*>(out))) {
       const std::string found = printable(node.text);
       context.error(place,
@@ -427,15 +430,44 @@ class AddressValue final : public Value {
     json.text(static_cast<const Address*>(value)->text());
   }
   void schema(JsonWriter& json) const override {
-    substitutable(json, [&] { string_schema(json, R"(^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$)"); });
+    substitutable(json, [&] { string_schema(json, pattern()); });
   }
   std::string allowed() const override {
-    return ip_only_ ? "IP:port such as 127.0.0.1:8080 or [::1]:8080"
-                    : "host:port such as 127.0.0.1:80, [::1]:80, or api.example:80";
+    switch (kind_) {
+      case AddressKind::kServer: return "IP:port such as 127.0.0.1:8080 or [::1]:8080";
+      case AddressKind::kListener: return "IP:port such as 127.0.0.1:8080 or [::1]:8080, or unix:/path";
+      case AddressKind::kEndpoint: break;
+    }
+    return "host:port such as 127.0.0.1:80, [::1]:80, or api.example:80, or unix:/path";
   }
 
  private:
-  std::string what() const { return ip_only_ ? "an IP address with a port" : "a host with a port"; }
+  static constexpr std::string_view kUnix = "unix:";
+  static constexpr size_t kUnixPathMax = 107;  // sun_path of unix(7), without its zero
+
+  std::string what() const {
+    return kind_ == AddressKind::kEndpoint ? "a host with a port" : "an IP address with a port";
+  }
+  std::string pattern() const {
+    const std::string ip = R"((\[[0-9A-Fa-f:.]+(%[^\]]{1,15})?\]|[A-Za-z0-9._-]+):[0-9]{1,5})";
+    return kind_ == AddressKind::kServer ? "^" + ip + "$" : "^(" + ip + R"(|unix:[/@].{1,106})$)";
+  }
+
+  void read_unix(Context& context, const Node& node, const Place& place, Address& out) const {
+    const std::string_view path = std::string_view(node.text).substr(kUnix.size());
+    const auto fail = [&](std::string what) {
+      const std::string found = printable(node.text);
+      context.error(place,
+                    {.message = std::move(what), .found = found, .allowed = "unix:/path or unix:@name"});
+    };
+    if (path.empty() || (path[0] != '/' && path[0] != '@'))
+      return fail("a unix socket has a path that begins with '/', or '@' and a name");
+    if (path.size() < 2 || path.find('\0') != std::string_view::npos)
+      return fail("this names no unix socket");
+    if (path.size() > kUnixPathMax)
+      return fail("the path of a unix socket has at most 107 bytes, this one " + std::to_string(path.size()));
+    out = {.host = node.text, .port = 0};
+  }
 
   bool parse(std::string_view text, Address& out) const {
     const size_t colon = text.rfind(':');
@@ -449,19 +481,23 @@ class AddressValue final : public Value {
     unsigned char ip[sizeof(in6_addr)];
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
       host = host.substr(1, host.size() - 2);
-      if (inet_pton(AF_INET6, host.c_str(), ip) != 1) return false;
+      const size_t zone = host.find('%');
+      if (zone != std::string::npos && (host.size() - zone < 2 || host.size() - zone > IF_NAMESIZE))
+        return false;
+      if (inet_pton(AF_INET6, host.substr(0, zone).c_str(), ip) != 1) return false;
     } else if (inet_pton(AF_INET, host.c_str(), ip) != 1) {
       // Labels of a name; all digits and dots is an IPv4 address gone wrong.
       static const RE2 kName(
           R"(^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?$)");
-      if (ip_only_ || host.size() > 253 || !RE2::PartialMatch(host, kName)) return false;
+      if (kind_ != AddressKind::kEndpoint || host.size() > 253 || !RE2::PartialMatch(host, kName))
+        return false;
       if (host.find_first_not_of("0123456789.") == std::string::npos) return false;
     }
     out = {.host = std::move(host), .port = port};
     return true;
   }
 
-  bool ip_only_;
+  AddressKind kind_;
 };
 
 class StatusRangeValue final : public Value {
@@ -643,7 +679,7 @@ In<std::string> text(const TextFormat& format) { return {std::make_shared<TextVa
 In<std::string> word(std::vector<std::string_view> words) {
   return {std::make_shared<WordValue>(std::move(words))};
 }
-In<Address> address(bool ip_only) { return {std::make_shared<AddressValue>(ip_only)}; }
+In<Address> address(AddressKind kind) { return {std::make_shared<AddressValue>(kind)}; }
 In<StatusRange> status_range() { return {std::make_shared<StatusRangeValue>()}; }
 In<uint32_t> bits(std::vector<std::pair<std::string_view, uint32_t>> rows) {
   return {std::make_shared<BitsValue>(std::move(rows))};

@@ -70,7 +70,12 @@ In<int64_t> duration(int64_t first_ms, int64_t last_ms, std::string_view zero = 
 In<uint64_t> size(uint64_t first, uint64_t last, std::string_view zero = {});
 In<std::string> text(const TextFormat& format);
 In<std::string> word(std::vector<std::string_view> words);
-In<Address> address(bool ip_only);
+enum class AddressKind : uint8_t {
+  kServer,    // an IP address with a port
+  kListener,  // the same, or a unix socket
+  kEndpoint,  // a name too
+};
+In<Address> address(AddressKind kind);
 In<StatusRange> status_range();
 /// A list of words, each of which is a bit.
 In<uint32_t> bits(std::vector<std::pair<std::string_view, uint32_t>> rows);

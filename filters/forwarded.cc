@@ -77,20 +77,24 @@ class ForwardedFilter final : public Filter {
   }
 
  private:
+  static void add_peer(Head& head, std::string_view peer) {
+    if (peer.starts_with("unix:")) return;  // a program on this host, without an address
+    Header* before = last(head.headers, HeaderId::kXForwardedFor);
+    if (before && !before->value.empty())
+      before->value = head.arena.concat(before->value, ", ", peer);
+    else if (before)
+      before->value = head.arena.copy(peer);
+    else
+      head.headers.push(kForwardedFor, head.arena.copy(peer), HeaderId::kXForwardedFor);
+  }
+
   void forward(FilterContext& ctx, Head& head) {
     HeaderList& headers = head.headers;
     if (mode_ == config::XForwarded::kSet) {  // nothing the client says about itself is believed
       headers.remove(HeaderId::kXForwardedFor);
       headers.remove(HeaderId::kXForwardedProto);
     }
-    std::string_view peer = ctx.peer_host();
-    Header* before = last(headers, HeaderId::kXForwardedFor);
-    if (before && !before->value.empty())
-      before->value = head.arena.concat(before->value, ", ", peer);
-    else if (before)
-      before->value = head.arena.copy(peer);
-    else
-      headers.push(kForwardedFor, head.arena.copy(peer), HeaderId::kXForwardedFor);
+    add_peer(head, ctx.peer_host());
     if (!headers.find(HeaderId::kXForwardedProto))
       headers.push(kForwardedProto, ctx.downstream_tls() ? "https" : "http", HeaderId::kXForwardedProto);
   }

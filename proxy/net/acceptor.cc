@@ -165,15 +165,21 @@ Result<int> open_listener(const Address& address, int backlog, Sharing sharing) 
             : "";
     return unexpected(std::string(what) + " " + address.to_string() + ": " + std::strerror(error) + who);
   };
+  sockaddr_storage at;
+  const socklen_t length = address.fill(at);
+  if (length == 0) return fail("can't listen on");
   fd = ::socket(address.storage.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail("can't create a socket for");
   const int on = 1;
   const auto share = [&] { return ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0; };
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (sharing == Sharing::kAtOnce && !share()) return fail("can't share the port of");
-  if (address.storage.sa.sa_family == AF_INET6) ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+  // Whatever the system's default is (bindv6only).
+  const int only = address.ipv6_only ? 1 : 0;
+  if (address.storage.sa.sa_family == AF_INET6)
+    ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
   set_keep_alive(fd);
-  if (::bind(fd, &address.storage.sa, address.length) != 0) return fail("can't bind to");
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&at), length) != 0) return fail("can't bind to");
   if (::listen(fd, backlog) != 0) return fail("can't listen on");
   if (sharing == Sharing::kFromNowOn && !share()) return fail("can't share the port of");
   return fd;

@@ -17,8 +17,9 @@ Reason reason_of(int error, int family) {
     case EMFILE:
     case ENFILE:
     case ENOMEM:
-    case ENOBUFS:
-    case EAGAIN: return Reason::kOwnResources;
+    case ENOBUFS: return Reason::kOwnResources;
+    case EAGAIN:  // no port is left; the backlog of a unix socket is full
+      return family == AF_UNIX ? Reason::kConnectFailure : Reason::kOwnResources;
     case EADDRNOTAVAIL:  // no port is left, but also "::1" on a host without IPv6
       return family == AF_INET ? Reason::kOwnResources : Reason::kConnectFailure;
     case ETIMEDOUT: return Reason::kConnectTimeout;
@@ -46,12 +47,15 @@ class TcpConnector final : public Connector {
  private:
   /// 0 = connected, EINPROGRESS = the poll handle tells, else failed.
   int begin(Loop& loop) {
+    sockaddr_storage to;
+    const socklen_t length = to_.fill(to);
+    if (length == 0) return errno;
     fd_ = ::socket(to_.storage.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd_ < 0) return errno;
     set_keep_alive(fd_);
     int status;
     do {
-      status = ::connect(fd_, &to_.storage.sa, to_.length);
+      status = ::connect(fd_, reinterpret_cast<const sockaddr*>(&to), length);
     } while (status != 0 && errno == EINTR);
     if (status == 0) return 0;
     if (errno != EINPROGRESS) return errno;
@@ -71,7 +75,7 @@ class TcpConnector final : public Connector {
   void finish() {
     // A port of the ephemeral range that nobody listens on can be picked as our own: TCP then connects to
     // itself.
-    if (error_ == 0 && bound_address(fd_) == to_) error_ = ECONNREFUSED;
+    if (error_ == 0 && !to_.is_unix() && bound_address(fd_) == to_) error_ = ECONNREFUSED;
     if (error_) {
       give_up(reason_of(error_, to_.storage.sa.sa_family), error_);
       return;

@@ -62,6 +62,15 @@ IoResult send_bytes(int fd, const uint8_t* data, size_t n, LoopStats& stats) {
   return {static_cast<size_t>(sent), 0};
 }
 
+bool send_first(int fd, std::string_view bytes) {
+  if (bytes.empty()) return true;
+  ssize_t sent;
+  do {
+    sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent == static_cast<ssize_t>(bytes.size());
+}
+
 int take_socket_error(int fd) {
   int error = 0;
   socklen_t length = sizeof(error);

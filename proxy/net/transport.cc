@@ -33,6 +33,10 @@ class TcpTransport final : public Transport {
   size_t in_flight() const override;
   void set_events(TransportEvents& events) override { events_ = &events; }
   const Address& peer() const override { return peer_; }
+  void set_ends(const Address& peer, const Address& local) override {
+    peer_ = peer;
+    local_ = std::make_unique<Address>(local);
+  }
   const Address& local() const override;
   void flush() override;
 
@@ -81,10 +85,7 @@ class TcpTransport final : public Transport {
 
 TcpTransport::TcpTransport(Loop& loop, int fd, TransportEvents& events, const TransportOptions& options)
     : loop_(loop), events_(&events), options_(options), fd_(fd) {
-  sockaddr_storage storage{};
-  socklen_t length = sizeof(storage);
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length) == 0)
-    peer_ = Address::from(reinterpret_cast<const sockaddr*>(&storage), length);
+  peer_ = peer_address(fd);
   set_no_delay(fd);
   last_read_ms_ = last_write_ms_ = loop.now_ms();
   if (poll_.open<&TcpTransport::on_poll>(loop.impl(), fd, this) == 0) {

@@ -18,23 +18,33 @@
 
 namespace dragoman {
 
-/// IPv4/IPv6 socket address.
+/// Where a socket is: IPv4, IPv6 or unix. An IPv4 address that is written as IPv6 (::ffff:1.2.3.4) is an IPv4 address here.
 struct Address {
   union Storage {  // sockaddr_storage would cost 128 bytes a connection
     sockaddr sa;
     sockaddr_in v4;
     sockaddr_in6 v6;
   };
-  Storage storage{.v6 = {}};
-  socklen_t length = 0;
+  static constexpr size_t kUnixPathMax = 107;  // sockaddr_un has room for one more
 
-  /// "127.0.0.1:80", "[::1]:80"; literals only.
+  Storage storage{.v6 = {}};
+  socklen_t length = 0;    // of what is in `storage`; 0 = no address
+  bool ipv6_only = false;  // of a listener: "[::]" takes no IPv4
+  /// The path of a unix socket ("@name" in the abstract namespace; null: it has none), or the zone of an IPv6 address as written.
+  std::shared_ptr<const std::string> name;
+
+  /// "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "unix:/path", "unix:@name"; literals only.
   static Result<Address> parse(std::string_view text);
   /// Any other family gives an empty address (length 0).
   static Address from(const sockaddr* sa, socklen_t length);
+  bool is_unix() const { return length != 0 && storage.sa.sa_family == AF_UNIX; }
+  /// For bind() and connect(); the length, or 0 with errno when the zone is no interface of this host.
+  socklen_t fill(sockaddr_storage& out) const;
   std::string to_string() const;  // "1.2.3.4:80"
-  std::string host() const;       // "1.2.3.4"
-  uint16_t port() const;
+  std::string host() const;       // "1.2.3.4"; a unix socket is a host of its own
+  uint16_t port() const;          // 0 of unix sockets
+  /// A socket that listens here gets connections to `to`, as far as addresses of this host can be told.
+  bool takes(const Address& to) const;
   bool operator==(const Address& other) const;
 };
 
@@ -150,6 +160,8 @@ class Transport : public ByteSink, public ListLink<Transport> {
   virtual size_t in_flight() const { return 0; }
 
   virtual const Address& peer() const = 0;
+  /// Who the peer is and where it connected to, when somebody in between said so (PROXY protocol).
+  virtual void set_ends(const Address& peer, const Address& local) = 0;
   /// Fetched at the first call; empty when that comes after the close.
   virtual const Address& local() const = 0;
   /// Of the socket, that is with TLS's own.
@@ -171,13 +183,15 @@ class Transport : public ByteSink, public ListLink<Transport> {
 };
 
 /// Creates listening sockets (bound, listening, non-blocking, SO_REUSEADDR, SO_REUSEPORT when `reuse_port`;
-/// keep-alive probes, which accepted connections inherit). "[::]" takes IPv6 only. Returns the fd. With port
-/// 0 the kernel picks one: see bound_address().
+/// keep-alive probes, which accepted connections inherit). "[::]" takes IPv4 too unless `address.ipv6_only`. Returns the fd. With
+/// port 0 the kernel picks one: see bound_address(). Not for unix sockets: see UnixListener in listen.h.
 Result<int> listen_socket(const Address& address, int backlog, bool reuse_port);
 Address bound_address(int fd);
 /// Empty when it is not connected.
 Address peer_address(int fd);
 void close_fd(int fd);
+/// Sends all of `bytes` on a socket that was just connected, whose buffer is empty; false when it can't.
+bool send_first(int fd, std::string_view bytes);
 /// Longest time that sent bytes and keep-alive probes stay unacknowledged (TCP_USER_TIMEOUT); 0 = the system's.
 void set_user_timeout(int fd, uint32_t ms);
 

@@ -8,6 +8,7 @@
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/log.h"
 #include "proxy/base/server_name.h"
+#include "proxy/net/listen.h"
 #include "proxy/tls/transport.h"
 
 namespace dragoman {
@@ -371,6 +372,7 @@ struct AdminServer::Impl final : AcceptEvents {
   std::vector<std::string> hosts;
   ServerMetrics metrics;
   std::unique_ptr<Acceptor> acceptor;
+  std::shared_ptr<UnixListener> unix_listener;  // null: a port
   Address bound;
   IntrusiveList<Connection, Connection> connections;
   size_t count = 0;
@@ -393,10 +395,17 @@ void AdminServer::configure(const config::Admin& settings, ServerMetrics metrics
   impl_->metrics = metrics;
 }
 
-Result<void> AdminServer::listen(const Address& address) {
-  auto fd = listen_socket(address, 128, false);
+Result<void> AdminServer::listen(const Address& address, uint32_t mode, bool take_over) {
+  constexpr int kBacklog = 128;
+  if (address.is_unix()) {
+    auto listener = UnixListener::open(address, kBacklog, mode, take_over);
+    if (!listener) return unexpected(listener.error());
+    impl_->unix_listener = *listener;
+  }
+  auto fd = address.is_unix() ? Result<int>(impl_->unix_listener->duplicate())
+                              : listen_socket(address, kBacklog, false);
   if (!fd) return unexpected(fd.error());
-  impl_->bound = bound_address(*fd);
+  impl_->bound = address.is_unix() ? address : bound_address(*fd);
   impl_->acceptor = Acceptor::create(impl_->loop, *fd, *impl_, 16);
   impl_->acceptor->reserve(kReservedDescriptors);
   return {};
@@ -406,6 +415,7 @@ Address AdminServer::address() const { return impl_->bound; }
 
 void AdminServer::stop() {
   impl_->acceptor.reset();
+  impl_->unix_listener.reset();
   while (Impl::Connection* c = impl_->connections.front()) c->close(true);
 }
 

@@ -57,7 +57,8 @@ class AdminServer {
   /// Before listen(): TLS for every connection.
   void use_tls(std::shared_ptr<TlsIdentity> identity, TlsMetrics metrics, uint64_t handshake_timeout_ms);
   /// Binds and serves. Error: why the address can't be used.
-  Result<void> listen(const Address& address);
+  /// `mode`: of a unix socket's file, 0 = as the umask says. `take_over`: from a process that listens there.
+  Result<void> listen(const Address& address, uint32_t mode = 0, bool take_over = false);
   Address address() const;  // with the real port
   /// Closes the listener and every connection; nothing is left on the loop afterwards (at its next edge).
   void stop();

@@ -7,6 +7,7 @@
 
 #include "protocols/detect.h"
 #include "protocols/exchange.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/observe/log_file.h"
 #include "proxy/server/loops.h"
 #include "proxy/server/snapshot.h"
@@ -94,11 +95,20 @@ void check_protocols(const config::Listener& listener, const DeclaredProtocols& 
   }
 }
 
+/// Zones are interfaces of this host.
+void check_zone(const config::Address& address, const void* owner, const config::Complain& complain) {
+  sockaddr_storage at;
+  const auto parsed = Address::parse(address.text());
+  if (!parsed || parsed->is_unix() || parsed->fill(at) != 0) return;
+  complain(&address, owner,
+           fmt::format("this host has no interface {}", address.host.substr(address.host.find('%') + 1)));
+}
+
 /// A cluster that leads back to a listener that leads to it.
 void check_loops(const config::Config& config, const config::Complain& complain) {
   std::vector<Address> at;
   for (const config::Listener& listener : config.listeners) {
-    const auto address = Address::parse(listener.address.text());
+    const auto address = address_of(listener);
     at.push_back(address ? *address : Address{});
   }
   const auto leading = entrances(config, at);
@@ -109,7 +119,7 @@ void check_loops(const config::Config& config, const config::Complain& complain)
       for (size_t i : listeners->second) {
         if (endpoint.address.port != at[i].port()) continue;
         const auto address = Address::parse(endpoint.address.text());
-        if (!address || !ends_at(*address, at[i])) continue;
+        if (!address || !at[i].takes(*address)) continue;
         complain(&endpoint.address, &endpoint,
                  fmt::format("a loop: listener {} is here, and it leads to this cluster",
                              config.listeners[i].name));
@@ -124,8 +134,14 @@ void check_loops(const config::Config& config, const config::Complain& complain)
 config::Check config_check(const DeclaredProtocols& declared) {
   return [&declared](const config::Config& config, const config::Complain& complain) {
     check(config.admin.tls, complain);
+    if (config.admin.enabled) check_zone(config.admin.address, &config.admin, complain);
     for (const config::Listener& listener : config.listeners) {
       check(listener.tls, complain);
+      check_zone(listener.address, &listener, complain);
+      if (listener.proxy_protocol)
+        for (const std::string& prefix : listener.proxy_protocol->trusted)
+          if (auto parsed = IpPrefix::parse(prefix); !parsed)
+            complain(&listener.proxy_protocol->trusted, &listener.proxy_protocol, parsed.error());
       check_protocols(listener, declared, complain);
     }
     for (const config::Cluster& cluster : config.clusters) check(cluster.tls, complain);

@@ -6,6 +6,7 @@
 
 #include "protocols/exchange.h"
 #include "proxy/base/log.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/tls/transport.h"
 
 namespace dragoman {
@@ -130,6 +131,11 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
 
   void on_connected(int fd) override {
     connector_.reset();
+    if (const int version = static_cast<int>(cluster_->settings.proxy_protocol);
+        version != 0 && !send_first(fd, ProxyHeader::write_local(version))) {
+      close_fd(fd);
+      return done(false, "connection lost");
+    }
     attempt_ = new Attempt;
     going_away_ = false;
     if (rule_.type == config::HealthCheckType::kTcp || !cluster_->tls) {
@@ -162,7 +168,9 @@ class Checker final : private ConnectEvents, private TransportEvents, private Co
       head.method = "GET";
       head.path = rule_.path;
     }
-    host_ = rule_.host.empty() ? endpoint_->name() : rule_.host;
+    host_ = !rule_.host.empty()              ? rule_.host
+            : endpoint_->address().is_unix() ? "localhost"
+                                             : endpoint_->name();
     head.authority = host_;
     head.scheme = cluster_->tls ? "https" : "http";
     head.headers.add("user-agent", "dragoman-health-check");

@@ -15,6 +15,9 @@ void add_routes(const std::vector<config::Route>& routes, Names& names) {
   }
 }
 
+/// A port that the kernel is still to choose leads nowhere. Unix sockets have none.
+bool is_known(const Address& at) { return at.length != 0 && (at.is_unix() || at.port() != 0); }
+
 /// The clusters that a listener routes to.
 Names clusters_of(const config::Listener& listener, const std::unordered_map<std::string, Names>& tables) {
   Names names;
@@ -29,11 +32,10 @@ Names clusters_of(const config::Listener& listener, const std::unordered_map<std
 
 }  // namespace
 
-bool ends_at(const Address& endpoint, const Address& listener) {
-  if (endpoint.port() != listener.port()) return false;
-  if (endpoint == listener) return true;
-  const std::string host = endpoint.host(), at = listener.host();
-  return (at == "0.0.0.0" && host.starts_with("127.")) || (at == "::" && host == "::1");
+Result<Address> address_of(const config::Listener& listener) {
+  auto address = Address::parse(listener.address.text());
+  if (address) address->ipv6_only = listener.ipv6_only;
+  return address;
 }
 
 std::map<std::string, std::vector<size_t>> entrances(const config::Config& config, const std::vector<Address>& at) {
@@ -46,7 +48,7 @@ std::map<std::string, std::vector<size_t>> entrances(const config::Config& confi
   // From each cluster to the listeners that its addresses are those of. Few ports are ours, so few addresses are compared.
   std::unordered_multimap<uint16_t, size_t> by_port;
   for (size_t i = 0; i < at.size(); ++i)
-    if (at[i].length != 0 && at[i].port() != 0) by_port.emplace(at[i].port(), i);
+    if (is_known(at[i])) by_port.emplace(at[i].port(), i);
   std::unordered_map<std::string, std::set<size_t>> next;
   for (const config::Cluster& cluster : config.clusters) {
     for (const config::Endpoint& endpoint : cluster.endpoints) {
@@ -54,7 +56,7 @@ std::map<std::string, std::vector<size_t>> entrances(const config::Config& confi
       if (from == to) continue;
       const auto address = Address::parse(endpoint.address.text());
       for (; address && from != to; ++from)
-        if (ends_at(*address, at[from->second])) next[cluster.name].insert(from->second);
+        if (at[from->second].takes(*address)) next[cluster.name].insert(from->second);
     }
   }
   std::vector<Names> direct;
@@ -62,7 +64,7 @@ std::map<std::string, std::vector<size_t>> entrances(const config::Config& confi
 
   std::map<std::string, std::vector<size_t>> result;
   for (size_t i = 0; i < config.listeners.size() && i < at.size(); ++i) {
-    if (at[i].length == 0 || at[i].port() == 0) continue;
+    if (!is_known(at[i])) continue;
     Names seen;
     std::vector<size_t> todo{i};
     std::set<size_t> been{i};

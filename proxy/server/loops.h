@@ -11,9 +11,10 @@
 
 namespace dragoman {
 
+/// Where a listener listens; an error when that is no address.
+Result<Address> address_of(const config::Listener& listener);
 /// By cluster: indexes of listeners. `at` has each listener's address, by its index; one without a port is not looked at.
-std::map<std::string, std::vector<size_t>> entrances(const config::Config& config, const std::vector<Address>& at);
-/// Whether a connection to `endpoint` certainly ends at `listener`.
-bool ends_at(const Address& endpoint, const Address& listener);
+std::map<std::string, std::vector<size_t>> entrances(const config::Config& config,
+                                                     const std::vector<Address>& at);
 
 }  // namespace dragoman

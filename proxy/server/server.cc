@@ -7,6 +7,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 
 #include "proxy/base/log.h"
@@ -146,7 +147,9 @@ bool Server::start(const Loaded& loaded) {
                       static_cast<uint64_t>(config.admin.tls->handshake_timeout_ms));
     }
     auto address = Address::parse(config.admin.address.text());
-    auto listening = address ? admin_->listen(*address) : Result<void>(unexpected(address.error()));
+    auto listening = address
+                         ? admin_->listen(*address, file_mode(config.admin.socket_mode), options_.share_ports)
+                         : Result<void>(unexpected(address.error()));
     if (!listening) {
       std::fprintf(stderr, "dragoman: admin.address: %s\n", listening.error().c_str());
       return abandon();
@@ -159,6 +162,11 @@ bool Server::start(const Loaded& loaded) {
   }
   metrics_.config_reloads.inc(CheckResult::kSuccess);
   return true;
+}
+
+/// Of a unix socket's file; 0 = as the umask says.
+uint32_t Server::file_mode(const std::string& octal) {
+  return octal.empty() ? 0 : static_cast<uint32_t>(std::strtoul(octal.c_str(), nullptr, 8));
 }
 
 void Server::watch_signals() {
@@ -180,6 +188,66 @@ void Server::begin_serving() {
   if (reload_asked_) reload({});
 }
 
+Result<Server::OpenListener> Server::open_listener(const config::Listener& settings,
+                                                   const std::map<std::string, OpenListener>& open,
+                                                   std::vector<int>& fds) {
+  const auto before = open_.find(settings.name);
+  const bool same_address = before != open_.end() && before->second.wanted == settings.address;
+  auto address = same_address ? Result<Address>(before->second.bound) : address_of(settings);
+  if (!address) return unexpected(address.error());
+  OpenListener made{settings.address,     settings.backlog, settings.protocol,
+                    settings.socket_mode, *address,         {}};
+  Address& bound = made.bound;
+  bound.ipv6_only = settings.ipv6_only;
+  const int backlog = static_cast<int>(settings.backlog);
+  const auto no_room = [&](const std::string& why) {
+    return unexpected("can't listen on " + settings.address.text() + ": " + why);
+  };
+  const char* const in_use = "; to replace the process that does, start this one with --share-ports";
+  if (bound.is_unix()) {
+    // What is open goes on being the one socket of its path, under whatever name and settings.
+    for (const auto& [name, other] : open_) {
+      if (!(other.bound == bound)) continue;
+      made = other;
+      made.wanted = settings.address;
+      made.protocol = settings.protocol;
+    }
+    if (!made.unix_listener) {
+      auto listener =
+          UnixListener::open(bound, backlog, file_mode(settings.socket_mode), options_.share_ports);
+      if (!listener)
+        return unexpected(listener.error() +
+                          (listener.error().find("in use") != std::string::npos ? in_use : ""));
+      made.unix_listener = *listener;
+    }
+    while (fds.size() < workers_.size()) {
+      fds.push_back(made.unix_listener->duplicate());
+      if (fds.back() >= 0) continue;
+      fds.pop_back();
+      return no_room("no descriptors are left");
+    }
+    return made;
+  }
+  // A port that is ours may be shared: by the sockets of before, which close later, or by another address.
+  const auto is_ours = [&](const std::map<std::string, OpenListener>& listeners) {
+    return bound.port() != 0 && std::any_of(listeners.begin(), listeners.end(), [&](const auto& row) {
+             return row.second.bound.port() == bound.port();
+           });
+  };
+  const bool shared = options_.share_ports || is_ours(open_) || is_ours(open);
+  while (fds.size() < workers_.size()) {
+    auto fd = fds.empty() && !shared ? listen_first(bound, backlog) : listen_socket(bound, backlog, true);
+    if (!fd)
+      return no_room(fd.error() + (fd.error().find("in use") != std::string::npos && !shared ? in_use : ""));
+    fds.push_back(*fd);
+    if (fds.size() > 1) continue;
+    bound = bound_address(*fd);
+    bound.ipv6_only = settings.ipv6_only;
+    bound.name = address->name;  // the zone, as it was written
+  }
+  return made;
+}
+
 Result<void, std::vector<std::string>> Server::publish(const config::Config& config, DeclaredProtocols declared) {
   auto built =
       build_snapshot(config, snapshot_.get(), static_cast<int>(workers_.size()), std::move(declared));
@@ -193,45 +261,37 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
   for (size_t i = 0; i < next->listeners.size(); ++i) {
     const config::Listener& settings = next->listeners[i]->settings;
     auto it = open_.find(settings.name);
-    const bool same_address = it != open_.end() && it->second.wanted == settings.address;
     // Another protocol gets sockets of its own, so that open connections end with the one they began with.
-    if (same_address && it->second.backlog == settings.backlog && it->second.protocol == settings.protocol) {
+    if (it != open_.end() && it->second.wanted == settings.address &&
+        (it->second.backlog == settings.backlog || it->second.unix_listener) &&
+        it->second.protocol == settings.protocol && it->second.bound.ipv6_only == settings.ipv6_only) {
       open[settings.name] = it->second;
       continue;
     }
-    auto address = same_address ? Result<Address>(it->second.bound) : Address::parse(settings.address.text());
-    if (!address) {
-      errors.push_back("listeners: " + settings.name + ": " + address.error());
-      continue;
-    }
-    Address bound = *address;
-    // A port that is ours may be shared: by the sockets of before, which close later, or by another address.
-    const auto is_ours = [&](const std::map<std::string, OpenListener>& listeners) {
-      return bound.port() != 0 && std::any_of(listeners.begin(), listeners.end(), [&](const auto& row) {
-               return row.second.bound.port() == bound.port();
-             });
-    };
-    const bool shared = options_.share_ports || is_ours(open_) || is_ours(open);
-    for (size_t w = 0; w < workers_.size(); ++w) {
-      const int backlog = static_cast<int>(settings.backlog);
-      auto fd = w == 0 && !shared ? listen_first(bound, backlog) : listen_socket(bound, backlog, true);
-      if (!fd) {
-        errors.push_back("listeners: " + settings.name + ": can't listen on " + settings.address.text() +
-                         ": " + fd.error() +
-                         (fd.error().find("in use") != std::string::npos && !shared
-                              ? "; to replace the process that does, start this one with --share-ports"
-                              : ""));
-        break;
-      }
-      if (w == 0) bound = bound_address(*fd);
-      sockets[w].push_back({i, *fd});
-    }
-    open[settings.name] = {settings.address, settings.backlog, settings.protocol, bound};
+    std::vector<int> fds;
+    auto opened = open_listener(settings, open, fds);
+    for (size_t w = 0; w < fds.size(); ++w) sockets[w].push_back({i, fds[w]});
+    if (opened)
+      open[settings.name] = std::move(*opened);
+    else
+      errors.push_back("listeners: " + settings.name + ": " + opened.error());
   }
   if (!errors.empty()) {
     for (auto& per_worker : sockets)
       for (NewSocket& s : per_worker) close_fd(s.fd);
     return unexpected(std::move(errors));
+  }
+  for (const auto& l : next->listeners) {
+    OpenListener& now = open.at(l->settings.name);
+    if (!now.unix_listener) continue;
+    if (now.backlog != l->settings.backlog || now.socket_mode != l->settings.socket_mode) {
+      now.backlog = l->settings.backlog;
+      now.socket_mode = l->settings.socket_mode;
+      auto adjusted = now.unix_listener->adjust(static_cast<int>(now.backlog), file_mode(now.socket_mode));
+      if (!adjusted)
+        DRAGOMAN_LOG(kWarn, "server", "{}: {}: {}", l->settings.name, now.bound.to_string(),
+                     adjusted.error());
+    }
   }
 
   for (const auto& cluster : next->clusters) cluster->set_protocol(next->protocol(cluster->settings.protocol));
@@ -503,6 +563,8 @@ void Server::begin_drain() {
   metrics_.draining.set(1);
   const int64_t deadline_ms = snapshot_->config.drain.deadline_ms - static_cast<int64_t>(lame_duck_ms_);
   DRAGOMAN_LOG(kInfo, "server", "draining, at most {} ms", deadline_ms);
+  // The workers accept what waits; nobody is to be led to a socket where nobody accepts.
+  for (auto& [name, listener] : open_) listener.unix_listener.reset();
   for (auto& w : workers_) {
     w->drain(static_cast<uint64_t>(deadline_ms), [this] {
       loop_.post([this] {
@@ -537,6 +599,7 @@ void Server::stop_workers() {
   health_->stop();
   identities_->stop();
   admin_->stop();
+  for (auto& [name, listener] : open_) listener.unix_listener.reset();
   signals_.clear();
   watch_.reset();
   codec_watches_.clear();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "config/load.h"
+#include "proxy/net/listen.h"
 #include "proxy/observe/log.h"
 #include "proxy/server/admin.h"
 #include "proxy/server/discovery.h"
@@ -55,8 +56,14 @@ class Server final : private AdminBackend {
     config::Address wanted;
     uint32_t backlog;
     std::string protocol;
+    std::string socket_mode;
     Address bound;
+    std::shared_ptr<UnixListener> unix_listener;  // null: a port
   };
+  static uint32_t file_mode(const std::string& octal);
+  /// Sockets for all workers, beside those of `open`.
+  Result<OpenListener> open_listener(const config::Listener& settings,
+                                     const std::map<std::string, OpenListener>& open, std::vector<int>& fds);
 
   // AdminBackend
   bool ready() override;

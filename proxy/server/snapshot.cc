@@ -329,10 +329,18 @@ Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot
       continue;
     }
     made.tls = *tls;
+    if (settings.proxy_protocol) {
+      for (const std::string& text : settings.proxy_protocol->trusted) {
+        if (auto prefix = IpPrefix::parse(text))
+          made.trusted.push_back(*prefix);
+        else
+          errors.push_back("listeners: " + settings.name + ": proxy_protocol.trusted: " + prefix.error());
+      }
+    }
     const auto it = listeners.find(settings.name);
     if (it != listeners.end() && it->second->settings.address == settings.address)
       made.shared = it->second->shared;
-    if (!made.shared) made.shared = std::make_shared<ListenerShared>();
+    if (!made.shared) made.shared = std::make_shared<ListenerShared>(workers);
     if (it != listeners.end() && same_spec(*it->second, made))
       next->listeners.push_back(it->second);
     else

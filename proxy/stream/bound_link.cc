@@ -1,5 +1,7 @@
 #include "proxy/stream/bound_link.h"
 
+#include "proxy/net/proxy_header.h"
+
 namespace dragoman {
 namespace {
 
@@ -149,7 +151,11 @@ Reason BoundLink::connect(uint32_t variant) {
   }
   variant_ = variant;
   ++connects_;
-  upstream_ = UpstreamConnection::connect(*cluster_, *endpoint_, variant, PoolMode::kBound, *this);
+  std::string preface;
+  if (const int version = cluster_->proxy_version(); version != 0)
+    preface = ProxyHeader::write(version, downstream_->peer(), downstream_->transport().local());
+  upstream_ = UpstreamConnection::connect(*cluster_, *endpoint_, variant, PoolMode::kBound, *this,
+                                          std::move(preface));
   return Reason::kNone;
 }
 

@@ -15,17 +15,34 @@ constexpr uint8_t kTlsHandshakeRecord = 22;  // RFC 8446 section 5.1; no other p
 
 }  // namespace
 
-void Gate::start(ListenerSlot& slot, int fd) { slot.add(*new Gate(slot, fd)); }
+void Gate::start(ListenerSlot& slot, int fd) {
+  auto* gate = new Gate(slot, fd);
+  slot.add(*gate);
+  if (gate->stage_ == Stage::kProxy && !gate->trusted_ &&
+      gate->settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
+    gate->refuse(Reason::kDenied);
+}
 
 Gate::Gate(ListenerSlot& slot, int fd) : slot_(&slot), runtime_(slot.runtime()), start_ns_(Loop::now_ns()) {
   Loop& loop = slot.worker().loop;
   transport_ = Transport::adopt(loop, fd, *this, slot.transport_options());
   timer_.bind<&Gate::on_timer>(loop.timers(), this);
-  if (settings().tls && !permissive()) {
-    start_timer(settings().tls->handshake_timeout_ms);
+  if (!settings().proxy_protocol) {
+    begin();
     return;
   }
-  if (!settings().tls) stage_ = Stage::kDetect;
+  stage_ = Stage::kProxy;
+  // Who may use a unix socket is a matter of the file.
+  const Address& peer = transport_->peer();
+  const auto& trusted = runtime_->spec->trusted;
+  trusted_ = trusted.empty() || peer.is_unix() ||
+             std::any_of(trusted.begin(), trusted.end(), [&](const IpPrefix& p) { return p.covers(peer); });
+  start_timer(settings().proxy_protocol->timeout_ms);
+}
+
+void Gate::begin() {
+  stage_ = settings().tls ? Stage::kFirst : Stage::kDetect;
+  if (settings().tls && !permissive()) return start_timer(settings().tls->handshake_timeout_ms);
   // Without TLS a quiet client may be an idle one, or, where bytes are only relayed, one that waits for the server.
   const bool looks = runtime_->spec->detect || !runtime_->spec->protocol;
   start_timer(looks ? settings().detect.timeout_ms : settings().idle_timeout_ms);
@@ -41,6 +58,13 @@ void Gate::start_timer(int64_t limit_ms) {
 // --- bytes ------------------------------------------------------------------------------------------------------------
 
 void Gate::on_data(uint8_t* data, size_t n) {
+  if (stage_ == Stage::kProxy) {
+    std::memcpy(data - prefix_.size(), prefix_.data(), prefix_.size());
+    std::span<uint8_t> bytes(data - prefix_.size(), prefix_.size() + n);
+    if (!read_proxy(bytes) || bytes.empty()) return;
+    data = bytes.data();
+    n = bytes.size();
+  }
   if (stage_ == Stage::kIdle) start_detection();
   if (stage_ == Stage::kFirst) {
     if (data[0] == kTlsHandshakeRecord) {
@@ -64,6 +88,47 @@ void Gate::on_data(uint8_t* data, size_t n) {
   wait_for_more();
 }
 
+bool Gate::read_proxy(std::span<uint8_t>& bytes) {
+  const config::ProxyProtocol& rule = *settings().proxy_protocol;
+  const ProxyHeader header = ProxyHeader::read(bytes, rule.bytes_max);
+  switch (header.verdict) {
+    case ProxyHeader::Verdict::kMore: prefix_.assign(bytes.begin(), bytes.end()); return false;
+    case ProxyHeader::Verdict::kNone:
+      if (rule.accept == config::AcceptProxy::kOptional) break;
+      refuse(Reason::kMalformed, "there is none");
+      return false;
+    case ProxyHeader::Verdict::kBad:
+      refuse(trusted_ ? Reason::kMalformed : Reason::kDenied, header.error);
+      return false;
+    case ProxyHeader::Verdict::kDone:
+      if (!trusted_) {
+        refuse(Reason::kDenied);
+        return false;
+      }
+      if (header.has_ends) transport_->set_ends(header.source, header.destination);
+      bytes = bytes.subspan(header.bytes);
+      break;
+  }
+  return pass_proxy(bytes);
+}
+
+bool Gate::pass_proxy(std::span<uint8_t> bytes) {
+  prefix_.clear();
+  if (settings().tls || runtime_->spec->detect) {
+    begin();
+    return true;
+  }
+  hand_over(*runtime_, bytes);
+  return false;
+}
+
+void Gate::refuse(Reason reason, std::string_view detail) {
+  runtime_->metrics.protocol_errors.inc(reason);
+  DRAGOMAN_LOG(kDebug, "gate", "{}: PROXY protocol: {} {}", transport_->peer().host(),
+               reason_row(reason).label, detail);
+  end(reason);
+}
+
 // Undecided is not unknown: the rest may be a lost segment that comes again.
 void Gate::wait_for_more() {
   const auto idle = static_cast<uint64_t>(settings().idle_timeout_ms);
@@ -81,6 +146,15 @@ bool Gate::waits() const {
 }
 
 void Gate::on_eof() {
+  if (stage_ == Stage::kProxy && !prefix_.empty()) {
+    if (settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
+      return refuse(Reason::kMalformed, "it is cut");
+    eof_ = true;
+    const std::span<uint8_t> bytes = prefix_in_scratch();
+    if (!pass_proxy(bytes)) return;
+    on_data(bytes.data(), bytes.size());
+    if (over_) return;
+  }
   // Nothing more will come: what is there decides. Without a byte there is nothing to do.
   if (stage_ != Stage::kDetect || prefix_.empty()) return end(Reason::kNone);
   eof_ = true;
@@ -189,6 +263,14 @@ std::span<uint8_t> Gate::prefix_in_scratch() {
 void Gate::on_timer() {
   if (draining_ && prefix_.empty() && !tls_) return end(Reason::kDraining);
   switch (stage_) {
+    case Stage::kProxy: {
+      // What is no header yet will be none.
+      if (settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
+        return refuse(Reason::kHeadTimeout);
+      const std::span<uint8_t> bytes = prefix_in_scratch();
+      if (pass_proxy(bytes) && !bytes.empty()) on_data(bytes.data(), bytes.size());
+      return;
+    }
     case Stage::kHandshake:
       return end(Reason::kTlsHandshakeTimeout);
     case Stage::kIdle:

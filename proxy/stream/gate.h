@@ -23,6 +23,7 @@ class Gate final : public AcceptedConnection, private TransportEvents {
 
  private:
   enum class Stage : uint8_t {
+    kProxy,      // a PROXY protocol header
     kFirst,      // TLS or not (and then kDetect at once)
     kHandshake,  // TLS
     kDetect,     // which protocol
@@ -38,6 +39,13 @@ class Gate final : public AcceptedConnection, private TransportEvents {
 
   const config::Listener& settings() const { return runtime_->spec->settings; }
   bool permissive() const { return settings().tls && settings().tls->mode == config::TlsMode::kPermissive; }
+  /// What comes after the PROXY protocol header, if there is to be one.
+  void begin();
+  /// Takes the header off `bytes`. False: more of it is to come, or the gate is over.
+  bool read_proxy(std::span<uint8_t>& bytes);
+  /// There is no header, or no more of it. False: the gate is over.
+  bool pass_proxy(std::span<uint8_t> bytes);
+  void refuse(Reason reason, std::string_view detail = {});
   void start_tls();
   void start_detection();
   void start_timer(int64_t limit_ms);
@@ -69,6 +77,7 @@ class Gate final : public AcceptedConnection, private TransportEvents {
   uint64_t start_ns_;
   uint64_t undecided_since_ms_ = 0;  // the first byte
   Stage stage_ = Stage::kFirst;
+  bool trusted_ = false;  // its PROXY protocol header is believed
   bool eof_ = false;  // the client stopped sending
   bool draining_ = false;
   bool waited_ = false;  // detect.silence is wait, and the client was silent

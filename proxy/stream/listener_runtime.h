@@ -11,10 +11,12 @@
 #include "protocols/detect.h"
 #include "protocols/exchange.h"
 #include "proxy/base/ref.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/metrics.h"
 #include "proxy/route/route_table.h"
 #include "proxy/route/try_rules.h"
+#include "proxy/stream/accept_balance.h"
 #include "proxy/tls/identity.h"
 #include "proxy/upstream/cluster.h"
 #include "proxy/upstream/cluster_eras.h"
@@ -23,7 +25,9 @@ namespace dragoman {
 
 /// Facts about a listener that outlive reloads, shared by all workers.
 struct ListenerShared {
+  explicit ListenerShared(int workers) : balance(workers) {}
   std::atomic<uint32_t> connections{0};
+  AcceptBalance balance;
 };
 
 struct ListenerSpec;
@@ -50,6 +54,7 @@ struct ListenerSpec {
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   std::shared_ptr<ListenerShared> shared;
   std::shared_ptr<TlsIdentity> tls;           // null = off
+  std::vector<IpPrefix> trusted;              // of proxy_protocol; empty = everybody
   std::shared_ptr<const DetectSpec> detect;   // protocol auto; the specs in it have no TLS and no `shared` of their own
 };
 

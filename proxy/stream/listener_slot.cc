@@ -1,5 +1,7 @@
 #include "proxy/stream/listener_slot.h"
 
+#include <utility>
+
 #include "proxy/base/log.h"
 #include "proxy/stream/downstream.h"
 #include "proxy/stream/gate.h"
@@ -32,15 +34,34 @@ class SlotLinger final : public LingerGroup {
   Ref<ListenerRuntime> runtime_;
 };
 
+/// On its way between two loops; closes what nobody took.
+struct Travelling {
+  int fd;
+  explicit Travelling(int f) : fd(f) {}
+  Travelling(const Travelling&) = delete;
+  ~Travelling() { close_fd(fd); }
+};
+
+void hand_over(const std::shared_ptr<ListenerShared>& shared, int to, int fd) {
+  auto travelling = std::make_shared<Travelling>(fd);
+  shared->balance.loop(to).post([shared, to, travelling] {
+    ListenerSlot* slot = shared->balance.slot(to);
+    if (!slot) return shared->balance.remove(to);  // it has ended: whoever connected may try again
+    const int taken = std::exchange(travelling->fd, -1);
+    slot->take(taken, peer_address(taken));
+  });
+}
+
 }  // namespace
 
 ListenerSlot::ListenerSlot(WorkerContext& worker, Ref<ListenerRuntime> runtime, int fd)
     : worker_(worker), runtime_(std::move(runtime)), shared_(runtime_->spec->shared) {
   linger_ = std::make_shared<SlotLinger>(*runtime_);
+  shared_->balance.join(worker.index, worker.loop, *this);
   acceptor_ = Acceptor::create(worker.loop, fd, *this, static_cast<int>(runtime_->spec->settings.accept_per_turn));
 }
 
-ListenerSlot::~ListenerSlot() = default;
+ListenerSlot::~ListenerSlot() { shared_->balance.forget(worker_.index, *this); }
 
 void ListenerSlot::set_runtime(Ref<ListenerRuntime> runtime) {
   runtime_ = std::move(runtime);
@@ -74,11 +95,28 @@ void ListenerSlot::on_closed(AcceptedConnection& connection) {
   connection.unlink();
   --count_;
   shared_->connections.fetch_sub(1, std::memory_order_relaxed);
+  shared_->balance.remove(worker_.index);
   runtime_->metrics.connections_active.sub();
   worker_.connections.sub();
 }
 
+/// A unix socket's workers accept on one descriptor, and the kernel wakes them all: the first would get most.
+bool ListenerSlot::balanced() const {
+  const config::Listener& settings = runtime_->spec->settings;
+  return settings.connection_balance == config::ConnectionBalance::kExact || settings.address.is_unix();
+}
+
 void ListenerSlot::on_accept(int fd, const Address& peer) {
+  if (!balanced() || draining_) {  // the last ones, which nobody else may be there for
+    shared_->balance.add(worker_.index);
+    return take(fd, peer);
+  }
+  const int to = shared_->balance.choose(worker_.index);
+  if (to == worker_.index) return take(fd, peer);
+  hand_over(shared_, to, fd);
+}
+
+void ListenerSlot::take(int fd, const Address& peer) {
   const config::Listener& settings = runtime_->spec->settings;
   // One that lingers goes before a new one is sent away.
   if (shared_->connections.fetch_add(1, std::memory_order_relaxed) >= settings.connections_max &&
@@ -86,12 +124,13 @@ void ListenerSlot::on_accept(int fd, const Address& peer) {
     shared_->connections.fetch_sub(1, std::memory_order_relaxed);
     runtime_->metrics.connections_rejected.inc();
     runtime_->metrics.limit_hits.inc(ListenerLimit::kConnections);
+    shared_->balance.remove(worker_.index);
     close_fd(fd);
     return;
   }
   runtime_->metrics.connections.inc();
   AcceptedConnection* before = connections_.back();
-  if (runtime_->spec->tls || runtime_->spec->detect)
+  if (runtime_->spec->tls || runtime_->spec->detect || settings.proxy_protocol)
     Gate::start(*this, fd);
   else if (runtime_->spec->protocol)
     DownstreamConnection::start(*this, fd, peer);
@@ -111,6 +150,7 @@ void ListenerSlot::on_accept_failed(int error) {
 void ListenerSlot::drain() {
   if (draining_) return;
   draining_ = true;
+  shared_->balance.leave(worker_.index, *this);
   if (acceptor_) acceptor_->drain_and_close();
   // drain() may close a connection, which unlinks it: walk with a moving end.
   IntrusiveList<AcceptedConnection, AcceptedConnection> todo;
@@ -122,6 +162,7 @@ void ListenerSlot::drain() {
 }
 
 void ListenerSlot::abort() {
+  shared_->balance.forget(worker_.index, *this);
   acceptor_.reset();
   while (AcceptedConnection* c = connections_.front()) c->abort();
 }

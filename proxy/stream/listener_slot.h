@@ -36,8 +36,11 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   /// For client connections.
   TransportOptions transport_options() const;
   void on_closed(AcceptedConnection& connection);
+  /// A connection that this worker got, from the kernel or another worker. It is counted in ListenerShared::balance.
+  void take(int fd, const Address& peer);
 
  private:
+  bool balanced() const;
   void on_accept(int fd, const Address& peer) override;
   void on_accept_failed(int error) override;
 

@@ -1,9 +1,11 @@
 #include "proxy/stream/tcp_relay.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
 
 #include "proxy/base/log.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/stream/relay_observer.h"
 
 namespace dragoman {
@@ -103,6 +105,13 @@ void TcpRelay::on_connected(int fd) {
   if (cluster_->shared()->leads_back(fd)) {
     close_fd(fd);
     return refuse_loop();
+  }
+  if (const int version = cluster_->proxy_version(); version != 0 && down_.transport) {
+    const Transport& client = *down_.transport;
+    if (!send_first(fd, ProxyHeader::write(version, client.peer(), client.local()))) {
+      close_fd(fd);
+      return on_connect_failed(Reason::kConnectFailure, errno);
+    }
   }
   WorkerContext& worker = slot_->worker();
   set_user_timeout(fd, static_cast<uint32_t>(cluster_->settings().tcp_user_timeout_ms));

@@ -92,6 +92,17 @@ TlsTransport::TlsTransport(Loop& loop, std::unique_ptr<Transport> inner, Transpo
 
 TlsTransport::~TlsTransport() { TlsTransport::close(false); }
 
+namespace {
+
+/// The certificate must be for this address. What is none (a unix socket) is in no certificate.
+void expect_address(X509_VERIFY_PARAM* param, const std::string& host) {
+  const std::string ip = host.substr(0, host.find('%'));  // a zone means something on this host only
+  if (X509_VERIFY_PARAM_set1_ip_asc(param, ip.c_str()) != 1)
+    X509_VERIFY_PARAM_set1_host(param, host.data(), host.size());
+}
+
+}  // namespace
+
 void TlsTransport::start_ssl(TlsSession* session) {
   ERR_clear_error();
   ssl_ = SSL_new(context_->ssl_ctx());
@@ -119,7 +130,7 @@ void TlsTransport::start_ssl(TlsSession* session) {
     if (!settings.sni.empty())
       X509_VERIFY_PARAM_set1_host(param, settings.sni.data(), settings.sni.size());
     else
-      X509_VERIFY_PARAM_set1_ip_asc(param, inner_->peer().host().c_str());
+      expect_address(param, inner_->peer().host());
   }
   if (!settings.resume || !session) return;
   session_ = session;

@@ -54,6 +54,7 @@ class TlsTransport final : public Transport, private TransportEvents {
   const TlsInfo* tls() const override { return info_.version.empty() ? nullptr : &info_; }
   size_t unsent() const override { return out.size() + inner_->unsent(); }
   const Address& peer() const override { return inner_->peer(); }
+  void set_ends(const Address& peer, const Address& local) override { inner_->set_ends(peer, local); }
   const Address& local() const override { return inner_->local(); }
   bool unread() const override { return inner_->unread(); }
   size_t in_flight() const override { return inner_->in_flight(); }

@@ -85,6 +85,8 @@ class Cluster : public RefCounted<Cluster> {
 
   const std::shared_ptr<SharedCluster>& shared() const { return shared_; }
   const config::Cluster& settings() const { return shared_->settings; }
+  /// Of the PROXY protocol header that its connections begin with; 0 = none.
+  int proxy_version() const { return static_cast<int>(settings().proxy_protocol); }
   const Protocol* protocol() const { return protocol_.get(); }
   /// What the pool mode setting means for the protocol.
   PoolMode pool_mode() const { return pool_mode_; }

@@ -1,6 +1,7 @@
 #include "proxy/upstream/connection.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "proxy/base/log.h"
@@ -13,18 +14,19 @@ constexpr uint64_t kUselessMs =
 
 }  // namespace
 
-UpstreamConnection* UpstreamConnection::connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
-                                                UpstreamOwner& owner) {
-  return new UpstreamConnection(cluster, endpoint, variant, mode, owner);
+UpstreamConnection* UpstreamConnection::connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant,
+                                                PoolMode mode, UpstreamOwner& owner, std::string preface) {
+  return new UpstreamConnection(cluster, endpoint, variant, mode, owner, std::move(preface));
 }
 
 UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
-                                       UpstreamOwner& owner)
+                                       UpstreamOwner& owner, std::string preface)
     : cluster_(&cluster),
       endpoint_(&endpoint),
       owner_(&owner),
       variant_(variant),
       mode_(mode),
+      preface_(std::move(preface)),
       glitches_(cluster.settings().glitches.burst, cluster.settings().glitches.per_second) {
   Loop& loop = cluster.worker().loop;
   timer_.bind<&UpstreamConnection::on_timer>(loop.timers(), this);
@@ -86,6 +88,10 @@ void UpstreamConnection::on_connected(int fd) {
   if (cluster_->shared()->leads_back(fd)) {
     close_fd(fd);
     return refuse_loop();
+  }
+  if (!send_first(fd, preface_)) {
+    close_fd(fd);
+    return on_connect_failed(Reason::kConnectFailure, errno);
   }
   const auto& settings = cluster_->settings();
   set_user_timeout(fd, static_cast<uint32_t>(settings.tcp_user_timeout_ms));

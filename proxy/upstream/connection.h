@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "proxy/base/ref.h"
 #include "proxy/base/token_bucket.h"
@@ -19,8 +20,9 @@ class UpstreamConnection final : public Retired,
  public:
   /// Starts connecting; the result comes through `owner`. The caller took one Limit::kConnections unit; the
   /// connection gives it back.
+  /// `preface` is sent before anything else, also before TLS.
   static UpstreamConnection* connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
-                                     UpstreamOwner& owner);
+                                     UpstreamOwner& owner, std::string preface = {});
   ~UpstreamConnection() override;
 
   /// Null when it has no room.
@@ -51,7 +53,8 @@ class UpstreamConnection final : public Retired,
   friend class Pool;
   enum class State : uint8_t { kConnecting, kReady, kGoing, kClosed };
 
-  UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode, UpstreamOwner& owner);
+  UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
+                     UpstreamOwner& owner, std::string preface);
   // ConnectEvents
   void on_connected(int fd) override;
   void on_connect_failed(Reason reason, int error) override;
@@ -99,6 +102,7 @@ class UpstreamConnection final : public Retired,
   Timer timer_;
   const uint32_t variant_;
   const PoolMode mode_;
+  const std::string preface_;
   TokenBucket glitches_;
   State state_ = State::kConnecting;
   bool abusive_ = false;  // too many glitches: ends when the codec is off the stack

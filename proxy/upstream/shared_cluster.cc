@@ -87,23 +87,22 @@ void SharedCluster::inherit(const SharedCluster& earlier) {
 
 bool SharedCluster::leads_back(const Address& address) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return std::any_of(entrances_.begin(), entrances_.end(), [&](const Address& entrance) {
-    if (entrance.port() != address.port()) return false;
-    if (entrance == address) return true;
-    const std::string host = address.host(), at = entrance.host();
-    return (at == "0.0.0.0" && host.starts_with("127.")) || (at == "::" && host == "::1");
-  });
+  return std::any_of(entrances_.begin(), entrances_.end(),
+                     [&](const Address& entrance) { return entrance.takes(address); });
 }
 
 bool SharedCluster::leads_back(int fd) const {
   // Both ends of a connection to oneself have addresses of this host, and the other one is where we listen.
   const Address peer = peer_address(fd);
   const std::string host = peer.host();
-  if (host != bound_address(fd).host()) return false;
+  if (!peer.is_unix() && host != bound_address(fd).host()) return false;
   std::lock_guard<std::mutex> lock(mutex_);
   return std::any_of(entrances_.begin(), entrances_.end(), [&](const Address& entrance) {
+    if (entrance.takes(peer)) return true;
+    if (entrance.is_unix() || peer.is_unix() || entrance.port() != peer.port()) return false;
     const std::string at = entrance.host();
-    return entrance.port() == peer.port() && (at == host || at == "0.0.0.0" || at == "::");
+    const bool v6 = peer.storage.sa.sa_family == AF_INET6;
+    return at == host || (at == "0.0.0.0" && !v6) || (at == "::" && (v6 || !entrance.ipv6_only));
   });
 }
 

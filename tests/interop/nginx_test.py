@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 
+from certificates import Certificates
 from harness import InteropTest, free_port, http, main, wait_for
 
 
@@ -101,6 +102,64 @@ http {{
         self.curl("--fail", f"{url}/small.txt?n=[1-200]", "-o", "/dev/null")
         self.assertLessEqual(server_side.metric("dragoman_cluster_connections_total", cluster="out"), 2)
         self.assertGreaterEqual(server_side.metric("dragoman_cluster_pool_reuses_total", cluster="out"), 198)
+
+    def test_nginx_on_a_unix_socket(self):
+        path = os.path.join(self.dir, "nginx.sock")
+        self.nginx(f"listen unix:{path};")
+        front = os.path.join(self.dir, "front.sock")
+        sidecar = self.sidecar(f"""
+listeners:
+  - {{name: in, address: '127.0.0.1:0', protocol: http1, cluster: out}}
+  - {{name: local, address: 'unix:{front}', socket_mode: '0600', protocol: http1, cluster: out}}
+clusters: [{{name: out, endpoints: ['unix:{path}'], health_check: {{type: http, path: /text}}}}]
+""")
+        url = f"http://127.0.0.1:{sidecar.ports['in']}"
+        self.assertTrue(self.curl(f"{url}/large.bin") == self.files["large.bin"])
+        self.assertTrue(self.curl("--unix-socket", front, "http://nginx/large.bin") == self.files["large.bin"])
+
+    def test_nginx_is_told_the_client(self):
+        port = free_port()
+        self.nginx(f"listen 127.0.0.1:{port} proxy_protocol; location /client {{ return 200 $proxy_protocol_addr:$proxy_protocol_port; }}")
+        listeners, clusters = "", ""
+        for version in ("v1", "v2"):
+            clusters += f"  - {{name: {version}, proxy_protocol: {version}, endpoints: ['127.0.0.1:{port}'], health_check: {{}}}}\n"
+            listeners += f"  - {{name: {version}, address: '127.0.0.1:0', protocol: tcp, cluster: {version}}}\n"
+            listeners += f"  - {{name: behind-{version}, address: '127.0.0.1:0', proxy_protocol: {{}}, protocol: tcp, cluster: {version}}}\n"
+        sidecar = self.sidecar(f"listeners:\n{listeners}clusters:\n{clusters}")
+        for version in ("v1", "v2"):
+            said = self.curl("-w", " %{local_ip}:%{local_port}", f"http://127.0.0.1:{sidecar.ports[version]}/client").decode()
+            self.assertEqual(*said.split(" "))
+            # curl speaks it itself, as a load balancer would.
+            said = self.curl("--haproxy-protocol", "-w", " %{local_ip}:%{local_port}",
+                             f"http://127.0.0.1:{sidecar.ports['behind-' + version]}/client").decode()
+            self.assertEqual(*said.split(" "))
+
+    def test_proxy_headers_come_before_tls(self):
+        pki = Certificates(self, self.dir)
+        pki.issue("server", "DNS:localhost,IP:127.0.0.1")
+        ca, port = pki.path("ca.pem"), free_port()
+        self.nginx(f"listen 127.0.0.1:{port} ssl proxy_protocol; ssl_certificate {pki.path('server.pem')}; "
+                   f"ssl_certificate_key {pki.path('server.key')}; location /client {{ return 200 $scheme:$proxy_protocol_addr; }} ")
+        tls = f"tls: {{certificates: [{pki.pair('server')}]}}"
+        sidecar = self.sidecar(f"""
+listeners:
+  - {{name: opened, address: '127.0.0.1:0', proxy_protocol: {{}}, {tls}, protocol: http, routes: said}}
+  - {{name: passed, address: '127.0.0.1:0', proxy_protocol: {{}}, protocol: auto,
+      protocols: [{{protocol: tls, cluster: plain}}, {{protocol: http1, cluster: sealed-http}}]}}
+  - {{name: sealed, address: '127.0.0.1:0', protocol: tcp, cluster: sealed}}
+routes: [{{name: said, routes: [{{match: {{prefix: /}}, direct_response: {{body: hello}}}}]}}]
+clusters:
+  - {{name: plain, proxy_protocol: v2, endpoints: ['127.0.0.1:{port}']}}
+  - {{name: sealed, proxy_protocol: v1, endpoints: ['127.0.0.1:{port}'], tls: {{ca: {ca}}}}}
+  - {{name: sealed-http, endpoints: ['127.0.0.1:9']}}
+""")
+        for version in ("--http1.1", "--http2"):
+            self.assertEqual(self.curl(version, "--cacert", ca, "--haproxy-protocol",
+                                       f"https://localhost:{sidecar.ports['opened']}/"), b"hello")
+        self.assertEqual(self.curl("--cacert", ca, "--haproxy-protocol", f"https://localhost:{sidecar.ports['passed']}/client"),
+                         b"https:127.0.0.1")
+        self.assertEqual(self.curl(f"http://127.0.0.1:{sidecar.ports['sealed']}/client"), b"https:127.0.0.1")
+        self.assertEqual(sidecar.metric("dragoman_listener_protocol_errors_total"), 0)
 
     def load(self, url, *args):
         """Load from wrk; every request must be answered well. Returns how many were."""

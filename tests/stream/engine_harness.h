@@ -38,7 +38,7 @@ class EngineHarness {
     spec->routes = RouteTable::single_cluster("c");
     for (const auto& f : filters) spec->codec.framed.want |= f->wants();
     spec->filters = std::move(filters);
-    spec->shared = std::make_shared<ListenerShared>();
+    spec->shared = std::make_shared<ListenerShared>(1);
     settings.name = "c";
     settings.protocol = protocol;
     auto shared = std::make_shared<SharedCluster>(settings, wire, 1);

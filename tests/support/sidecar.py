@@ -64,7 +64,8 @@ class Sidecar:
             self.admin_port = int(wait_for("the line that tells the admin port", self._find_admin_port))
             wait_for("/ready", lambda: self.admin("/ready")[0] == 200)
             listeners = json.loads(self.admin("/listeners?format=json")[1])["listeners"]
-            self.ports = {l["name"]: int(l["address"].rsplit(":", 1)[1]) for l in listeners}
+            self.ports = {l["name"]: int(l["address"].rsplit(":", 1)[1]) for l in listeners
+                          if not l["address"].startswith("unix:")}
         except BaseException:
             self.process.kill()
             self.process.wait()
