@@ -44,7 +44,9 @@ class FrameWatch {
       const bool in_head = have_ < kHead, held = fields_.holding();
       in_block_ = false;
       if (have_ == 0 && preface_ == 0) frame_ = data;
-      const size_t part = step(data, static_cast<size_t>(end - data));
+      // What is held, padding and the heads of other frames in it, fits: there is always room for a head.
+      const size_t room = held ? hold_.size() - hold_size_ : SIZE_MAX;
+      const size_t part = step(data, std::min(static_cast<size_t>(end - data), room));
       if (in_head && head_is_data_) {
         head_is_data_ = false;
         // What a reset in the same bytes has closed is closed for this frame.

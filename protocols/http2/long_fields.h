@@ -17,7 +17,8 @@ class LongFields {
  public:
   /// A header block of several frames begins; one frame alone can't hold such a value.
   void begin_block();
-  void end_block() { active_ = false; }
+  /// It is over, perhaps inside a length: nothing is held any more.
+  void end_block() { give_up(); }
   bool active() const { return active_; }
 
   /// Takes at least one of the next `n` bytes of the block, and may change them; how many. While holding()

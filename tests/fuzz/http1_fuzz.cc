@@ -181,7 +181,9 @@ Served serve(const Http1Options& options, std::string_view stream, uint32_t seed
 
 /// The bytes that a backend gets when every request is passed on and answered; also checks the answers.
 std::string forward(const Http1Options& options, std::string_view stream, bool tunnels) {
-  Connection down(Role::kServer, options), up(Role::kClient, {}), client(Role::kClient, {});
+  Http1Options passing;
+  passing.underscores = Underscores::kPass;  // else what is sent lacks them
+  Connection down(Role::kServer, options), up(Role::kClient, passing), client(Role::kClient, {});
   struct Pair {
     End request, answer;
   };

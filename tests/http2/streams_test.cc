@@ -496,6 +496,53 @@ TEST(Http2Streams, FieldsOfAnyLengthPassAndTheTablesStayTheSame) {
   }
 }
 
+// The length of a value that is in two frames is held back until all of it is here. What may stand between its bytes: padding, and
+// frames that end the connection.
+TEST(Http2Streams, WhatStandsInsideALengthIsNotHeld) {
+  const std::string begin =
+      block(get()) + "\0"s + hpack_text("k") + "\x7f\x80"s;  // 127, or more by what follows
+  const std::string padding(255, '\0');
+  struct Case {
+    const char* name;
+    std::string bytes;
+    bool served;
+  };
+  const std::vector<Case> cases = {
+      {"data", frame(kHeaders, kNone, 1, begin) + data(1, std::string(1000, 'x')), false},
+      {"unknown frame", frame(kHeaders, kNone, 1, begin) + frame(0x42, 0, 1, std::string(9000, 'x')), false},
+      {"headers", frame(kHeaders, kNone, 1, begin) + headers(3, get()), false},
+      {"the block's end", frame(kHeaders, kNone, 1, begin) + frame(kContinuation, kEndHeaders, 1) + ping(),
+       false},
+      {"its end, after more",
+       frame(kHeaders, kNone, 1, begin) + frame(kContinuation, kEndHeaders, 1, "\x81") + ping(), false},
+      {"padding",
+       frame(kHeaders, kPadded | kEndStream, 1, "\xff" + begin + padding) +
+           frame(kContinuation, kEndHeaders, 1, "\0"s + std::string(127, 'v')),
+       true},
+      {"empty frames",
+       frame(kHeaders, kEndStream, 1, begin) + frame(kContinuation, kNone, 1) +
+           frame(kContinuation, kNone, 1) +
+           frame(kContinuation, kEndHeaders, 1, "\0"s + std::string(127, 'v')),
+       true},
+      {"no length",
+       frame(kHeaders, kNone, 1, begin + "\xff\xff\xff\xff\xff") + frame(kContinuation, kEndHeaders, 1),
+       false},
+  };
+  for (const Case& c : cases) {
+    for (size_t read : {size_t{1} << 20, size_t{1}, size_t{100}, size_t{130}}) {
+      SCOPED_TRACE(std::string(c.name) + " " + std::to_string(read));
+      Server s;
+      s.feed_in_steps(c.bytes, read);
+      s.codec->on_write_blocked(false);  // whatever is to be said is said
+      bool left = false;
+      for (const Frame& f : parse(s.sink.take())) left |= f.type == kGoAway;
+      EXPECT_EQ(left, !c.served);
+      ASSERT_EQ(s.accepted(), c.served ? 1u : 0u);
+      if (c.served) EXPECT_EQ(s.at(0).head->header("k"), std::string(127, 'v'));
+    }
+  }
+}
+
 // nghttp2 writes the other side: Huffman codes, and values that go in CONTINUATION frames.
 TEST(Http2Streams, LongFieldsBetweenOurselves) {
   CodecOptions o;
