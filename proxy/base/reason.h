@@ -91,6 +91,7 @@ std::string_view outcome_name(Outcome outcome);
   X(kTlsNoPeerCertificate,    "tls_no_peer_certificate",   "TNC",   kUnavailable,   503, 14, kEndpoint)  \
   X(kTlsPeerExpired,          "tls_peer_expired",          "TPX",   kUnavailable,   503, 14, kEndpoint)  \
   X(kTlsPeerUntrusted,        "tls_peer_untrusted",        "TPU",   kUnavailable,   503, 14, kEndpoint)  \
+  X(kTlsPeerRevoked,          "tls_peer_revoked",          "TPR",   kUnavailable,   503, 14, kEndpoint)  \
   X(kTlsPeerName,             "tls_peer_name",             "TPN",   kUnavailable,   503, 14, kEndpoint)  \
   X(kTlsVersion,              "tls_version",               "TV",    kUnavailable,   503, 14, kEndpoint)  \
   X(kTlsCipher,               "tls_cipher",                "TC",    kUnavailable,   503, 14, kEndpoint)  \

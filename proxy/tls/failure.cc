@@ -9,6 +9,7 @@ Reason of_verify(long result) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID:
       return Reason::kTlsPeerExpired;
+    case X509_V_ERR_CERT_REVOKED: return Reason::kTlsPeerRevoked;
     case X509_V_ERR_APPLICATION_VERIFICATION:
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:

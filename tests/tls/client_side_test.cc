@@ -82,7 +82,7 @@ TEST_F(ClientSide, ChecksTheEndpoint) {
 TEST_F(ClientSide, RefusesRevokedEndpoints) {
   const Issued other = ca.issue({.dns = {"server.example"}});
   const std::string crl = folder.write("crl.pem", ca.crl({server_issued}));
-  distrusted(server_issued, "sni: server.example, crl: " + crl, "tls_peer_untrusted", "TPU");
+  distrusted(server_issued, "sni: server.example, crl: " + crl, "tls_peer_revoked", "TPR");
   ScriptedBackend backend(sealed_http({.own = other}, "welcome"));
   proxy(backend.address(), "sni: server.example, crl: " + crl);
   EXPECT_EQ(get().body, "welcome");

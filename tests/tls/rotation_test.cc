@@ -119,7 +119,7 @@ TEST_F(Rotation, WhoIsRevokedIsRefusedFromThenOn) {
   EXPECT_FALSE(again.handshake() && again.http().ends_with("hello")) << "nor with a session of before";
   TlsPeer::free_session(session);
   EXPECT_TRUE(before.http().ends_with("hello")) << "open connections keep what they began with";
-  EXPECT_GE(server().metric("dragoman_tls_failures_total", {"reason=\"tls_peer_untrusted\""}), 1);
+  EXPECT_GE(server().metric("dragoman_tls_failures_total", {"reason=\"tls_peer_revoked\""}), 1);
   // Half a list changes nothing; one that is over lets nobody in.
   const std::string list = ca.crl({bad});
   folder.write("crl.pem", list.substr(0, list.size() / 2));
