@@ -779,14 +779,14 @@ In<ProxyProtocol> proxy_protocol_block() {
       {
           field<&ProxyProtocol::accept>("accept", choice<AcceptProxy>({"required", "optional"}),
                                         "required: a connection without a valid header is closed "
-                                        "(listener_protocol_errors, malformed). "
+                                        "(listener_protocol_errors, proxy_header). "
                                         "optional: it may begin without one; clients that wait for the "
                                         "server to speak first then wait for "
                                         "\"timeout\"."),
           field<&ProxyProtocol::trusted>(
               "trusted", texts(kIpPrefix, 1),
               "Whose headers are believed: the addresses of the load balancers. Others are refused "
-              "when they send one, or when it is required (denied). Left out, everybody who can "
+              "when they send one, or when it is required (proxy_untrusted). Left out, everybody who can "
               "connect may "
               "claim any address. Peers on a unix socket are always trusted: the mode of its file says who "
               "may "
@@ -794,7 +794,7 @@ In<ProxyProtocol> proxy_protocol_block() {
           field<&ProxyProtocol::timeout_ms>(
               "timeout", duration(10, kHour),
               "How long the whole header may take; then the connection is closed "
-              "(head_timeout), or, where it is optional, served without."),
+              "(proxy_timeout), or, where it is optional, served without."),
           field<&ProxyProtocol::bytes_max>("bytes_max", size(232, 65'551),
                                            "The longest header of version 2, with its extensions (TLVs), "
                                            "which are skipped; a longer one is "

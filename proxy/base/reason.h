@@ -71,6 +71,9 @@ std::string_view outcome_name(Outcome outcome);
   X(kVersionUnsupported,      "version_unsupported",       "DV",    kCodecError,    505, 12, kClient)    \
   X(kChecksum,                "checksum_mismatch",         "DCS",   kCodecError,    400, 13, kClient)    \
   X(kUnknownProtocol,         "unknown_protocol",          "DUP",   kCodecError,    400, 13, kClient)    \
+  X(kProxyHeader,             "proxy_header",              "DPH",   kCodecError,    400, 13, kClient)    \
+  X(kProxyUntrusted,          "proxy_untrusted",           "DPU",   kDenied,        403,  7, kClient)    \
+  X(kProxyTimeout,            "proxy_timeout",             "DPT",   kTimeout,       408,  4, kClient)    \
   X(kHeadTooLarge,            "head_too_large",            "DHL",   kTooLarge,      431,  8, kClient)    \
   X(kTooManyHeaders,          "too_many_headers",          "DHC",   kTooLarge,      431,  8, kClient)    \
   X(kUriTooLong,              "uri_too_long",              "DUL",   kTooLarge,      414,  8, kClient)    \

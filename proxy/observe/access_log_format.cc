@@ -60,17 +60,20 @@ std::string_view envoy_flag(Reason reason) {
     case Reason::kBodyTimeout:
     case Reason::kFrameTimeout:
     case Reason::kWriteStall:
+    case Reason::kProxyTimeout:
     case Reason::kIdleTimeout: return "DC";
     case Reason::kUnsupported:
     case Reason::kVersionUnsupported:
     case Reason::kChecksum:
     case Reason::kUnknownProtocol:
+    case Reason::kProxyHeader:
     case Reason::kHeadTooLarge:
     case Reason::kTooManyHeaders:
     case Reason::kUriTooLong:
     case Reason::kBodyTooLarge:
     case Reason::kFrameTooLarge: return "DPE";
     case Reason::kHeartbeatLost: return "UC";
+    case Reason::kProxyUntrusted:
     case Reason::kDenied: return "UAEX";
     case Reason::kDirectResponse:
     case Reason::kRedirect: return "-";

@@ -20,7 +20,7 @@ void Gate::start(ListenerSlot& slot, int fd) {
   slot.add(*gate);
   if (gate->stage_ == Stage::kProxy && !gate->trusted_ &&
       gate->settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
-    gate->refuse(Reason::kDenied);
+    gate->refuse(Reason::kProxyUntrusted);
 }
 
 Gate::Gate(ListenerSlot& slot, int fd) : slot_(&slot), runtime_(slot.runtime()), start_ns_(Loop::now_ns()) {
@@ -95,14 +95,14 @@ bool Gate::read_proxy(std::span<uint8_t>& bytes) {
     case ProxyHeader::Verdict::kMore: prefix_.assign(bytes.begin(), bytes.end()); return false;
     case ProxyHeader::Verdict::kNone:
       if (rule.accept == config::AcceptProxy::kOptional) break;
-      refuse(Reason::kMalformed, "there is none");
+      refuse(Reason::kProxyHeader, "there is none");
       return false;
     case ProxyHeader::Verdict::kBad:
-      refuse(trusted_ ? Reason::kMalformed : Reason::kDenied, header.error);
+      refuse(trusted_ ? Reason::kProxyHeader : Reason::kProxyUntrusted, header.error);
       return false;
     case ProxyHeader::Verdict::kDone:
       if (!trusted_) {
-        refuse(Reason::kDenied);
+        refuse(Reason::kProxyUntrusted);
         return false;
       }
       if (header.has_ends) transport_->set_ends(header.source, header.destination);
@@ -148,7 +148,7 @@ bool Gate::waits() const {
 void Gate::on_eof() {
   if (stage_ == Stage::kProxy && !prefix_.empty()) {
     if (settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
-      return refuse(Reason::kMalformed, "it is cut");
+      return refuse(Reason::kProxyHeader, "it is cut");
     eof_ = true;
     const std::span<uint8_t> bytes = prefix_in_scratch();
     if (!pass_proxy(bytes)) return;
@@ -266,7 +266,7 @@ void Gate::on_timer() {
     case Stage::kProxy: {
       // What is no header yet will be none.
       if (settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
-        return refuse(Reason::kHeadTimeout);
+        return refuse(Reason::kProxyTimeout);
       const std::span<uint8_t> bytes = prefix_in_scratch();
       if (pass_proxy(bytes) && !bytes.empty()) on_data(bytes.data(), bytes.size());
       return;

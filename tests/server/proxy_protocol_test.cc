@@ -121,14 +121,14 @@ TEST_F(ProxyProtocol, WhatIsNoHeaderIsRefusedAndCounted) {
     TestSocket s = connect();
     s.send(row);
     EXPECT_TRUE(s.closed_by_peer());
-    EXPECT_TRUE(server().becomes(++refused, kErrors, {"malformed"})) << ::testing::PrintToString(row);
+    EXPECT_TRUE(server().becomes(++refused, kErrors, {"proxy_header"})) << ::testing::PrintToString(row);
   }
   {
     TestSocket s = connect();
     s.send("PROXY TCP4 1.2");
     ::shutdown(s.fd(), SHUT_WR);
     EXPECT_TRUE(s.closed_by_peer());
-    EXPECT_TRUE(server().becomes(++refused, kErrors, {"malformed"}));
+    EXPECT_TRUE(server().becomes(++refused, kErrors, {"proxy_header"}));
   }
   // One that says nothing is a probe of the port.
   TestSocket probe = connect();
@@ -145,7 +145,7 @@ TEST_F(ProxyProtocol, AHeaderThatDoesNotComeIsTimedOut) {
     s.send(row);
     EXPECT_TRUE(s.closed_by_peer());
   }
-  EXPECT_TRUE(server().becomes(2, kErrors, {"head_timeout"}));
+  EXPECT_TRUE(server().becomes(2, kErrors, {"proxy_timeout"}));
 }
 
 TEST_F(ProxyProtocol, OptionalTakesBoth) {
@@ -173,7 +173,7 @@ TEST_F(ProxyProtocol, OptionalTakesBoth) {
   TestSocket bad = connect();
   bad.send("PROXY nonsense\r\n");
   EXPECT_TRUE(bad.closed_by_peer()) << "a wrong header is no missing one";
-  EXPECT_TRUE(server().becomes(1, kErrors, {"malformed"}));
+  EXPECT_TRUE(server().becomes(1, kErrors, {"proxy_header"}));
 }
 
 TEST_F(ProxyProtocol, OptionalServesThoseWhoWaitOrLeave) {
@@ -205,13 +205,13 @@ TEST_F(ProxyProtocol, OnlyTrustedPeersAreBelieved) {
     s.send(header + "GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     EXPECT_TRUE(s.closed_by_peer());
   }
-  EXPECT_TRUE(server().becomes(3, kErrors, {"denied"}));
+  EXPECT_TRUE(server().becomes(3, kErrors, {"proxy_untrusted"}));
 
   serve("accept: optional, trusted: [10.0.0.0/8]");
   EXPECT_EQ(ask(""), "for 127.0.0.1");
   EXPECT_EQ(ask(kLine), "");
   EXPECT_EQ(ask(second_version()), "");
-  EXPECT_TRUE(server().becomes(2, kErrors, {"denied"}));
+  EXPECT_TRUE(server().becomes(2, kErrors, {"proxy_untrusted"}));
 
   serve("accept: required, trusted: [127.0.0.1]");
   EXPECT_EQ(ask(kLine), "for 192.0.2.7");
