@@ -74,6 +74,7 @@ FramedCodec::~FramedCodec() {
     x->codec = nullptr;  // the holder's release() frees it
     x->closed = true;
     static_cast<ListLink<Unsent>*>(x)->unlink();
+    if (!x->sink) Exchanges::destroy(x);  // nobody got it: there was no memory for its holder
   }
 }
 

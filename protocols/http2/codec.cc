@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "protocols/http/rules.h"
 #include "protocols/http2/http2_codec.h"
+#include "protocols/http2/memory.h"
 #include "protocols/http2/session.h"
 #include "proxy/base/object_pool.h"
 
@@ -114,6 +116,25 @@ void Http2Codec::settle() {
   reap();
 }
 
+/// The outermost call ends, perhaps since it had no memory: then its owner closes the connection.
+void Http2Codec::settle_or_break() {
+  if (std::exchange(memory_failed, false)) out_of_memory();
+  try {
+    settle();
+  } catch (const std::bad_alloc&) {
+    memory_failed = true;
+  }
+  if (std::exchange(memory_failed, false)) out_of_memory();
+}
+
+/// Whatever was under way: nothing more is said, and everybody is told.
+void Http2Codec::out_of_memory() {
+  if (done()) return;
+  broken_ = true;
+  reset_all(Reason::kOwnResources, Reason::kOwnResources);
+  events_.on_broken(Reason::kOwnResources, "out of memory");
+}
+
 void Http2Codec::release(Http2Exchange& x) {
   Scope scope(*this);
   x.sink = nullptr;
@@ -126,7 +147,13 @@ void Http2Codec::release(Http2Exchange& x) {
 
 bool Http2Codec::accept(Http2Exchange& x, bool end) {
   x.held = true;  // so that it lives, whatever the owner does to the connection in between
-  MessageSink* sink = events_.on_exchange(x);
+  MessageSink* sink = nullptr;
+  try {
+    sink = events_.on_exchange(x);
+  } catch (const std::bad_alloc&) {
+    x.held = false;
+    throw;
+  }
   if (!sink) {
     x.held = false;
     return false;
@@ -245,12 +272,13 @@ bool Http2Codec::heartbeat() {
 // --- Input -------------------------------------------------------------------------------------------------
 
 bool Http2Codec::feed(const uint8_t* data, size_t n) {
-  if (done()) return false;
+  if (done() || memory_failed) return false;
   in_session_ = true;
   const ssize_t used = nghttp2_session_mem_recv(session_, data, n);
   in_session_ = false;
   if (done()) return false;
   if (used >= 0) return true;
+  if (memory_failed) return false;  // the Scope's end breaks the connection
   auto error = static_cast<int>(used);
   if (error == NGHTTP2_ERR_FLOODED) {
     flood(CodecEvent::kAckFlood, "answers to control frames are not read");
@@ -834,7 +862,7 @@ void Http2Codec::say_hello(std::span<const uint8_t> frames) {
 }
 
 void Http2Codec::build_frames() {
-  if (in_session_ || broken_) return;
+  if (in_session_ || broken_ || memory_failed) return;
   in_session_ = true;
   const uint8_t* bytes = nullptr;
   ssize_t n = 0;
@@ -846,7 +874,7 @@ void Http2Codec::build_frames() {
   }
   in_session_ = false;
   if (!out_.out.empty()) out_.wrote();
-  if (n < 0)
+  if (n < 0 && !memory_failed)
     break_connection(Reason::kInternal, NGHTTP2_INTERNAL_ERROR, nghttp2_strerror(static_cast<int>(n)));
 }
 
@@ -855,13 +883,17 @@ void Http2Codec::produce() {
   // collected and will not be again for that, so it is built here too. None of them waits for more than is in
   // memory already.
   size_t before;
-  do {
-    if (done() || transport_blocked_) return;
-    before = out_.out.size();
-    Scope scope(*this);
-    build_frames();
-    if (!done() && goaway_error_) after_input();
-  } while (!done() && nghttp2_session_want_write(session_) && out_.out.size() != before);
+  try {
+    do {
+      if (done() || transport_blocked_) return;
+      before = out_.out.size();
+      Scope scope(*this);
+      build_frames();
+      if (!done() && goaway_error_) after_input();
+    } while (!done() && nghttp2_session_want_write(session_) && out_.out.size() != before);
+  } catch (const std::bad_alloc&) {
+    out_of_memory();
+  }
 }
 
 bool Http2Codec::write_blocked(const Http2Exchange& x) const { return x.blocked || transport_blocked_; }
@@ -986,8 +1018,17 @@ namespace dragoman {
 
 std::unique_ptr<ConnectionCodec> make_http2_codec(const Protocol&, Role role, ByteSink& out,
                                                   ConnectionEvents& events, const CodecOptions& options) {
-  return role == Role::kServer ? http2::make_server(out, events, options)
-                               : http2::make_client(out, events, options);
+  const bool others = std::exchange(http2::memory_failed, false);
+  std::unique_ptr<ConnectionCodec> codec;
+  try {
+    codec = role == Role::kServer ? http2::make_server(out, events, options)
+                                  : http2::make_client(out, events, options);
+  } catch (const std::bad_alloc&) {
+    http2::memory_failed = others;
+    throw;
+  }
+  if (std::exchange(http2::memory_failed, others)) throw std::bad_alloc();
+  return codec;
 }
 
 size_t live_http2_exchanges() { return ObjectPool<http2::Http2Exchange>::live(); }

@@ -16,6 +16,7 @@
 #include "protocols/http2/closed_streams.h"
 #include "protocols/http2/fields.h"
 #include "protocols/http2/frame_watch.h"
+#include "protocols/http2/memory.h"
 #include "proxy/base/intrusive_list.h"
 
 namespace dragoman::http2 {
@@ -137,9 +138,14 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   /// the end, until no method of this codec is on the stack.
   class Scope {
    public:
-    explicit Scope(Http2Codec& codec) : codec_(codec) { ++codec_.depth_; }
+    explicit Scope(Http2Codec& codec) : codec_(codec) {
+      if (++codec_.depth_ == 1) others_ = std::exchange(memory_failed, false);
+    }
     ~Scope() {
-      if (codec_.depth_ == 1) codec_.settle();
+      if (codec_.depth_ == 1) {
+        codec_.settle_or_break();
+        memory_failed = others_;
+      }
       --codec_.depth_;
     }
     Scope(const Scope&) = delete;
@@ -147,6 +153,7 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
 
    private:
     Http2Codec& codec_;
+    bool others_ = false;  // memory_failed of a connection further down the stack
   };
 
   // Roles fill in:
@@ -275,6 +282,8 @@ class Http2Codec : public ConnectionCodec, private ByteSource {
   void after_input();
   void watch_output(Http2Exchange& x);
   void settle();
+  void settle_or_break();
+  void out_of_memory();
   void reap();
   int verdict() const { return done() ? NGHTTP2_ERR_CALLBACK_FAILURE : 0; }
 

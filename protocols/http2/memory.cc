@@ -1,5 +1,7 @@
 #include "protocols/http2/memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -29,10 +31,14 @@ size_t list_of(size_t n) {
 
 class Memory final : public SpareMemory {
  public:
-  Memory() : mem_{this, take, give, take_zeroed, change} {}
+  Memory() : mem_{this, take, give, take_zeroed, change} {
+    void* p = ::mmap(nullptr, kLastMemoryBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p != MAP_FAILED) last_ = static_cast<uint8_t*>(p);
+  }
   ~Memory() {
     for (Piece*& list : lists_)
       while (list) ::operator delete(std::exchange(list, list->next));
+    if (last_) ::munmap(last_, kLastMemoryBytes);
   }
   nghttp2_mem* mem() { return &mem_; }
   size_t kept() const { return kept_; }
@@ -69,8 +75,15 @@ class Memory final : public SpareMemory {
       }
       room = list < kFine ? (list + 1) * kFineStep : kFineMax + (list - kFine + 1) * kCoarseStep;
     }
-    void* raw = ::operator new(sizeof(Piece) + room, std::nothrow);
-    if (!raw) return nullptr;
+    void* raw = nullptr;
+    try {
+      raw = ::operator new(sizeof(Piece) + room);
+    } catch (const std::bad_alloc&) {  // nghttp2's frames are below
+      memory_failed = true;
+      room = (room + 15) / 16 * 16;
+      raw = m.take_last(sizeof(Piece) + room);
+      if (!raw) return nullptr;
+    }
     kept_memory.add(MemoryOwner::kHttp2, sizeof(Piece) + room);
     return new (raw) Piece{room, nullptr} + 1;
   }
@@ -79,6 +92,7 @@ class Memory final : public SpareMemory {
     Memory& m = self(user);
     Piece* piece = piece_of(p);
     kept_memory.drop(MemoryOwner::kHttp2, sizeof(Piece) + piece->room);
+    if (m.is_last(piece)) return m.give_last();
     if (piece->room > kCoarseMax || m.kept_ + piece->room > kKeptMemoryMax) return ::operator delete(piece);
     Piece*& list = m.lists_[list_of(piece->room)];
     piece->next = list;
@@ -102,7 +116,26 @@ class Memory final : public SpareMemory {
     return other;
   }
 
+  void* take_last(size_t n) {
+    if (!last_ || n > kLastMemoryBytes - last_at_) return nullptr;
+    ++last_pieces_;
+    return last_ + std::exchange(last_at_, last_at_ + n);
+  }
+  bool is_last(const Piece* piece) const {
+    const auto at = reinterpret_cast<uintptr_t>(piece);
+    const auto begin = reinterpret_cast<uintptr_t>(last_);
+    return last_ && at >= begin && at - begin < kLastMemoryBytes;
+  }
+  void give_last() {
+    if (--last_pieces_ > 0) return;
+    last_at_ = 0;
+    ::madvise(last_, kLastMemoryBytes, MADV_DONTNEED);
+  }
+
   nghttp2_mem mem_;
+  uint8_t* last_ = nullptr;
+  size_t last_at_ = 0;
+  size_t last_pieces_ = 0;
   Piece* lists_[kLists] = {};
   size_t kept_ = 0;
   size_t least_ = 0;  // of kept_, since the last trim()

@@ -1,6 +1,5 @@
 #include "proxy/base/arena.h"
 
-#include <cstdlib>
 #include <new>
 
 #include "proxy/base/kept_memory.h"
@@ -19,7 +18,7 @@ struct BlockPool final : SpareMemory {
     count -= n;
     for (; n; --n) {
       void* next = *static_cast<void**>(free_list);
-      std::free(free_list);
+      ::operator delete(free_list);
       free_list = next;
     }
   }
@@ -47,8 +46,7 @@ void* Arena::allocate_slow(size_t n) {
   } else {
     size = need;
   }
-  if (!raw) raw = std::malloc(size);
-  if (!raw) throw std::bad_alloc();
+  if (!raw) raw = ::operator new(size);
   kept_memory.add(MemoryOwner::kHeads, size);
   auto* block = new (raw) Block{blocks_, size};
   blocks_ = block;
@@ -70,7 +68,7 @@ void Arena::reset() {
       pool.free_list = block;
       ++pool.count;
     } else {
-      std::free(block);
+      ::operator delete(block);
     }
   }
   at_ = inline_;

@@ -1,7 +1,6 @@
 #include "proxy/base/buffer.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <new>
 
 namespace dragoman {
@@ -18,7 +17,7 @@ struct ChunkPool final : SpareMemory {
     kept -= n;
     for (; n; --n) {
       Chunk* next = free_list->next;
-      std::free(free_list);
+      ::operator delete(free_list);
       free_list = next;
     }
   }
@@ -39,8 +38,7 @@ Chunk* acquire_chunk(MemoryOwner owner) {
     pool.free_list = c->next;
     pool.idle.taken(--pool.kept);
   } else {
-    c = static_cast<Chunk*>(std::malloc(Chunk::kBytes));
-    if (!c) throw std::bad_alloc();
+    c = static_cast<Chunk*>(::operator new(Chunk::kBytes));
   }
   ++pool.live;
   c->next = nullptr;
@@ -59,7 +57,7 @@ void release_chunk(Chunk* chunk) {
     pool.free_list = chunk;
     ++pool.kept;
   } else {
-    std::free(chunk);
+    ::operator delete(chunk);
   }
 }
 

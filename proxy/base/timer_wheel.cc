@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
+
+#include "proxy/base/memory_reserve.h"
 
 namespace dragoman {
 namespace {
@@ -97,7 +100,11 @@ void TimerWheel::advance(uint64_t now_ms) {
     while (Timer* timer = slots_[0][slot].pop_front()) {
       --active_;
       clear_if_empty(timer->slot_);
-      timer->callback_(timer->owner_);  // may destroy the timer
+      try {
+        timer->callback_(timer->owner_);  // may destroy the timer
+      } catch (const std::bad_alloc&) {   // whoever could do better has caught it
+        note_memory_shed(MemoryShed::kControl);
+      }
     }
   }
 }

@@ -5,7 +5,9 @@
 #include <cassert>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
+#include "proxy/base/memory_reserve.h"
 #include "proxy/net/linger.h"
 #include "proxy/net/loop_impl.h"
 
@@ -13,6 +15,22 @@ namespace dragoman {
 namespace {
 
 constexpr int kEdgePasses = 8;
+
+/// Nobody above could do better with the lack of memory than to go on without what was asked; libuv's frames are below.
+template <class Work>
+void survive(Work&& work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kControl);
+  }
+}
+
+/// libuv ends the process where it has no memory for the table of its descriptors.
+void give_libuv_the_reserve() {
+  [[maybe_unused]] static const int once =
+      uv_replace_allocator(reserved_malloc, reserved_realloc, reserved_calloc, std::free);
+}
 
 void fatal(const char* what, int error) {
   std::fprintf(stderr, "dragoman: %s: %s\n", what, uv_strerror(error));
@@ -25,6 +43,7 @@ Loop::Impl::Impl()
     : wheel(uv_hrtime() / 1'000'000),
       scratch(new uint8_t[kScratchHeadroom + kScratchBytes]),
       thread(std::this_thread::get_id()) {
+  give_libuv_the_reserve();
   // Out of descriptors or memory before anything was served: there is nothing to go on with.
   if (int error = uv_loop_init(&uv)) fatal("event loop", error);
   uv.data = this;
@@ -70,12 +89,14 @@ bool Loop::Impl::edge() {
     // What callbacks add while a list is worked on waits for the next pass.
     IntrusiveList<Deferred, Deferred> now_deferred;
     now_deferred.splice(deferred);
-    while (Deferred* call = now_deferred.pop_front()) call->callback_(call->owner_);
+    while (Deferred* call = now_deferred.pop_front()) survive([&] { call->callback_(call->owner_); });
     IntrusiveList<Transport, Transport> now_dirty;
     now_dirty.splice(dirty);
     while (Transport* transport = now_dirty.pop_front()) {
-      transport->collect();
-      if (!transport->closed()) transport->flush();
+      survive([&] {
+        transport->collect();
+        if (!transport->closed()) transport->flush();
+      });
     }
     while (Retired* object = retired.pop_front()) delete object;
     if (deferred.empty() && dirty.empty()) return true;
@@ -108,7 +129,7 @@ void Loop::Impl::run_posts() {
     stop = stop_asked;
   }
   for (auto& fn : work) {
-    fn();
+    survive(fn);
     fn = nullptr;  // what it captured dies here, in order
   }
   if (stop && !stopping) {

@@ -1,5 +1,9 @@
 #include "proxy/net/poll_handle.h"
 
+#include <new>
+
+#include "proxy/base/memory_reserve.h"
+
 namespace dragoman {
 namespace {
 
@@ -8,14 +12,23 @@ void on_poll(uv_poll_t* poll, int status, int events) {
   if (!poll->data) return;
   Loop::Impl::of(reinterpret_cast<uv_handle_t*>(poll)).enter();
   if (status < 0) shell->events = 0;  // libuv stopped the handle
-  shell->callback(poll->data, status, events);
+  try {
+    shell->callback(poll->data, status, events);
+  } catch (const std::bad_alloc&) {  // libuv's frames are below
+    note_memory_shed(MemoryShed::kControl);
+  }
 }
 
 }  // namespace
 
 int PollHandle::open(Loop::Impl& loop, int fd, void* owner, Callback callback) {
   close();
-  auto* shell = new Shell;
+  Shell* shell = nullptr;
+  try {
+    shell = new Shell;
+  } catch (const std::bad_alloc&) {
+    return UV_ENOMEM;
+  }
   if (int error = uv_poll_init(&loop.uv, &shell->poll, fd)) {
     delete shell;
     return error;

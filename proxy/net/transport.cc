@@ -6,7 +6,10 @@
 
 #include <cerrno>
 #include <memory>
+#include <new>
 
+#include "proxy/base/memory_reserve.h"
+#include "proxy/base/owned_fd.h"
 #include "proxy/net/linger.h"
 #include "proxy/net/loop_impl.h"
 #include "proxy/net/poll_handle.h"
@@ -39,6 +42,7 @@ class TcpTransport final : public Transport {
   }
   const Address& local() const override;
   void flush() override;
+  void flush_now();
 
  protected:
   void on_dirty() override;
@@ -55,6 +59,10 @@ class TcpTransport final : public Transport {
   /// Reads and delivers until a short read, or, when `to_the_end`, until the socket is empty.
   ReadEnd read(size_t budget, bool to_the_end);
   void on_poll(int status, int events);
+  void take_poll(int status, int events);
+  /// Runs an event. Who has no memory for it loses this connection, whose owner may have been in the midst of something.
+  template <class Event>
+  void guarded(Event&& event);
   void on_poll_error();
   void on_eof();
   bool write_out();
@@ -156,7 +164,25 @@ TcpTransport::ReadEnd TcpTransport::read(size_t budget, bool to_the_end) {
   }
 }
 
+template <class Event>
+void TcpTransport::guarded(Event&& event) {
+  const int fd = fd_;
+  const PollHandle::Guard guard(poll_);
+  try {
+    event();
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    if (guard.gone() || fd_ != fd) return;  // closed or given away on the way
+    close(false);
+    events_->on_closed(Reason::kOwnResources);
+  }
+}
+
 void TcpTransport::on_poll(int status, int events) {
+  guarded([=, this] { take_poll(status, events); });
+}
+
+void TcpTransport::take_poll(int status, int events) {
   if (status < 0) {
     on_poll_error();
     return;
@@ -259,6 +285,10 @@ void TcpTransport::write_large(const uint8_t* data, size_t n) {
 }
 
 void TcpTransport::flush() {
+  guarded([this] { flush_now(); });
+}
+
+void TcpTransport::flush_now() {
   dirty_ = false;
   if (fd_ < 0) return;
   if (failed_) {
@@ -352,7 +382,12 @@ void TcpTransport::close_after_flush(uint64_t linger_ms) {
     close(false);
     return;
   }
-  Linger::start(loop_, fd_, poll_, out, eof_, linger_ms, std::move(options_.linger));
+  try {
+    Linger::start(loop_, fd_, poll_, out, eof_, linger_ms, std::move(options_.linger));
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    return close(false);
+  }
   release();
 }
 
@@ -365,7 +400,10 @@ void TcpTransport::fail() {
 
 std::unique_ptr<Transport> Transport::adopt(Loop& loop, int fd, TransportEvents& events,
                                             const TransportOptions& options) {
-  return std::make_unique<TcpTransport>(loop, fd, events, options);
+  OwnedFd owned(fd);
+  auto transport = std::make_unique<TcpTransport>(loop, fd, events, options);
+  static_cast<void>(owned.take());
+  return transport;
 }
 
 }  // namespace dragoman

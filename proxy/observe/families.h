@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "proxy/base/memory_reserve.h"
 #include "proxy/observe/metrics.h"
 
 namespace dragoman {
@@ -29,6 +30,8 @@ inline constexpr MetricLabelSet kByResult{
     "result", kCheckResultCount, [](size_t i) { return std::string_view(i == 0 ? "success" : "failure"); }};
 inline constexpr MetricLabelSet kByOwner{"owner", kMemoryOwnerCount,
                                          [](size_t i) { return kMemoryOwnerNames[i]; }};
+inline constexpr MetricLabelSet kByShed{"what", kMemoryShedCount,
+                                        [](size_t i) { return kMemoryShedNames[i]; }};
 inline constexpr MetricLabelSet kByObserverStop{"reason", kObserverStopNames.size(),
                                                 [](size_t i) { return kObserverStopNames[i]; }};
 inline constexpr MetricLabelSet kByRedisCommand{"command", redis::kCommandNames.size(),
@@ -345,6 +348,20 @@ inline constexpr MetricFamily kAccessLogLines{.name = "dragoman_access_log_lines
 inline constexpr MetricFamily kAccessLogDropped{
     .name = "dragoman_access_log_lines_dropped_total",
     .help = "Access log lines lost to a full queue or a failed write."};
+inline constexpr MetricFamily kMemoryShort{.name = "dragoman_memory_short",
+                                           .help =
+                                               "1 while the process is short of memory: an allocation "
+                                               "failed, and the reserve could not be had again.",
+                                           .type = kGauge};
+inline constexpr MetricFamily kMemoryShortages{
+    .name = "dragoman_memory_shortages_total",
+    .help = "Times that an allocation failed and the reserve was spent."};
+inline constexpr MetricFamily kMemoryShedBy{.name = "dragoman_memory_shed_total",
+                                            .help =
+                                                "What was given up for lack of memory: open connections, new "
+                                                "ones, requests (answered as overload), and what the "
+                                                "control thread was asked for.",
+                                            .by = &kByShed};
 inline constexpr MetricFamily kWorkerStalls{.name = "dragoman_worker_stalls_total",
                                             .help =
                                                 "Times a worker's loop stood still for 5 s: a codec's "
@@ -393,8 +410,8 @@ inline constexpr const MetricFamily* kServerFamilies[] = {
     &kWorkers,    &kDraining,      &kAdminEvictions,    &kAdminTimeouts,    &kAdminRefusals};
 inline constexpr const MetricFamily* kBuildFamilies[] = {&kBuildInfo};
 inline constexpr const MetricFamily* kScrapeFamilies[] = {
-    &kLogDropped,   &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped,
-    &kWorkerStalls, &kSeries,        &kSeriesDropped};
+    &kLogDropped,      &kLogSuppressed, &kAccessLogLines, &kAccessLogDropped, &kMemoryShort,
+    &kMemoryShortages, &kMemoryShedBy,  &kWorkerStalls,   &kSeries,           &kSeriesDropped};
 
 inline constexpr std::string_view kRequestLabels[] = {"listener", "route", "cluster", "protocol"};
 inline constexpr std::string_view kReasonLabels[] = {"listener", "cluster"};

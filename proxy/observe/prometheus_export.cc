@@ -87,6 +87,19 @@ std::vector<MetricSamples> collect_all(const MetricRegistry& registry,
   return out;
 }
 
+void add_memory_samples(std::vector<MetricSamples>& out) {
+  add_sample(out, families::kMemoryShort, memory_is_short() ? 1 : 0);
+  add_sample(out, families::kMemoryShortages, static_cast<double>(memory_shortages()));
+  MetricSamples shed{&families::kMemoryShedBy, {}};
+  for (size_t i = 0; i < kMemoryShedCount; ++i) {
+    MetricSample sample;
+    sample.labels.emplace_back(kByShed.label, kMemoryShedNames[i]);
+    sample.value = static_cast<double>(memory_shed(static_cast<MemoryShed>(i)));
+    shed.samples.push_back(std::move(sample));
+  }
+  out.push_back(std::move(shed));
+}
+
 void add_log_samples(std::vector<MetricSamples>& out, const DiagnosticLog* log,
                      const AccessLogWriter* access_log) {
   add_sample(out, families::kLogDropped, log ? static_cast<double>(log->dropped()) : 0);

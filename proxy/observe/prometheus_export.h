@@ -31,6 +31,8 @@ std::vector<MetricSamples> collect_all(const MetricRegistry& registry,
                                        std::span<const MetricCollector> collectors);
 
 /// For a collector: the families about the logs themselves (families.h). Null: there is no such log.
+/// Lack of memory, which is the process's.
+void add_memory_samples(std::vector<MetricSamples>& out);
 void add_log_samples(std::vector<MetricSamples>& out, const DiagnosticLog* log,
                      const AccessLogWriter* access_log);
 

@@ -1,12 +1,15 @@
 #include "proxy/server/admin.h"
 
 #include <algorithm>
+#include <new>
 #include <optional>
 #include <set>
 
 #include "protocols/exchange.h"
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
+#include "proxy/base/owned_fd.h"
 #include "proxy/base/server_name.h"
 #include "proxy/net/listen.h"
 #include "proxy/tls/transport.h"
@@ -194,7 +197,14 @@ struct AdminServer::Impl final : AcceptEvents {
       };
       if (answer_later(server.backend, head->method, head->path, done)) return;
       stop_waiting();
-      reply(answer_for(server.backend, head->method, head->path));
+      AdminAnswer answer;
+      try {
+        answer = answer_for(server.backend, head->method, head->path);
+      } catch (const std::bad_alloc&) {
+        note_memory_shed(MemoryShed::kControl);
+        answer = {503, "text/plain", "no memory\n"};
+      }
+      reply(answer);
     }
     void stop_waiting() {
       if (!waiting) return;
@@ -230,8 +240,8 @@ struct AdminServer::Impl final : AcceptEvents {
   };
 
   struct Connection final : Retired, ListLink<Connection>, TransportEvents, ConnectionEvents {
-    Connection(Impl& s, int fd) : server(s) {
-      transport = Transport::adopt(server.loop, fd, *this, {});
+    Connection(Impl& s, OwnedFd& fd) : server(s) {
+      transport = Transport::adopt(server.loop, fd.take(), *this, {});
       if (server.tls)
         transport = TlsTransport::accept(server.loop, std::move(transport), *this, server.tls->current(0));
       const Protocol& http = *find_protocol("http1");
@@ -349,8 +359,13 @@ struct AdminServer::Impl final : AcceptEvents {
 
   void on_accept(int fd, const Address&) override {
     if (count >= kConnectionsMax) evict();
-    connections.push_back(*new Connection(*this, fd));
-    ++count;
+    try {
+      OwnedFd owned(fd);
+      connections.push_back(*new Connection(*this, owned));
+      ++count;
+    } catch (const std::bad_alloc&) {
+      note_memory_shed(MemoryShed::kAccept);
+    }
   }
   void on_accept_failed(int error) override {
     DRAGOMAN_LOG_LIMITED(kWarn, "admin", 0u, "accept failed (errno {})", error);

@@ -5,12 +5,16 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <new>
+#include <system_error>
 
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/watch.h"
 #include "proxy/observe/log_file.h"
@@ -35,6 +39,14 @@ void raise_descriptor_limit() {
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
   }
+}
+
+constexpr std::string_view kNoMemory = "not enough memory for it\n";
+
+/// Without memory for the beginning there is nobody to serve, and no way back that would not need some.
+[[noreturn]] void give_up_start(const char* why) {
+  std::fprintf(stderr, "dragoman: can't start: %s\n", why);
+  std::_Exit(1);
 }
 
 LogLevel to_log_level(config::LogLevel level) { return static_cast<LogLevel>(level); }
@@ -68,6 +80,18 @@ Server::Loaded Server::load_text(std::string_view text) {
 }
 
 int Server::run() {
+  try {
+    if (!prepare()) return 1;
+  } catch (const std::bad_alloc&) {
+    give_up_start("not enough memory");
+  } catch (const std::system_error& e) {  // a thread
+    give_up_start(e.what());
+  }
+  loop_.run();
+  return exit_code_;
+}
+
+bool Server::prepare() {
   started_ms_ = loop_.now_ms();
   const bool waits_for_input = options_.config_text.empty() && options_.config_path == "-";
   // Before the first look at anything, so that no signal ends a start and no change falls between reading and watching. Who
@@ -79,11 +103,8 @@ int Server::run() {
   if (waits_for_input) watch_signals();
   std::string problems = config::render_text(loaded.result.diagnostics, loaded.result.source);
   if (!problems.empty()) std::fputs(problems.c_str(), stderr);
-  if (!loaded.result.ok()) return 1;
-  if (!start(loaded)) return 1;
-  loaded = {};  // a codec is unloaded when nobody holds it
-  loop_.run();
-  return exit_code_;
+  if (!loaded.result.ok()) return false;
+  return start(loaded);  // then nobody holds the codecs of `loaded` but who uses them
 }
 
 bool Server::start(const Loaded& loaded) {
@@ -375,13 +396,42 @@ void Server::next_reload() {
   if (!reload->from_file) codecs_asked_ = false;
   reload->text = config_source_;
   reload->waiting.swap(reload->from_file ? file_waiting_ : codecs_waiting_);
-  codecs_shown_ = render_codecs_text(*snapshot_, codecs_);
-  codecs_shown_json_ = render_codecs_json(*snapshot_, codecs_);
-  loader_ = std::thread([this, reload] {
-    block_signals();
-    reload->loaded = reload->from_file ? load() : load_text(reload->text);
-    loop_.post([this, reload] { on_loaded(*reload); });
-  });
+  try {
+    codecs_shown_ = render_codecs_text(*snapshot_, codecs_);
+    codecs_shown_json_ = render_codecs_json(*snapshot_, codecs_);
+    loader_ = std::thread([this, reload] {
+      block_signals();
+      try {
+        reload->loaded = reload->from_file ? load() : load_text(reload->text);
+      } catch (const std::bad_alloc&) {
+        reload->loaded = {};
+        reload->no_memory = true;
+      }
+      // Whoever asked waits for this: it is said as soon as there is memory to say it.
+      for (;;) {
+        try {
+          return loop_.post([this, reload] { on_loaded(*reload); });
+        } catch (const std::bad_alloc&) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+      }
+    });
+  } catch (const std::bad_alloc&) {
+    refuse_reload(*reload);
+  } catch (const std::system_error&) {  // no thread
+    refuse_reload(*reload);
+  }
+}
+
+/// For lack of memory; what is in use stays so.
+void Server::refuse_reload(Reload& reload) {
+  note_memory_shed(MemoryShed::kControl);
+  reload_refused_ = true;
+  metrics_.config_reloads.inc(CheckResult::kFailure);
+  DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
+               kNoMemory);
+  reload.answer = {503, "text/plain", std::string(kNoMemory)};
+  end_reload();
 }
 
 void Server::on_loaded(Reload& reload) {
@@ -390,7 +440,13 @@ void Server::on_loaded(Reload& reload) {
     reload.answer = {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
     return end_reload();
   }
-  reload.answer = apply(std::move(reload.loaded));
+  if (reload.no_memory) return refuse_reload(reload);
+  try {
+    reload.answer = apply(std::move(reload.loaded));
+  } catch (const std::bad_alloc&) {
+    reload.loaded = {};
+    return refuse_reload(reload);
+  }
   reload.loaded = {};
   if (applying_ == 0) end_reload();  // else when every worker has it: whoever asked then sees it everywhere
 }
@@ -616,11 +672,12 @@ bool Server::ready() { return state_ == State::kServing && discovery_->settled()
 void Server::give_memory_back() {
   memory_timer_.start(kMemoryMs);
   for (auto& worker : workers_) trimmed_bytes_ += worker->take_trimmed_bytes();
-  if (trimmed_bytes_ < kTrimBytes) return;
+  if (trimmed_bytes_ < kTrimBytes && !memory_is_short()) return;
   trimmed_bytes_ = 0;
 #ifdef __GLIBC__
   malloc_trim(0);
 #endif
+  restore_memory_reserve();
 }
 
 void Server::refresh_gauges() {

@@ -90,6 +90,7 @@ class Server final : private AdminBackend {
   };
   Loaded load();
   Loaded load_text(std::string_view text);
+  bool prepare();
   bool start(const Loaded& loaded);
   void watch_signals();
   void begin_serving();
@@ -102,12 +103,14 @@ class Server final : private AdminBackend {
     std::string text;
     std::vector<Done> waiting;
     Loaded loaded;
+    bool no_memory = false;  // to load it
     AdminAnswer answer;
   };
   AdminAnswer unload(const std::string& name);
   void next_reload();
   void on_loaded(Reload& reload);
   void on_applied(uint64_t generation);
+  void refuse_reload(Reload& reload);
   void end_reload();
   void on_file_changed();
   void sweep_codecs();

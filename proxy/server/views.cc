@@ -47,6 +47,7 @@ std::string render_metrics(const MetricRegistry& registry, const DiagnosticLog* 
                            const AccessLogWriter* access_log, uint64_t stalls) {
   MetricCollector process = [=](std::vector<MetricSamples>& out) {
     add_log_samples(out, log, access_log);
+    add_memory_samples(out);
     add_sample(out, families::kWorkerStalls, static_cast<double>(stalls));
   };
   return render_prometheus(registry, {&process, 1});

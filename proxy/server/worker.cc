@@ -4,10 +4,14 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
 #include <random>
 
 #include "config/protocols.h"
 #include "protocols/plugin_crash.h"
+#include "proxy/base/memory_reserve.h"
 #include "proxy/stream/stream.h"
 
 namespace dragoman {
@@ -84,6 +88,17 @@ void Worker::join() {
 
 void Worker::run() {
   CrashStack crash_stack;
+  try {
+    begin();
+  } catch (const std::bad_alloc&) {  // nothing is served yet
+    std::fputs("dragoman: not enough memory to start\n", stderr);
+    std::_Exit(1);
+  }
+  loop_->run();
+  end();
+}
+
+void Worker::begin() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(index_)).c_str());
   binding_ = std::make_unique<MetricsBinding>(registry_, index_);
   metrics_ = binding_->worker();
@@ -91,7 +106,9 @@ void Worker::run() {
   tick_.bind<&Worker::on_tick>(loop_->timers(), this);
   tick_due_ms_ = loop_->now_ms() + kTickMs;
   tick_.start(kTickMs);
-  loop_->run();
+}
+
+void Worker::end() {
   last_sign_ms_.store(kEnded, std::memory_order_relaxed);
   // Everything closed: what is left must be nothing.
   jobs_.clear();
@@ -114,6 +131,16 @@ void Worker::add_job(Job job) {
 }
 
 void Worker::work() {
+  try {
+    do_jobs();
+    if (!jobs_.empty()) loop_->post([this] { work(); });
+  } catch (const std::bad_alloc&) {  // what was asked is not forgotten: on_tick() comes back to it
+    note_memory_shed(MemoryShed::kControl);
+    jobs_wait_ = true;
+  }
+}
+
+void Worker::do_jobs() {
   if (jobs_.empty()) return;
   const uint64_t start = cpu_ns();
   uint64_t spent = 0;
@@ -127,7 +154,6 @@ void Worker::work() {
     spent = cpu_ns() - start;
   }
   metrics_.control_time.observe_us(spent / 1000);
-  if (!jobs_.empty()) loop_->post([this] { work(); });
 }
 
 void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets,
@@ -188,11 +214,25 @@ bool Worker::uses_any(const ListenerSpec& spec, const KnownClusters& clusters) c
 }
 
 bool Worker::apply_part(Plan& plan) {
+  const auto step = plan.step;
+  const size_t at = plan.at;
+  try {
+    return do_part(plan);
+  } catch (const std::bad_alloc&) {  // the same part is done again, later
+    plan.step = step;
+    plan.at = at;
+    throw;
+  }
+}
+
+bool Worker::do_part(Plan& plan) {
   using Step = Plan::Step;
   switch (plan.step) {
     case Step::kClusters:  // first: routes point at them
-      if (size_t i = plan.advance(plan.fresh.size()); i < plan.fresh.size())
-        clusters_.emplace(plan.fresh[i].get(), std::move(plan.fresh[i]));
+      if (size_t i = plan.advance(plan.fresh.size()); i < plan.fresh.size()) {
+        Ref<Cluster>& place = clusters_[plan.fresh[i].get()];
+        place = std::move(plan.fresh[i]);
+      }
       return false;
     case Step::kProtocols:
       if (size_t i = plan.advance(plan.protocols.size()); i < plan.protocols.size())
@@ -339,6 +379,11 @@ void Worker::on_tick() {
     trim_due_ms_ = now + kTrimMs;
     trimmed_bytes_.fetch_add(trim_spare_memory(), std::memory_order_relaxed);
   }
+  if (memory_is_short()) {
+    for (int i = 0; i < 4; ++i) trimmed_bytes_.fetch_add(trim_spare_memory(), std::memory_order_relaxed);
+    restore_memory_reserve();
+  }
+  if (std::exchange(jobs_wait_, false)) work();
   count_memory();
   last_sign_ms_.store(clock_ms(), std::memory_order_relaxed);
   metrics_.loop_lag.observe_us(now > tick_due_ms_ ? (now - tick_due_ms_) * 1000 : 0);

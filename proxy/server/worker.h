@@ -79,9 +79,13 @@ class Worker {
   using KnownClusters = std::unordered_map<std::string_view, Known>;  // by name
 
   void run();
+  void begin();
+  void end();
   void add_job(Job job);
   void work();
+  void do_jobs();
   bool apply_part(Plan& plan);
+  bool do_part(Plan& plan);
   Ref<ListenerRuntime> make_runtime(const std::shared_ptr<const ListenerSpec>& spec);
   bool uses_any(const ListenerSpec& spec, const KnownClusters& clusters) const;
   void on_tick();
@@ -103,6 +107,7 @@ class Worker {
   std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>> planned_;  // listeners
   // The rest is touched by the worker's thread only.
   std::deque<Job> jobs_;
+  bool jobs_wait_ = false;              // for memory
   std::vector<Ref<Cluster>> leftover_;  // to be let go of, a few at a time
   ClusterEras eras_;
   std::shared_ptr<const Snapshot> snapshot_;

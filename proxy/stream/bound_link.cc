@@ -1,5 +1,9 @@
 #include "proxy/stream/bound_link.h"
 
+#include <memory>
+#include <new>
+
+#include "proxy/base/memory_reserve.h"
 #include "proxy/net/proxy_header.h"
 
 namespace dragoman {
@@ -12,12 +16,10 @@ class ReverseExchange final : public Retired {
  public:
   /// Null when the client's protocol takes no requests.
   static MessageSink* start(DownstreamConnection& downstream, UpstreamConnection& upstream, Exchange& from) {
-    auto* self = new ReverseExchange(downstream, from);
-    self->to_ = downstream.open(self->answer_sink_);
-    if (!self->to_) {
-      delete self;
-      return nullptr;
-    }
+    std::unique_ptr<ReverseExchange> made(new ReverseExchange(downstream, from));
+    made->to_ = downstream.open(made->answer_sink_);
+    if (!made->to_) return nullptr;
+    ReverseExchange* self = made.release();
     downstream.hold(self->to_hold_);
     upstream.hold(self->from_hold_);
     return &self->request_sink_;
@@ -154,8 +156,14 @@ Reason BoundLink::connect(uint32_t variant) {
   std::string preface;
   if (const int version = cluster_->proxy_version(); version != 0)
     preface = ProxyHeader::write(version, downstream_->peer(), downstream_->transport().local());
-  upstream_ = UpstreamConnection::connect(*cluster_, *endpoint_, variant, PoolMode::kBound, *this,
-                                          std::move(preface));
+  try {
+    upstream_ = UpstreamConnection::connect(*cluster_, *endpoint_, variant, PoolMode::kBound, *this,
+                                            std::move(preface));
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    cluster_->give_connection();
+    return Reason::kOwnResources;
+  }
   return Reason::kNone;
 }
 

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "protocols/either_codec.h"
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
+#include "proxy/base/owned_fd.h"
 #include "proxy/stream/bound_link.h"
 #include "proxy/stream/stream.h"
 
@@ -41,21 +44,23 @@ bool limit_of(Reason reason, ListenerLimit& limit) {
 }  // namespace
 
 void DownstreamConnection::start(ListenerSlot& slot, int fd, const Address& peer) {
-  auto* c = new DownstreamConnection(slot, peer.host());
-  c->transport_ = Transport::adopt(c->loop(), fd, *c, slot.transport_options());
+  OwnedFd owned(fd);
+  std::unique_ptr<DownstreamConnection> c(new DownstreamConnection(slot, peer.host()));
+  c->transport_ = Transport::adopt(c->loop(), owned.take(), *c, slot.transport_options());
   c->start_codec();
-  slot.add(*c);
+  slot.add(*c.release());
 }
 
 DownstreamConnection& DownstreamConnection::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport,
                                                       AcceptedConnection& before, Ref<ListenerRuntime> part) {
-  auto* c = new DownstreamConnection(slot, transport->peer().host());
+  std::unique_ptr<DownstreamConnection> made(new DownstreamConnection(slot, transport->peer().host()));
+  DownstreamConnection* c = made.get();
   c->part_ = std::move(part);
   c->part_of_ = slot.reloads();
   c->transport_ = std::move(transport);
   c->transport_->set_events(*c);
   c->start_codec();
-  slot.replace(before, *c);
+  slot.replace(before, *made.release());
   return *c;
 }
 
@@ -82,6 +87,7 @@ void DownstreamConnection::start_codec() {
 }
 
 DownstreamConnection::~DownstreamConnection() {
+  if (no_memory_) holds_.reset_forgotten(Reason::kOwnResources);
   const size_t untold = holds_.reset_untold(Reason::kDownstreamReset);
   if (untold == 0) return;
   runtime().metrics.codec_events.inc(CodecEvent::kEndUntold, untold);
@@ -141,7 +147,8 @@ void DownstreamConnection::on_eof() {
 
 void DownstreamConnection::on_closed(Reason reason) {
   if (is_tls_reason(reason)) runtime().tls.failures.inc(reason);
-  close(Reason::kDownstreamReset, false);
+  if (reason == Reason::kOwnResources) runtime().metrics.protocol_errors.inc(reason);
+  close(reason == Reason::kOwnResources ? reason : Reason::kDownstreamReset, false);
 }
 
 void DownstreamConnection::on_write_blocked(bool blocked) {
@@ -267,7 +274,12 @@ void DownstreamConnection::close(Reason reason, bool flush) {
   const bool cut = streams_ > 0 && reason == Reason::kDraining;
   const ListenerMetrics& metrics = runtime().metrics;
   metrics.received_bytes.inc(transport_->bytes_read());
-  codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
+  no_memory_ = reason == Reason::kOwnResources;
+  try {
+    codec_->on_transport_closed(reason == Reason::kNone ? Reason::kDownstreamReset : reason);
+  } catch (const std::bad_alloc&) {
+    no_memory_ = true;  // the rest is told at the end
+  }
   if (bound_) std::exchange(bound_, nullptr)->on_downstream_closed();
   metrics.sent_bytes.inc(transport_->bytes_written() + (flush ? transport_->unsent() : 0));
   if (codec_->cut()) {
@@ -285,9 +297,14 @@ void DownstreamConnection::close(Reason reason, bool flush) {
 void DownstreamConnection::drain() {
   if (closed_ || draining_) return;
   draining_ = true;
-  codec_->drain();
-  if (closed_) return;
-  tick();
+  try {
+    codec_->drain();
+    if (closed_) return;
+    tick();
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    return close(Reason::kOwnResources, false);
+  }
   if (closed_) return;
   timer_.start(static_cast<uint64_t>(runtime().spec->drain.idle_grace_ms));
 }
@@ -356,6 +373,15 @@ void DownstreamConnection::tick() {
 }
 
 void DownstreamConnection::on_timer() {
+  try {
+    take_timer();
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    close(Reason::kOwnResources, false);
+  }
+}
+
+void DownstreamConnection::take_timer() {
   if (closed_) return;
   if (tick_at_ms_ != 0 && now_ms() >= tick_at_ms_) tick();
   if (closed_ || end_if_abusive()) return;

@@ -87,6 +87,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   void after_read();
   void restart_read_clock();
   void on_timer();
+  void take_timer();
   void tick();
   void glitch();
   bool end_if_abusive();
@@ -120,6 +121,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   bool draining_ = false;
   bool unread_seen_ = false;  // the idle close waits for the loop to read what had already come
   bool eof_ = false;
+  bool no_memory_ = false;  // for its end: the codec did not get to all
   bool closed_ = false;
 };
 

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
+#include "proxy/base/owned_fd.h"
 #include "proxy/base/server_name.h"
 #include "proxy/stream/downstream.h"
 #include "proxy/stream/tcp_relay.h"
@@ -16,16 +19,21 @@ constexpr uint8_t kTlsHandshakeRecord = 22;  // RFC 8446 section 5.1; no other p
 }  // namespace
 
 void Gate::start(ListenerSlot& slot, int fd) {
-  auto* gate = new Gate(slot, fd);
+  OwnedFd owned(fd);
+  std::unique_ptr<Gate> made(new Gate(slot));
+  made->begin(owned.take());
+  Gate* gate = made.release();
   slot.add(*gate);
   if (gate->stage_ == Stage::kProxy && !gate->trusted_ &&
       gate->settings().proxy_protocol->accept == config::AcceptProxy::kRequired)
     gate->refuse(Reason::kProxyUntrusted);
 }
 
-Gate::Gate(ListenerSlot& slot, int fd) : slot_(&slot), runtime_(slot.runtime()), start_ns_(Loop::now_ns()) {
-  Loop& loop = slot.worker().loop;
-  transport_ = Transport::adopt(loop, fd, *this, slot.transport_options());
+Gate::Gate(ListenerSlot& slot) : slot_(&slot), runtime_(slot.runtime()), start_ns_(Loop::now_ns()) {}
+
+void Gate::begin(int fd) {
+  Loop& loop = slot_->worker().loop;
+  transport_ = Transport::adopt(loop, fd, *this, slot_->transport_options());
   timer_.bind<&Gate::on_timer>(loop.timers(), this);
   if (!settings().proxy_protocol) {
     begin();
@@ -165,10 +173,15 @@ void Gate::on_eof() {
 void Gate::start_tls() {
   stage_ = Stage::kHandshake;
   WorkerContext& worker = slot_->worker();
-  auto tls = TlsTransport::accept(worker.loop, std::move(transport_), *this,
-                                  runtime_->spec->tls->current(worker.index));
-  tls_ = tls.get();
-  transport_ = std::move(tls);
+  try {
+    auto tls = TlsTransport::accept(worker.loop, std::move(transport_), *this,
+                                    runtime_->spec->tls->current(worker.index));
+    tls_ = tls.get();
+    transport_ = std::move(tls);
+  } catch (const std::bad_alloc&) {
+    lose();
+    throw;
+  }
   if (permissive()) start_timer(settings().tls->handshake_timeout_ms);
 }
 
@@ -261,6 +274,15 @@ std::span<uint8_t> Gate::prefix_in_scratch() {
 }
 
 void Gate::on_timer() {
+  try {
+    take_timer();
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    end(Reason::kOwnResources);
+  }
+}
+
+void Gate::take_timer() {
   if (draining_ && prefix_.empty() && !tls_) return end(Reason::kDraining);
   switch (stage_) {
     case Stage::kProxy: {
@@ -315,17 +337,39 @@ void Gate::hand_over(ListenerRuntime& part, std::span<uint8_t> bytes) {
   std::unique_ptr<Transport> transport = std::move(transport_);
   Ref<ListenerRuntime> runtime(&part);
   if (part.spec->protocol) {
-    DownstreamConnection& c = DownstreamConnection::take_over(
-        *slot_, std::move(transport), *this, &part == runtime_.get() ? Ref<ListenerRuntime>() : std::move(runtime));
+    DownstreamConnection* taken = nullptr;
+    try {
+      taken = &DownstreamConnection::take_over(
+          *slot_, std::move(transport), *this,
+          &part == runtime_.get() ? Ref<ListenerRuntime>() : std::move(runtime));
+    } catch (const std::bad_alloc&) {
+      lose();
+      throw;
+    }
+    DownstreamConnection& c = *taken;
+    slot_->worker().loop.retire(this);
     if (!bytes.empty()) c.feed(bytes.data(), bytes.size());
     if (eof_ && !c.closed()) c.feed_eof();
     if (slot_->draining() && !c.closed()) c.drain();
   } else {
-    ByteChain early{MemoryOwner::kInput};
-    early.append(bytes);
-    TcpRelay::take_over(*slot_, std::move(transport), early, eof_, *this, std::move(runtime));
+    try {
+      ByteChain early{MemoryOwner::kInput};
+      early.append(bytes);
+      TcpRelay::take_over(*slot_, std::move(transport), early, eof_, *this, std::move(runtime));
+    } catch (const std::bad_alloc&) {
+      lose();
+      throw;
+    }
+    slot_->worker().loop.retire(this);
   }
+}
+
+/// Its transport is gone already: there was no memory for the next owner.
+void Gate::lose() {
+  over_ = true;
+  timer_.stop();
   slot_->worker().loop.retire(this);
+  slot_->on_closed(*this);
 }
 
 void Gate::drain() {

@@ -29,7 +29,8 @@ class Gate final : public AcceptedConnection, private TransportEvents {
     kDetect,     // which protocol
     kIdle,       // silence: wait
   };
-  Gate(ListenerSlot& slot, int fd);
+  explicit Gate(ListenerSlot& slot);
+  void begin(int fd);
   // TransportEvents
   void on_data(uint8_t* data, size_t n) override;
   void on_eof() override;
@@ -60,11 +61,13 @@ class Gate final : public AcceptedConnection, private TransportEvents {
   /// Whether a client that sends nothing is waited for as an idle one is.
   bool waits() const;
   void on_timer();
+  void take_timer();
   void on_silence();
   /// prefix_ where codecs want their bytes: writable, with headroom.
   std::span<uint8_t> prefix_in_scratch();
   /// Gives the transport away; `bytes` were read and are not used here. The gate is over.
   void hand_over(ListenerRuntime& part, std::span<uint8_t> bytes);
+  void lose();
   /// Closes. A reason that says why is counted.
   void end(Reason reason);
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
 #include "proxy/stream/downstream.h"
 #include "proxy/stream/gate.h"
 #include "proxy/stream/tcp_relay.h"
@@ -118,6 +119,12 @@ void ListenerSlot::on_accept(int fd, const Address& peer) {
 
 void ListenerSlot::take(int fd, const Address& peer) {
   const config::Listener& settings = runtime_->spec->settings;
+  if (memory_is_short()) {
+    note_memory_shed(MemoryShed::kAccept);
+    runtime_->metrics.connections_rejected.inc();
+    close_fd(fd);
+    return;
+  }
   // One that lingers goes before a new one is sent away.
   if (shared_->connections.fetch_add(1, std::memory_order_relaxed) >= settings.connections_max &&
       !linger_->cut_oldest()) {
@@ -130,12 +137,19 @@ void ListenerSlot::take(int fd, const Address& peer) {
   }
   runtime_->metrics.connections.inc();
   AcceptedConnection* before = connections_.back();
-  if (runtime_->spec->tls || runtime_->spec->detect || settings.proxy_protocol)
-    Gate::start(*this, fd);
-  else if (runtime_->spec->protocol)
-    DownstreamConnection::start(*this, fd, peer);
-  else
-    TcpRelay::start(*this, fd, peer);
+  try {
+    if (runtime_->spec->tls || runtime_->spec->detect || settings.proxy_protocol)
+      Gate::start(*this, fd);
+    else if (runtime_->spec->protocol)
+      DownstreamConnection::start(*this, fd, peer);
+    else
+      TcpRelay::start(*this, fd, peer);
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kAccept);
+    shared_->connections.fetch_sub(1, std::memory_order_relaxed);
+    runtime_->metrics.connections_rejected.inc();
+    return;
+  }
   AcceptedConnection* added = connections_.back();
   if (draining_ && added && added != before) added->drain();
 }

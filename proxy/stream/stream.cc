@@ -6,6 +6,7 @@
 #include <ctime>
 
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
 #include "proxy/base/object_pool.h"
 #include "proxy/route/apply.h"
 #include "proxy/stream/bound_link.h"
@@ -82,6 +83,11 @@ void Stream::on_request_head(Head& head, bool end) {
     if (head.is_http) head.scheme = "https";
   }
   go(StreamState::kFiltering);
+  if (memory_is_short()) {
+    target_ = &runtime_->unrouted;
+    note_memory_shed(MemoryShed::kRequest);
+    return fail(Reason::kOwnResources);
+  }
   const auto& factories = runtime_->spec->filters;
   filter_count_ = static_cast<uint16_t>(factories.size());
   if (filter_count_ != 0) {
@@ -293,6 +299,7 @@ void Stream::start_try(Endpoint* to) {
 void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, bool reused) {
   pool_ = nullptr;
   up_ = &exchange;
+  up_connection_ = &connection;
   connection.hold(up_hold_);
   if (&connection.endpoint() != endpoint_.get()) endpoint_ = Ref<Endpoint>(&connection.endpoint());
   reused_ = reused;
@@ -305,12 +312,12 @@ void Stream::on_pool_ready(Exchange& exchange, UpstreamConnection& connection, b
   ++endpoint_->active_requests;
   target_->cluster->metrics().requests_active.add();
   try_start_ns_ = attempts_ == 1 ? start_ns_ : Loop::now_ns();
-  send_request();
+  guarded([this] { send_request(); });
 }
 
 void Stream::on_pool_failed(Reason reason) {
   pool_ = nullptr;
-  try_failed(reason);
+  guarded([&] { try_failed(reason); });
 }
 
 void Stream::send_request() {
@@ -324,7 +331,8 @@ void Stream::send_request() {
     request_->timeout_ms = caller_deadline_ms_ > now ? static_cast<int64_t>(caller_deadline_ms_ - now) : 1;
   }
   ++sends_;
-  Reason reason = up_->send_head(*request_, !more);
+  Reason reason = Reason::kNone;
+  if (!upstream([&] { reason = up_->send_head(*request_, !more); })) return;
   if (state_ != StreamState::kSending || !up_) return;
   if (reason != Reason::kNone) {
     --sends_;  // nothing was written
@@ -345,12 +353,15 @@ void Stream::send_request() {
       count_kept();
     }
     const ByteChain& body = keep_body_ ? kept_ : sending;
+    bool going = true;
     body.for_each([&](const uint8_t* p, size_t n) {
       left -= n;
-      if (up_) up_->send_body({p, n}, left == 0 && request_ended_ && !request_trailers_);
+      const bool last = left == 0 && request_ended_ && !request_trailers_;
+      if (up_ && going) going = upstream([&] { up_->send_body({p, n}, last); });
     });
+    if (!going) return;
   }
-  if (up_ && request_trailers_) up_->send_trailers(*request_trailers_);
+  if (up_ && request_trailers_ && !upstream([&] { up_->send_trailers(*request_trailers_); })) return;
   resume_down(kUnsentPause);
   if (request_->one_way && request_ended_ && state_ == StreamState::kSending) {
     outcome_ = Outcome::kOk;
@@ -382,7 +393,7 @@ void Stream::on_request_body(std::span<const uint8_t> chunk, bool end) {
         drop_kept();
       }
     }
-    up_->send_body(piece.data, end);
+    upstream([&] { up_->send_body(piece.data, end); });
     if (state_ == StreamState::kDone) return;
   } else {
     kept_.append(piece.data);
@@ -419,7 +430,7 @@ void Stream::on_request_trailers(HeaderList& trailers) {
   request_ended_ = true;
   request_trailers_ = &trailers;
   request_complete();
-  if (up_) up_->send_trailers(trailers);
+  if (up_) upstream([&] { up_->send_trailers(trailers); });
   if (state_ == StreamState::kTunnel && response_ended_) response_complete();
 }
 
@@ -434,10 +445,7 @@ void Stream::on_downstream_reset(Reason reason) {
 void Stream::on_downstream_blocked(bool blocked) {
   if (!up_ || state_ == StreamState::kDone) return;
   last_activity_ms_ = connection_->loop().now_ms();
-  if (blocked)
-    up_->pause_reading();
-  else
-    up_->resume_reading();
+  upstream([&] { blocked ? up_->pause_reading() : up_->resume_reading(); });
 }
 
 // --- response side ------------------------------------------------------------------------------------------------
@@ -451,7 +459,8 @@ void Stream::on_response_head(Head& head, bool end) {
   }
   if ((target_->cluster->settings().sidecar || runtime_->spec->settings.tell_reason) && hear_reason(head))
     return;
-  if (!end && (connection_->transport().write_blocked() || down_->write_blocked())) up_->pause_reading();
+  if (!end && (connection_->transport().write_blocked() || down_->write_blocked()))
+    upstream([&] { up_->pause_reading(); });
   response_ = &head;
   const uint32_t http_status = head.is_http && head.rpc_status < 0 ? head.status : 0;
   if (head.outcome != Outcome::kOk && retry_on_answer(rules().retry, head.outcome, http_status)) {
@@ -667,7 +676,7 @@ void Stream::note_timeout() {
 void Stream::release_upstream() {
   up_hold_.unlink();
   status_text_ = {};  // it is the exchange's
-  std::exchange(up_, nullptr)->release();
+  upstream([gone = std::exchange(up_, nullptr)] { gone->release(); });
 }
 
 void Stream::drop_upstream(Reason reason) {
@@ -683,8 +692,10 @@ void Stream::drop_upstream(Reason reason) {
   up_hold_.unlink();  // it is we who end it
   Exchange* gone = std::exchange(up_, nullptr);
   status_text_ = {};  // it is the exchange's
-  gone->reset(reason);  // a bound pair may end with it, and with that this stream
-  gone->release();
+  UpstreamConnection* connection = up_connection_;
+  upstream([&] { gone->reset(reason); });  // a bound pair may end with it, and with that this stream
+  up_connection_ = connection;
+  upstream([&] { gone->release(); });
 }
 
 Stream::Repeat Stream::repeat_after(Reason reason, bool sent, bool replayable) const {
@@ -781,6 +792,10 @@ void Stream::give_retry() {
 }
 
 void Stream::on_try_timer() {
+  guarded([this] { try_timer_due(); });
+}
+
+void Stream::try_timer_due() {
   if (state_ == StreamState::kRouted) return start_try();  // back-off is over
   if (state_ == StreamState::kSending && route_->per_try_timeout_ms > 0) {
     drop_upstream(Reason::kTryTimeout);
@@ -819,8 +834,10 @@ void Stream::on_deadline() {
   if (caller_deadline_ms_ != 0 &&
       (!request_ended_ || caller_deadline_ms_ - arrived_ms_ < static_cast<uint64_t>(rules().fair_ms)))
     reason = Reason::kCallerTimeout;
-  drop_upstream(reason);
-  fail(reason);
+  guarded([&] {
+    drop_upstream(reason);
+    fail(reason);
+  });
 }
 
 // --- the end ------------------------------------------------------------------------------------------------------
@@ -872,6 +889,11 @@ void Stream::fail(Reason reason, std::string_view text) {
   finish();
 }
 
+void Stream::out_of_memory() {
+  note_memory_shed(MemoryShed::kConnection);
+  connection_->close(Reason::kOwnResources, false);
+}
+
 void Stream::finish() {
   if (state_ == StreamState::kDone) return;
   go(StreamState::kDone);
@@ -892,9 +914,13 @@ void Stream::finish() {
   target_->metrics.duration.observe_us(duration_us);
   target_->metrics.request_bytes.inc(request_bytes_);
   target_->metrics.response_bytes.inc(response_bytes_);
-  if (runtime_->access_log && request_) log();
-  if (request_)
-    for (uint16_t i = 0; i < filter_count_; ++i) filters_[i]->on_stream_end(*this);
+  try {
+    if (runtime_->access_log && request_) log();
+    if (request_)
+      for (uint16_t i = 0; i < filter_count_; ++i) filters_[i]->on_stream_end(*this);
+  } catch (const std::bad_alloc&) {  // a line is worth less than the end of what it tells of
+    note_memory_shed(MemoryShed::kRequest);
+  }
   // Upstream first: its heads are still referenced by nothing else, and the downstream codec may start the next
   // request of a pipeline inside release().
   if (up_) release_upstream();

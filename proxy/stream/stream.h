@@ -2,6 +2,8 @@
 // the answer back. Every protocol goes this way.
 #pragma once
 
+#include <new>
+
 #include "filters/filter.h"
 #include "proxy/route/retry.h"
 #include "proxy/stream/downstream.h"
@@ -33,13 +35,24 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
     void on_write_blocked(bool blocked) override { stream.on_downstream_blocked(blocked); }
     Stream& stream;
   };
+  // Called from a backend's connection, which has no part in what becomes of this stream.
   struct UpSink final : MessageSink {
     explicit UpSink(Stream& s) : stream(s) {}
-    void on_head(Head& head, bool end) override { stream.on_response_head(head, end); }
-    void on_body(std::span<const uint8_t> chunk, bool end) override { stream.on_response_body(chunk, end); }
-    void on_trailers(HeaderList& trailers) override { stream.on_response_trailers(trailers); }
-    void on_reset(Reason reason) override { stream.on_upstream_reset(reason); }
-    void on_write_blocked(bool blocked) override { stream.on_upstream_blocked(blocked); }
+    void on_head(Head& head, bool end) override {
+      stream.guarded([&] { stream.on_response_head(head, end); });
+    }
+    void on_body(std::span<const uint8_t> chunk, bool end) override {
+      stream.guarded([&] { stream.on_response_body(chunk, end); });
+    }
+    void on_trailers(HeaderList& trailers) override {
+      stream.guarded([&] { stream.on_response_trailers(trailers); });
+    }
+    void on_reset(Reason reason) override {
+      stream.guarded([&] { stream.on_upstream_reset(reason); });
+    }
+    void on_write_blocked(bool blocked) override {
+      stream.guarded([&] { stream.on_upstream_blocked(blocked); });
+    }
     Stream& stream;
   };
 
@@ -122,6 +135,30 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   void send_reply(LocalReply reply);
   void on_deadline();
   void on_try_timer();
+  void try_timer_due();
+  /// Runs what an event of others asks of this stream. Without memory for it the client's connection ends, and nobody else's.
+  template <class Work>
+  void guarded(Work&& work) {
+    try {
+      work();
+    } catch (const std::bad_alloc&) {
+      out_of_memory();
+    }
+  }
+  void out_of_memory();
+  /// A call into the codec of the backend's connection. Without memory that one ends, whoever else uses it: false, and the stream has heard
+  /// of the end, and perhaps tried again.
+  template <class Call>
+  bool upstream(Call&& call) {
+    UpstreamConnection& connection = *up_connection_;
+    try {
+      call();
+      return true;
+    } catch (const std::bad_alloc&) {
+      connection.out_of_memory();
+      return false;
+    }
+  }
   void pause_down(uint8_t why);
   void resume_down(uint8_t why);
   void go(StreamState to);
@@ -131,6 +168,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   DownstreamConnection* connection_;
   Exchange* down_;
   Exchange* up_ = nullptr;
+  UpstreamConnection* up_connection_ = nullptr;  // of up_
   DownSink down_sink_{*this};
   UpSink up_sink_{*this};
   ExchangeHold down_hold_{down_sink_};

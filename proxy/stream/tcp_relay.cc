@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <new>
 
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
+#include "proxy/base/owned_fd.h"
 #include "proxy/net/proxy_header.h"
 #include "proxy/stream/relay_observer.h"
 
@@ -26,21 +29,24 @@ TransportOptions transport_options(const config::Buffer& buffer) {
 }  // namespace
 
 void TcpRelay::start(ListenerSlot& slot, int fd, const Address& peer) {
-  auto* relay = new TcpRelay(slot, Ref<ListenerRuntime>(slot.runtime()), peer.host());
-  relay->start(Transport::adopt(slot.worker().loop, fd, relay->down_, slot.transport_options()));
+  OwnedFd owned(fd);
+  std::unique_ptr<TcpRelay> made(new TcpRelay(slot, Ref<ListenerRuntime>(slot.runtime()), peer.host()));
+  made->start(Transport::adopt(slot.worker().loop, owned.take(), made->down_, slot.transport_options()));
+  TcpRelay* relay = made.release();
   slot.add(*relay);
-  relay->connect();
+  relay->guarded([&] { relay->connect(); });
 }
 
 void TcpRelay::take_over(ListenerSlot& slot, std::unique_ptr<Transport> transport, ByteChain& early, bool ended,
                          AcceptedConnection& before, Ref<ListenerRuntime> runtime) {
-  auto* relay = new TcpRelay(slot, std::move(runtime), transport->peer().host());
+  std::unique_ptr<TcpRelay> made(new TcpRelay(slot, std::move(runtime), transport->peer().host()));
+  TcpRelay* relay = made.release();
   relay->early_.swap(early);
   relay->down_.ended = ended;
   transport->set_events(relay->down_);
   relay->start(std::move(transport));
   slot.replace(before, *relay);
-  relay->connect();
+  relay->guarded([&] { relay->connect(); });
 }
 
 TcpRelay::TcpRelay(ListenerSlot& slot, Ref<ListenerRuntime> runtime, std::string peer_host)
@@ -100,7 +106,21 @@ void TcpRelay::begin() {
                                  static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
 }
 
+template <class Work>
+void TcpRelay::guarded(Work&& work) {
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    close(Reason::kOwnResources);
+  }
+}
+
 void TcpRelay::on_connected(int fd) {
+  guarded([&] { connected(fd); });
+}
+
+void TcpRelay::connected(int fd) {
   connector_.reset();
   if (cluster_->shared()->leads_back(fd)) {
     close_fd(fd);
@@ -145,6 +165,10 @@ void TcpRelay::on_upstream_ready() {
 }
 
 void TcpRelay::on_connect_failed(Reason reason, int error) {
+  guarded([&] { connect_failed(reason, error); });
+}
+
+void TcpRelay::connect_failed(Reason reason, int error) {
   connector_.reset();
   if (reason == Reason::kConnectTimeout)
     cluster_->metrics().connect_timeouts.inc();
@@ -198,9 +222,10 @@ void TcpRelay::on_side_closed(Side& side, Reason reason) {
   if (!side.downstream && !up_ready_) {
     cluster_->metrics().connect_failures.inc();
     came_to_nothing();
-    cluster_->report(*endpoint_, true);
+    if (blames_endpoint(reason)) cluster_->report(*endpoint_, true);
     return close(reason);
   }
+  if (reason == Reason::kOwnResources) return close(reason);
   close(side.downstream ? Reason::kDownstreamReset : Reason::kUpstreamReset);
 }
 
@@ -214,6 +239,10 @@ void TcpRelay::on_blocked(Side& side, bool blocked) {
 }
 
 void TcpRelay::on_timer() {
+  guarded([this] { take_timer(); });
+}
+
+void TcpRelay::take_timer() {
   if (!up_ready_) {
     if (loop_) return refuse_loop();
     if (!up_.transport) return begin();
@@ -285,10 +314,17 @@ void TcpRelay::close(Reason reason) {
     r.bytes_in = in;
     r.bytes_out = out;
     r.attempts = attempts_;
-    runtime_->access_log->write(r);
+    try {
+      runtime_->access_log->write(r);
+    } catch (const std::bad_alloc&) {
+      note_memory_shed(MemoryShed::kRequest);
+    }
   }
   if (!words.empty()) {
-    down_.transport->write(words);
+    try {
+      down_.transport->write(words);
+    } catch (const std::bad_alloc&) {  // they would have been a courtesy
+    }
     down_.transport->close_after_flush();
   }
   // Only what both sides ended is complete. Everything else is a cut, and a cut is a reset: no FIN and no close_notify may make it

@@ -41,8 +41,13 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   void begin();
   void came_to_nothing();
   void refuse_loop();
+  /// Without memory for it the connection ends, on both sides.
+  template <class Work>
+  void guarded(Work&& work);
   void on_connected(int fd) override;
+  void connected(int fd);
   void on_connect_failed(Reason reason, int error) override;
+  void connect_failed(Reason reason, int error);
   void on_upstream_ready();
   Side& other(Side& side) { return &side == &down_ ? up_ : down_; }
   void on_data(Side& side, uint8_t* data, size_t n);
@@ -50,6 +55,7 @@ class TcpRelay final : public AcceptedConnection, private ConnectEvents {
   void on_side_closed(Side& side, Reason reason);
   void on_blocked(Side& side, bool blocked);
   void on_timer();
+  void take_timer();
   /// Shows the observer, if there is one, bytes that a side has sent.
   void observe(const Side& from, const uint8_t* data, size_t n);
   /// What the client is told before a connection ends that no server had.

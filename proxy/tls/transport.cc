@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
+#include "proxy/base/memory_reserve.h"
 #include "proxy/tls/context.h"
 
 namespace dragoman {
@@ -47,6 +49,17 @@ struct TlsTransport::Bio {
     t.input_bytes_ -= k;
     return static_cast<int>(k);
   }
+  /// OpenSSL's frames are below: false ends the connection.
+  template <class Work>
+  static bool put(Work&& work) {
+    try {
+      work();
+      return true;
+    } catch (const std::bad_alloc&) {
+      note_memory_shed(MemoryShed::kConnection);
+      return false;
+    }
+  }
   static int write(BIO* bio, const char* from, int n) {
     TlsTransport& t = of(bio);
     BIO_clear_retry_flags(bio);
@@ -54,10 +67,9 @@ struct TlsTransport::Bio {
         SSL_get_state(t.ssl_) != TLS_ST_SW_SESSION_TICKET) {
       // Making a flight takes long: its client goes on with it while we make those of others that came in this turn. Tickets of
       // TLS 1.3 wait for the turn's end, an answer may join them.
-      t.inner_->write_now(from, static_cast<size_t>(n));
-      return n;
+      return put([&] { t.inner_->write_now(from, static_cast<size_t>(n)); }) ? n : -1;
     }
-    t.inner_->out.append(from, static_cast<size_t>(n));
+    if (!put([&] { t.inner_->out.append(from, static_cast<size_t>(n)); })) return -1;
     t.sealed_ = true;
     return n;
   }
@@ -95,10 +107,10 @@ TlsTransport::~TlsTransport() { TlsTransport::close(false); }
 namespace {
 
 /// The certificate must be for this address. What is none (a unix socket) is in no certificate.
-void expect_address(X509_VERIFY_PARAM* param, const std::string& host) {
+bool expect_address(X509_VERIFY_PARAM* param, const std::string& host) {
   const std::string ip = host.substr(0, host.find('%'));  // a zone means something on this host only
-  if (X509_VERIFY_PARAM_set1_ip_asc(param, ip.c_str()) != 1)
-    X509_VERIFY_PARAM_set1_host(param, host.data(), host.size());
+  return X509_VERIFY_PARAM_set1_ip_asc(param, ip.c_str()) == 1 ||
+         X509_VERIFY_PARAM_set1_host(param, host.data(), host.size()) == 1;
 }
 
 }  // namespace
@@ -108,7 +120,8 @@ void TlsTransport::start_ssl(TlsSession* session) {
   ssl_ = SSL_new(context_->ssl_ctx());
   BIO* bio = ssl_ ? BIO_new(Bio::method()) : nullptr;
   if (!bio) {
-    failed_ = Reason::kInternal;
+    BIO_free(bio);
+    failed_ = Reason::kOwnResources;
     wrote();
     return;
   }
@@ -122,15 +135,22 @@ void TlsTransport::start_ssl(TlsSession* session) {
   }
   SSL_set_connect_state(ssl_);
   const TlsSettings& settings = context_->settings();
-  if (!settings.sni.empty()) SSL_set_tlsext_host_name(ssl_, settings.sni.c_str());
+  // Nothing is left out for lack of memory, least of all who the peer must be.
+  bool complete = settings.sni.empty() || SSL_set_tlsext_host_name(ssl_, settings.sni.c_str()) == 1;
   if (settings.verify && settings.rules.empty()) {
     X509_VERIFY_PARAM* param = SSL_get0_param(ssl_);
     X509_VERIFY_PARAM_set_hostflags(param,
                                     X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (!settings.sni.empty())
-      X509_VERIFY_PARAM_set1_host(param, settings.sni.data(), settings.sni.size());
+      complete =
+          X509_VERIFY_PARAM_set1_host(param, settings.sni.data(), settings.sni.size()) == 1 && complete;
     else
-      expect_address(param, inner_->peer().host());
+      complete = expect_address(param, inner_->peer().host()) && complete;
+  }
+  if (!complete) {
+    failed_ = Reason::kOwnResources;
+    wrote();
+    return;
   }
   if (!settings.resume || !session) return;
   session_ = session;
@@ -297,7 +317,7 @@ void TlsTransport::on_closed(Reason reason) {
   if (state_ == State::kClosed) return;
   const bool shaking = state_ == State::kHandshake;
   release();
-  events_->on_closed(shaking ? Reason::kTlsHandshakeClosed : reason);
+  events_->on_closed(shaking && reason != Reason::kOwnResources ? Reason::kTlsHandshakeClosed : reason);
 }
 
 void TlsTransport::on_write_blocked(bool blocked) {

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "proxy/base/log.h"
+#include "proxy/base/memory_reserve.h"
+#include "proxy/base/owned_fd.h"
 
 namespace dragoman {
 namespace {
@@ -16,7 +19,9 @@ constexpr uint64_t kUselessMs =
 
 UpstreamConnection* UpstreamConnection::connect(Cluster& cluster, Endpoint& endpoint, uint32_t variant,
                                                 PoolMode mode, UpstreamOwner& owner, std::string preface) {
-  return new UpstreamConnection(cluster, endpoint, variant, mode, owner, std::move(preface));
+  auto* connection = new UpstreamConnection(cluster, endpoint, variant, mode, owner, std::move(preface));
+  connection->begin();
+  return connection;
 }
 
 UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uint32_t variant, PoolMode mode,
@@ -32,7 +37,6 @@ UpstreamConnection::UpstreamConnection(Cluster& cluster, Endpoint& endpoint, uin
   timer_.bind<&UpstreamConnection::on_timer>(loop.timers(), this);
   cluster.metrics().connections_active.add();
   cluster.worker().connections.add();
-  begin();
 }
 
 /// Connects, now or when the back-off of the endpoint is over.
@@ -45,8 +49,16 @@ void UpstreamConnection::begin() {
   loop_ = cluster_->shared()->leads_back(endpoint_->shared().address());
   if (loop_) return timer_.start(1);  // nobody is told from inside
   cluster_->metrics().connections.inc();
-  connector_ = Connector::create(cluster_->worker().loop, endpoint_->shared().address(),
-                                 static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
+  try {
+    connector_ = Connector::create(cluster_->worker().loop, endpoint_->shared().address(),
+                                   static_cast<uint64_t>(cluster_->settings().connect_timeout_ms), *this);
+  } catch (const std::bad_alloc&) {
+    if (std::exchange(no_memory_, true)) {
+      note_memory_shed(MemoryShed::kConnection);
+      return connect_failed(Reason::kOwnResources);
+    }
+    timer_.start(1);  // once more: then nobody is inside any more who could be told
+  }
 }
 
 void UpstreamConnection::refuse_loop() {
@@ -72,7 +84,9 @@ void UpstreamConnection::came_to_nothing() {
 }
 
 UpstreamConnection::~UpstreamConnection() {
-  if (size_t untold = holds_.reset_untold(Reason::kUpstreamReset); untold != 0) {
+  if (no_memory_) {
+    holds_.reset_forgotten(Reason::kOwnResources);
+  } else if (size_t untold = holds_.reset_untold(Reason::kUpstreamReset); untold != 0) {
     cluster_->metrics().codec_events.inc(CodecEvent::kEndUntold, untold);
     DRAGOMAN_LOG_LIMITED(kError, "upstream", cluster_->settings().name,
                          "{}: the codec of {} did not end {} exchanges of a closed connection",
@@ -83,7 +97,7 @@ UpstreamConnection::~UpstreamConnection() {
   give_back();
 }
 
-void UpstreamConnection::on_connected(int fd) {
+void UpstreamConnection::on_connected(int fd) try {
   connector_.reset();
   if (cluster_->shared()->leads_back(fd)) {
     close_fd(fd);
@@ -110,6 +124,10 @@ void UpstreamConnection::on_connected(int fd) {
   }
   transport_ = Transport::adopt(worker.loop, fd, *this, options);
   start_codec();
+} catch (const std::bad_alloc&) {  // no event of its transport can have told of it
+  note_memory_shed(MemoryShed::kConnection);
+  if (transport_) transport_->close();
+  on_closed(Reason::kOwnResources);
 }
 
 void UpstreamConnection::on_ready() {
@@ -162,7 +180,7 @@ void UpstreamConnection::connect_failed(Reason reason) {
   state_ = State::kClosed;
   left_ = true;
   timer_.stop();
-  came_to_nothing();
+  if (!no_memory_) came_to_nothing();
   if (blames_endpoint(reason)) cluster_->report(*endpoint_, true);  // once, however many wait for it
   if (owner_) owner_->on_upstream_connect_failed(*this, reason);
   cluster_->worker().loop.retire(this);
@@ -171,7 +189,12 @@ void UpstreamConnection::connect_failed(Reason reason) {
 
 Exchange* UpstreamConnection::open(MessageSink& answers) {
   if (state_ != State::kReady) return nullptr;
-  Exchange* exchange = codec_->open(answers);
+  Exchange* exchange = nullptr;
+  try {
+    exchange = codec_->open(answers);
+  } catch (const std::bad_alloc&) {
+    out_of_memory();
+  }
   if (!exchange) return nullptr;
   ++served_;
   uint64_t max = static_cast<uint64_t>(cluster_->settings().pool.requests_per_connection_max);
@@ -188,6 +211,12 @@ void UpstreamConnection::drain() {
   state_ = State::kGoing;
   leave(Reason::kDraining);
   if (idle()) finish(true, Reason::kDraining);
+}
+
+void UpstreamConnection::out_of_memory() {
+  note_memory_shed(MemoryShed::kConnection);
+  no_memory_ = true;
+  close(Reason::kOwnResources);
 }
 
 void UpstreamConnection::close(Reason reason, bool flush) {
@@ -212,8 +241,8 @@ void UpstreamConnection::leave(Reason reason) {
       !drained_)
     reason = Reason::kUpstreamReset;
   // A server that takes connections and ends them at once is as good as one that refuses them.
-  const bool by_us =
-      reason == Reason::kDraining || reason == Reason::kIdleTimeout || reason == Reason::kDownstreamReset;
+  const bool by_us = reason == Reason::kDraining || reason == Reason::kIdleTimeout ||
+                     reason == Reason::kDownstreamReset || reason == Reason::kOwnResources;
   if (!proven_ && !by_us && now_ms() - started_ms_ < kUselessMs) {
     came_to_nothing();
     if (!had_room_) cluster_->metrics().connect_failures.inc();
@@ -228,7 +257,11 @@ void UpstreamConnection::finish(bool flush, Reason reason) {
   leave(reason);
   cluster_->metrics().received_bytes.inc(transport_->bytes_read());
   cluster_->metrics().sent_bytes.inc(transport_->bytes_written());
-  codec_->on_transport_closed(reason);
+  try {
+    codec_->on_transport_closed(reason);
+  } catch (const std::bad_alloc&) {
+    no_memory_ = true;  // the rest is told at the end
+  }
   if (codec_->cut())
     transport_->close(true);
   else if (flush)
@@ -243,7 +276,8 @@ void UpstreamConnection::on_data(uint8_t* data, size_t n) {
   timeouts_ = 0;
   codec_->on_data(data, n);
   if (end_if_abusive()) return;
-  if (!proven_ && state_ == State::kReady && (served_ != 0 || codec_->capacity() != 0)) prove();
+  const bool alive = state_ == State::kReady || (state_ == State::kGoing && drained_);
+  if (!proven_ && alive && (served_ != 0 || codec_->capacity() != 0)) prove();
 }
 
 void UpstreamConnection::on_event(CodecEvent event) {
@@ -287,8 +321,11 @@ void UpstreamConnection::on_closed(Reason reason) {
     cluster_->tls_metrics.failures.inc(reason);
     DRAGOMAN_LOG(kDebug, "upstream", "{}: TLS failed: {}", endpoint_->shared().name(), reason_row(reason).label);
   }
-  if (state_ != State::kConnecting) return finish(false, is_tls_reason(reason) ? reason : Reason::kUpstreamReset);
-  cluster_->metrics().connect_failures.inc();
+  const bool own = reason == Reason::kOwnResources;
+  no_memory_ = no_memory_ || own;
+  if (state_ != State::kConnecting)
+    return finish(false, is_tls_reason(reason) || own ? reason : Reason::kUpstreamReset);
+  if (!own) cluster_->metrics().connect_failures.inc();
   connect_failed(reason);
 }
 
@@ -343,6 +380,14 @@ void UpstreamConnection::arm_timer() {
 }
 
 void UpstreamConnection::on_timer() {
+  try {
+    take_timer();
+  } catch (const std::bad_alloc&) {
+    out_of_memory();
+  }
+}
+
+void UpstreamConnection::take_timer() {
   if (state_ == State::kConnecting) {
     if (loop_) return refuse_loop();
     if (!transport_) return begin();

@@ -40,6 +40,8 @@ class UpstreamConnection final : public Retired,
   bool silent_since(uint64_t ms) const { return transport_ && transport_->last_read_ms() <= ms; }
   /// A request on it that was sent at `since_ms` timed out: how many in a row did, without a byte from the other side.
   uint32_t note_timeout(uint64_t since_ms) { return timeouts_ = silent_since(since_ms) ? timeouts_ + 1 : 0; }
+  /// A call into its codec found no memory, perhaps in the midst of something: the connection is of no use any more.
+  void out_of_memory();
   /// The owner dies first: no more calls to it.
   void disown() { owner_ = nullptr; }
   /// `hold` has an exchange of this connection: it is reset when that closes and nobody else told it.
@@ -88,6 +90,7 @@ class UpstreamConnection final : public Retired,
   bool end_if_abusive();
   void connect_failed(Reason reason);
   void on_timer();
+  void take_timer();
   void arm_timer();
   void leave(Reason reason);          // tells the owner once
   void finish(bool flush, Reason reason);  // -> kClosed, retired
@@ -111,6 +114,7 @@ class UpstreamConnection final : public Retired,
   bool extra_ = false;     // for its pool: opened because the others were full
   bool unit_ = true;       // of Limit::kConnections
   bool peer_ended_ = false;
+  bool no_memory_ = false;  // for something of it
   bool loop_ = false;      // the endpoint is a listener that leads here
   bool drained_ = false;   // by us
   bool proven_ = false;    // the endpoint has spoken, and took or takes requests

@@ -42,6 +42,10 @@ class ExchangeHolds {
       if (!h->outlives_fin) h->sink_->on_reset(reason);
     }
   }
+  /// The codec had no memory on its way to the end: it can't be blamed for those whom it did not tell.
+  void reset_forgotten(Reason reason) {
+    while (ExchangeHold* h = list_.pop_front()) h->sink_->on_reset(reason);
+  }
   /// The connection has closed, and its codec said so to everybody who is not here any more. Returns how many are.
   size_t reset_untold(Reason reason) {
     size_t n = 0;

@@ -1,8 +1,10 @@
 #include "proxy/upstream/pool.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
+#include "proxy/base/memory_reserve.h"
 #include "proxy/upstream/cluster.h"
 #include "proxy/upstream/connection.h"
 
@@ -118,11 +120,18 @@ Reason Pool::connect() {
   // After failures one connect at a time shows whether more are of use: see Endpoint::connect_succeeded.
   if (endpoint_.backoff.failing() && connecting_ != 0) return Reason::kNone;
   if (!cluster_.take_connection(*this, connections_ == 0)) return Reason::kConnectionOverflow;
+  PoolMode mode = multiplexed_ ? PoolMode::kMultiplex : PoolMode::kPingPong;
+  UpstreamConnection* connection = nullptr;
+  try {
+    connection = UpstreamConnection::connect(cluster_, endpoint_, variant_, mode, *this);
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kConnection);
+    cluster_.give_connection();
+    return Reason::kOwnResources;
+  }
   ++connections_;
   ++connecting_;
   ++opening_;
-  PoolMode mode = multiplexed_ ? PoolMode::kMultiplex : PoolMode::kPingPong;
-  UpstreamConnection* connection = UpstreamConnection::connect(cluster_, endpoint_, variant_, mode, *this);
   connection->extra_ = multiplexed_ && connections_ > cluster_.settings().pool.connections;
   rest_.push_back(*connection);
   return Reason::kNone;
@@ -162,7 +171,7 @@ void Pool::on_upstream_gone(UpstreamConnection& connection, Reason reason) {
   --connections_;
   // One that never had room was no better than none: to open the next at once would be a storm of them.
   if (!connection.had_room_ && reason != Reason::kDraining)
-    fail_waiters(is_tls_reason(reason) ? reason : Reason::kConnectFailure);
+    fail_waiters(is_tls_reason(reason) || reason == Reason::kOwnResources ? reason : Reason::kConnectFailure);
   replenish();
 }
 

@@ -19,6 +19,7 @@ struct Populated {
   RequestMetrics request = binding.request("web", "r", "api", "http1");
   std::vector<MetricCollector> collectors = {
       [](std::vector<MetricSamples>& out) { add_log_samples(out, nullptr, nullptr); },
+      [](std::vector<MetricSamples>& out) { add_memory_samples(out); },
       [](std::vector<MetricSamples>& out) { add_sample(out, families::kWorkerStalls, 0); }};
   Populated() {
     request.statuses.inc("a \"text\"");
