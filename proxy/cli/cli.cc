@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "config/load.h"
+#include "proxy/base/memory_reserve.h"
 #include "proxy/base/suggest.h"
 #include "proxy/cli/codec_command.h"
 #include "proxy/server/checks.h"
@@ -132,6 +133,8 @@ int cli_main(int argc, char** argv) {
   }
 
   if (*run) {
+    if (!install_memory_reserve())
+      std::fputs("dragoman: no memory for the reserve: the first lack of it ends connections\n", stderr);
     if (demo) return run_demo(demo_options);
     if (config_path.empty()) {
       std::fprintf(stderr, "dragoman run needs a configuration: -c FILE, or --demo\n");
