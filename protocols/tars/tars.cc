@@ -124,6 +124,9 @@ struct Packet {
         id_end = is_request ? four_end : three_end;
         if (is_request) {
           took = in.string(f, servant);
+        } else if (is_tup(version)) {
+          broken = true;  // its answers have the other layout: peers would look for the id there
+          return;
         } else if ((took = number(f, ret))) {
           names_end = in.position();
           if (!whole) return;

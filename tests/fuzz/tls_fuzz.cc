@@ -92,6 +92,7 @@ class Wire final : public Transport {
   void set_events(TransportEvents& to) override { events = &to; }
   const Address& peer() const override { return address_; }
   const Address& local() const override { return address_; }
+  void set_ends(const Address& peer, const Address&) override { address_ = peer; }
   bool listens() const { return !over && !paused && events; }
   void deliver(std::string bytes) {
     if (listens() && !bytes.empty()) events->on_data(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size());

@@ -538,7 +538,9 @@ TEST(Http2Streams, WhatStandsInsideALengthIsNotHeld) {
       for (const Frame& f : parse(s.sink.take())) left |= f.type == kGoAway;
       EXPECT_EQ(left, !c.served);
       ASSERT_EQ(s.accepted(), c.served ? 1u : 0u);
-      if (c.served) EXPECT_EQ(s.at(0).head->header("k"), std::string(127, 'v'));
+      if (c.served) {
+        EXPECT_EQ(s.at(0).head->header("k"), std::string(127, 'v'));
+      }
     }
   }
 }

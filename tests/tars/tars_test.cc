@@ -200,6 +200,21 @@ TEST(Tars, FieldsThatAreNone) {
             }), Reason::kMalformed) << "nesting without end";
 }
 
+// Peers of TUP look for the id where requests have it.
+TEST(Tars, AnswersOfTupHaveTheLayoutOfRequests) {
+  for (int version : {1, 2, 3, 5}) {
+    FramedConnection c(tars_codec(), Role::kClient);
+    c.feed(packet([&](ByteWriter& w) {
+      jce::write_integer(w, 1, version);
+      jce::write_integer(w, 3, 1);
+      jce::write_integer(w, 4, 0);
+      jce::write_integer(w, 5, -7);
+    }));
+    const bool tup = version == 2 || version == 3;
+    EXPECT_EQ(c.events.broken_reason, tup ? Reason::kUpstreamProtocolError : Reason::kNone) << version;
+  }
+}
+
 TEST(Tars, NestedAndUnknownFieldsAreSkipped) {
   std::string bytes = packet([](ByteWriter& w) {
     jce::write_integer(w, 1, 1);
