@@ -158,6 +158,11 @@ TEST_F(BoltDescriptor, EditsAlike) {
     std::vector<uint8_t> x(70000), y(70000);
     int64_t nx = written.edit(written.context, nullptr, head, &f, edits.data(), 3, x.data(), x.size());
     int64_t ny = described.edit(described.context, nullptr, head, &f, edits.data(), 3, y.data(), y.size());
+    if (v.bytes[1] == 0 && f.total_len == 20) {  // only a status: the codec has a place for pairs there
+      EXPECT_GT(nx, 0) << v.name;
+      EXPECT_LE(ny, 0) << v.name;
+      continue;
+    }
     ASSERT_EQ(nx, ny) << v.name;
     if (nx <= 0) continue;
     ++edited;
