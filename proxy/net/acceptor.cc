@@ -1,12 +1,12 @@
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <uv.h>
 
 #include <cerrno>
 #include <cstring>
-#include <vector>
+#include <utility>
 
+#include "proxy/net/held_fds.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/loop_impl.h"
 #include "proxy/net/poll_handle.h"
@@ -48,10 +48,7 @@ class TcpAcceptor final : public Acceptor {
     paused_ = false;
     update_interest();
   }
-  void reserve(int n) override {
-    reserve_ = static_cast<size_t>(n);
-    refill();
-  }
+  void reserve(int n) override { hold_back_fds(n - std::exchange(reserve_, n)); }
 
  private:
   void on_poll(int, int) { accept_up_to(per_turn_); }
@@ -67,7 +64,7 @@ class TcpAcceptor final : public Acceptor {
 
   void accept_up_to(int max) {
     const PollHandle::Guard guard(poll_);
-    refill();
+    if (!fds_are_held_back() && reserve_ == 0) return put_off(EMFILE);
     for (int i = 0; i < max; ++i) {
       sockaddr_storage storage;
       socklen_t length = sizeof(storage);
@@ -97,28 +94,19 @@ class TcpAcceptor final : public Acceptor {
           continue;
         case EMFILE:
         case ENFILE:
-          if (!reserved_.empty()) {
-            close_fd(reserved_.back());
-            reserved_.pop_back();
-            continue;
-          }
+          if (reserve_ != 0 && spend_held_fd()) continue;
           [[fallthrough]];
         default:  // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays queued, so polling on would spin
-          retry_.start(kRetryMs);
-          update_interest();
-          events_.on_accept_failed(error);
-          return;
+          return put_off(error);
       }
     }
     update_interest();  // after an error status the poll has stopped
   }
 
-  void refill() {
-    while (reserved_.size() < reserve_) {
-      const int fd = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
-      if (fd < 0) return;
-      reserved_.push_back(fd);
-    }
+  void put_off(int error) {
+    retry_.start(kRetryMs);
+    update_interest();
+    events_.on_accept_failed(error);
   }
 
   void update_interest() { poll_.want(paused_ || retry_.active() ? 0 : UV_READABLE); }
@@ -126,9 +114,7 @@ class TcpAcceptor final : public Acceptor {
   void close() {
     retry_.stop();
     poll_.close();
-    for (int fd : reserved_) close_fd(fd);
-    reserved_.clear();
-    reserve_ = 0;
+    if (reserve_ != 0) hold_back_fds(-std::exchange(reserve_, 0));
     close_fd(fd_);
     fd_ = -1;
   }
@@ -138,8 +124,7 @@ class TcpAcceptor final : public Acceptor {
   const int per_turn_;
   int fd_;
   bool paused_ = false;
-  size_t reserve_ = 0;
-  std::vector<int> reserved_;
+  int reserve_ = 0;
   PollHandle poll_;
   Timer retry_;
 };

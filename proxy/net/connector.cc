@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "proxy/net/held_fds.h"
 #include "proxy/net/loop_impl.h"
 #include "proxy/net/poll_handle.h"
 #include "proxy/net/socket.h"
@@ -50,6 +51,7 @@ class TcpConnector final : public Connector {
     sockaddr_storage to;
     const socklen_t length = to_.fill(to);
     if (length == 0) return errno;
+    if (!fds_are_held_back()) return EMFILE;
     fd_ = ::socket(to_.storage.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd_ < 0) return errno;
     set_keep_alive(fd_);

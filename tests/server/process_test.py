@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -200,6 +201,31 @@ class Signals(unittest.TestCase):
         p.process.send_signal(signal.SIGUSR1)
         p.wait(lambda: os.path.exists(p.log))
         self.assertEqual(p.end()[0], 0)
+
+    def test_without_descriptors_little_is_logged_and_the_admin_port_answers(self):
+        p = Process(fixed("one"))
+        self.addCleanup(lambda: p.process.poll() is None and p.process.kill())
+        fds = f"/proc/{p.process.pid}/fd"
+        _, hard = resource.prlimit(p.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(p.process.pid, resource.RLIMIT_NOFILE, (len(os.listdir(fds)) + 10, hard))
+        began = time.monotonic()
+        clients = []
+        for _ in range(60):  # those that can't be accepted wait in the backlog
+            clients.append(socket.create_connection(("127.0.0.1", p.ports["web"]), timeout=10))
+        p.wait(lambda: p.metric("dragoman_listener_accept_failures_total") >= 25)
+        seconds = time.monotonic() - began
+        self.assertEqual(p.admin("/ready")[0], 200)
+        for c in clients:
+            c.close()
+        p.wait(lambda: self.get(p) == "one")
+        resource.prlimit(p.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        code, _, log = p.end()
+        self.assertEqual(code, 0)
+        lines = [line for line in log.splitlines() if "accept failed" in line]
+        self.assertGreaterEqual(len(lines), 1)
+        # At most one a second; each listener of a worker and the admin port have their own.
+        self.assertLessEqual(len(lines), 2 * (seconds + 12), lines)
+        self.assertRegex(lines[0], r"errno 24")
 
     def test_a_second_sigterm_ends_it_at_once(self):
         p = Process(fixed("x"), drain="{deadline: 1h, idle_grace: 1h}")
