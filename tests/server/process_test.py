@@ -203,6 +203,9 @@ class Signals(unittest.TestCase):
         self.assertEqual(p.end()[0], 0)
 
     def test_without_descriptors_little_is_logged_and_the_admin_port_answers(self):
+        with open(DRAGOMAN, "rb") as f:
+            if re.search(rb"lib[at]san\.so", f.read()):
+                self.skipTest("a sanitizer takes types for wrong when it has no descriptors to look at them")
         p = Process(fixed("one"))
         self.addCleanup(lambda: p.process.poll() is None and p.process.kill())
         fds = f"/proc/{p.process.pid}/fd"
