@@ -132,7 +132,7 @@ struct HeaderEdit {
   std::string_view name;
   std::string_view value;
   HeaderEdit* next;
-  bool needed = true;  // kRemove: there was such a header, or none could be read
+  bool needed = true;     // kRemove: there was such a header, or none could be read
   bool optional = false;  // nobody asked for it: left out without a word where there is no place for it
 };
 

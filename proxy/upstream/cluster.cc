@@ -285,7 +285,8 @@ Endpoint* Cluster::pick_round_robin(const Endpoint* avoid, uint64_t now) {
   }
   for (; left < n; ++left) {
     Turn& turn = turns_[left];
-    if (taken) turn.at = at + 1.0 / endpoints_[turn.endpoint]->weight;  // whoever was passed over has lost its turns
+    if (taken)
+      turn.at = at + 1.0 / endpoints_[turn.endpoint]->weight;  // whoever was passed over has lost its turns
     std::push_heap(begin, begin + static_cast<ptrdiff_t>(left) + 1);
   }
   return taken;
@@ -299,10 +300,11 @@ Endpoint* Cluster::pick_random(const Endpoint* avoid, uint64_t now) {
   }
   // A draw of one that can't be taken doesn't count. Where most are so, all are looked at.
   for (int tries = 0; tries < 8; ++tries) {
-    const size_t i = equal_weights_ ? worker_.random.below(n)
-                                    : static_cast<size_t>(std::ranges::upper_bound(
-                                                              sums_, worker_.random.next() % sums_.back()) -
-                                                          sums_.begin());
+    const size_t i =
+        equal_weights_
+            ? worker_.random.below(n)
+            : static_cast<size_t>(std::ranges::upper_bound(sums_, worker_.random.next() % sums_.back()) -
+                                  sums_.begin());
     Endpoint* e = endpoints_[i].get();
     if (e != avoid && usable(*e, now)) return e;
   }

@@ -66,7 +66,7 @@ class Endpoint : public RefCounted<Endpoint> {
   ConnectBackoff backoff;
   TlsSession tls_session;
   uint32_t active_requests = 0;
-  uint32_t weight = 1;         // of the list that the cluster has
+  uint32_t weight = 1;  // of the list that the cluster has
 
  private:
   friend class Cluster;

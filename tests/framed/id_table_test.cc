@@ -60,7 +60,8 @@ TEST(IdTable, AnAnswerToAnEarlierUserIsLate) {
   EXPECT_EQ(table.find(first).match, Match::kLate);
   EXPECT_EQ(table.find(second).match, Match::kLive);
   EXPECT_EQ(table.find(12345).match, Match::kUnknown);
-  EXPECT_EQ(table.find(UINT64_MAX >> 8).match, Match::kUnknown) << "all ones in the slot part: no one-way request was sent";
+  EXPECT_EQ(table.find(UINT64_MAX >> 8).match, Match::kUnknown)
+      << "all ones in the slot part: no one-way request was sent";
 }
 
 TEST(IdTable, WhatWasNeverGivenOutIsUnknownInEachSlot) {

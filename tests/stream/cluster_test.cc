@@ -88,7 +88,8 @@ TEST_F(ClusterTest, ManyWeightedEndpointsHaveTheirShareEach) {
 }
 
 TEST_F(ClusterTest, HeavyEndpointsThatAreDownDoNotHideTheRest) {
-  for (auto policy : {config::LbPolicy::kRoundRobin, config::LbPolicy::kRandom, config::LbPolicy::kLeastRequest}) {
+  for (auto policy :
+       {config::LbPolicy::kRoundRobin, config::LbPolicy::kRandom, config::LbPolicy::kLeastRequest}) {
     config::Cluster settings;
     settings.lb = policy;
     settings.panic_threshold_percent = 0;

@@ -103,12 +103,10 @@ TEST(Loops, OverTwoProcessesEndAtTheNumberOfHops) {
     int hops;
     const char* says;  // part of the answer
   };
-  for (const Row& row : {Row{"http1", ", hops_max: 6", 6, "508 loop detected"},
-                         Row{"http1", "", 32, "508 loop detected"},
-                         Row{"http2", ", hops_max: 6", 6, "loop detected"},
-                         Row{"http2", "", 32, "loop detected"},
-                         Row{"bolt", ", hops_max: 6", 6, "6"},
-                         Row{"dubbo", ", hops_max: 6", 6, "loop detected"}}) {
+  for (const Row& row :
+       {Row{"http1", ", hops_max: 6", 6, "508 loop detected"}, Row{"http1", "", 32, "508 loop detected"},
+        Row{"http2", ", hops_max: 6", 6, "loop detected"}, Row{"http2", "", 32, "loop detected"},
+        Row{"bolt", ", hops_max: 6", 6, "6"}, Row{"dubbo", ", hops_max: 6", 6, "loop detected"}}) {
     SCOPED_TRACE(std::string(row.protocol) + row.listener);
     Ring ring(row.protocol, row.listener, "");
     const std::string answer = ask(row.protocol, ring.connect());
@@ -140,9 +138,10 @@ TEST(Loops, AnAnswerThatSaysSoIsNotRepeated) {
     ++requests;
     return "HTTP/1.1 508 Loop Detected\r\ncontent-length: 0\r\n\r\n";
   }));
-  TestServer server("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
-                    "clusters: [{name: c, endpoints: ['" + backend.address() +
-                    "'], retry: {attempts: 5, on: [5xx], backoff: 1ms}}]\n");
+  TestServer server(
+      "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+      "clusters: [{name: c, endpoints: ['" +
+      backend.address() + "'], retry: {attempts: 5, on: [5xx], backoff: 1ms}}]\n");
   EXPECT_EQ(ask("http1", server.connect("in")), "508 ");
   EXPECT_EQ(requests, 1);
 }
@@ -204,8 +203,11 @@ TEST(Loops, ARequestAtTheLimitOfHeadersStaysThere) {
     hops = m.header("x-dragoman-hops");
     return http_ok("ok");
   }));
-  TestServer server("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c, http: {headers_max: 20}}]\n"
-                    "clusters: [{name: c, endpoints: ['" + backend.address() + "']}]\n");
+  TestServer server(
+      "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c, http: {headers_max: "
+      "20}}]\n"
+      "clusters: [{name: c, endpoints: ['" +
+      backend.address() + "']}]\n");
   for (size_t n : {5u, 10u, 20u}) {  // host is one of them
     std::string request = "GET /x HTTP/1.1\r\nhost: a\r\n";
     for (size_t i = 1; i < n; ++i) request += "x-" + std::to_string(i) + ": 1\r\n";
@@ -295,8 +297,8 @@ TEST(TriesPerSecond, RepeatsCountAndOtherEndpointsGoOn) {
   ScriptedBackend good(scripts::http("good"));
   const auto yaml = [&](const std::string& endpoints) {
     return "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
-           "clusters: [{name: c, endpoints: [" + endpoints +
-           "], limits: {tries_per_second: 1}, retry: {attempts: 10, on: [5xx], backoff: 1ms}}]\n";
+           "clusters: [{name: c, endpoints: [" +
+           endpoints + "], limits: {tries_per_second: 1}, retry: {attempts: 10, on: [5xx], backoff: 1ms}}]\n";
   };
   {
     TestServer server(yaml("'" + failing.address() + "'"));

@@ -80,7 +80,9 @@ class Reasons : public ::testing::Test {
         options);
   }
   static std::string wire(const std::string& protocol) { return protocol == "grpc" ? "http2" : protocol; }
-  static std::string at(TestServer& server) { return "'127.0.0.1:" + std::to_string(server.port("in")) + "'"; }
+  static std::string at(TestServer& server) {
+    return "'127.0.0.1:" + std::to_string(server.port("in")) + "'";
+  }
   std::string last_log() {
     std::string last;
     eventually([&] {
@@ -124,19 +126,19 @@ TEST_F(Reasons, TravelWhereverAnswersCarryHeaders) {
     const char* request;
     bool told;
   };
-  for (const Row& row : std::initializer_list<Row>{
-           Row{"bolt", "bolt", "bolt-v1-java-request", true},
-           Row{"bolt", "bolt", "bolt-v2-ver1-java-request", true},
-           Row{"bolt", "bolt", "bolt-v2-ver2-crc-java-request", true},
-           Row{"bolt", "jraft", "jraft-ping-request", true},
-           Row{"dubbo", "dubbo", "dubbo-java27-request-hello-attachments", true},
-           Row{"tars", "tars", "tars-call-getall-struct", true},
-           Row{"thrift", "thrift", "thrift-framed-binary-call-add", false},
-           Row{"thrift", "thrift", "thrift-header-binary-call-add", true},
-           Row{"ttheader", "ttheader", "ttheader-call-echo", true},
-           Row{"brpc", "brpc", "brpc-call-echo", true},
-           Row{"rocketmq", "rocketmq", "rocketmq-bin-call-send-v2", true},
-           Row{"rocketmq", "rocketmq", "rocketmq-json-call-getconsumerlist", true}}) {
+  for (const Row& row :
+       std::initializer_list<Row>{Row{"bolt", "bolt", "bolt-v1-java-request", true},
+                                  Row{"bolt", "bolt", "bolt-v2-ver1-java-request", true},
+                                  Row{"bolt", "bolt", "bolt-v2-ver2-crc-java-request", true},
+                                  Row{"bolt", "jraft", "jraft-ping-request", true},
+                                  Row{"dubbo", "dubbo", "dubbo-java27-request-hello-attachments", true},
+                                  Row{"tars", "tars", "tars-call-getall-struct", true},
+                                  Row{"thrift", "thrift", "thrift-framed-binary-call-add", false},
+                                  Row{"thrift", "thrift", "thrift-header-binary-call-add", true},
+                                  Row{"ttheader", "ttheader", "ttheader-call-echo", true},
+                                  Row{"brpc", "brpc", "brpc-call-echo", true},
+                                  Row{"rocketmq", "rocketmq", "rocketmq-bin-call-send-v2", true},
+                                  Row{"rocketmq", "rocketmq", "rocketmq-json-call-getconsumerlist", true}}) {
     SCOPED_TRACE(std::string(row.protocol) + " " + row.request);
     RefusingPort nobody;
     auto server_side = inner(row.protocol, nobody.address());
@@ -193,10 +195,10 @@ TEST_F(Reasons, WhatASidecarHasNotSentIsRepeatedAtAnother) {
     });
     auto cut_off = inner(protocol, nobody.address());
     // HTTP/2 in front, HTTP/1 behind: the second is served by a backend of the test.
-    auto serving = std::make_unique<TestServer>(
-        fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: $P, cluster: c, tell_reason: true}]\n"
-                "clusters: [{name: c, protocol: $B, endpoints: ['$E']}]\n",
-                {{"P", protocol}, {"B", protocol == "http2" ? "http1" : protocol}, {"E", good.address()}}));
+    auto serving = std::make_unique<TestServer>(fill_in(
+        "listeners: [{name: in, address: '127.0.0.1:0', protocol: $P, cluster: c, tell_reason: true}]\n"
+        "clusters: [{name: c, protocol: $B, endpoints: ['$E']}]\n",
+        {{"P", protocol}, {"B", protocol == "http2" ? "http1" : protocol}, {"E", good.address()}}));
     auto client_side = outer(protocol, at(*cut_off) + ", " + at(*serving));
     for (int i = 0; i < 4; ++i)
       EXPECT_NE(ask(protocol, client_side->connect("in")).find("good"), std::string::npos) << i;
@@ -242,7 +244,7 @@ TEST_F(Reasons, OfOthersMeanNothing) {
     const char* listener;
     const char* cluster;
     const char* said;
-    const char* counted;    // as; null: not at all
+    const char* counted;  // as; null: not at all
     bool passed_on;
   };
   for (const Row& row : {Row{"", "", "connect_failure; unsent", nullptr, true},
@@ -257,12 +259,15 @@ TEST_F(Reasons, OfOthersMeanNothing) {
     std::atomic<int> requests{0};
     ScriptedBackend backend(scripts::http([&](const HttpMessage&) {
       ++requests;
-      return std::string("HTTP/1.1 503 X\r\ncontent-length: 0\r\nX-Dragoman-Reason: ") + row.said + "\r\n\r\n";
+      return std::string("HTTP/1.1 503 X\r\ncontent-length: 0\r\nX-Dragoman-Reason: ") + row.said +
+             "\r\n\r\n";
     }));
     auto server = outer("http1", "'" + backend.address() + "'", row.listener, row.cluster);
     const std::string answer = ask("http1", server->connect("in"));
-    EXPECT_EQ(answer.find("Dragoman-Reason") != std::string::npos ||
-                  answer.find(kHeader) != std::string::npos, row.passed_on) << answer;
+    EXPECT_EQ(
+        answer.find("Dragoman-Reason") != std::string::npos || answer.find(kHeader) != std::string::npos,
+        row.passed_on)
+        << answer;
     EXPECT_EQ(requests, 1) << "with one endpoint nothing is repeated";
     if (row.counted) {
       EXPECT_TRUE(server->becomes(1, kPeerReasons, {"reason=\"" + std::string(row.counted) + "\""}));
