@@ -1,6 +1,7 @@
 // Header edits of answers, in a protocol whose heads stop early unless somebody wants more.
 #include <gtest/gtest.h>
 
+#include "tests/stream/dubbo_calls.h"
 #include "tests/stream/stream_support.h"
 #include "tests/support/source_dir.h"
 
@@ -9,13 +10,6 @@ namespace {
 
 std::string dubbo(const std::string& name) {
   return read_hex(source_dir() + "/tests/vectors/dubbo/" + name + ".hex");
-}
-std::string read_dubbo(TestSocket& s) {
-  std::string frame = s.read(16);
-  if (frame.size() < 16) return frame;
-  uint32_t length = 0;
-  for (size_t i = 12; i < 16; ++i) length = length << 8 | static_cast<uint8_t>(frame[i]);
-  return frame + s.read(length);
 }
 
 class AnswerEdits : public ServerTest {

@@ -7,6 +7,7 @@
 #include "proxy/upstream/endpoint.h"
 #include "tests/http2/frames.h"
 #include "tests/server/server_support.h"
+#include "tests/stream/dubbo_calls.h"
 #include "tests/stream/stream_support.h"
 
 namespace dragoman::testing {
@@ -16,17 +17,6 @@ const char kReasons[] = "dragoman_request_reasons_total";
 const char kRequests[] = "dragoman_requests_total";
 const char kConnections[] = "dragoman_cluster_connections_total";
 const char kOverflows[] = "dragoman_cluster_overflows_total";
-
-std::string dubbo_call() {
-  return read_hex(source_dir() + "/tests/vectors/dubbo/dubbo-java27-request-hello-attachments.hex");
-}
-std::string read_dubbo(TestSocket& s) {
-  std::string head = s.read(16);
-  if (head.size() < 16) return "";
-  uint32_t length = 0;
-  for (size_t i = 12; i < 16; ++i) length = length << 8 | static_cast<uint8_t>(head[i]);
-  return head + s.read(length);
-}
 
 /// What the first answer to one request says, in a few words.
 std::string ask(const std::string& protocol, TestSocket s) {

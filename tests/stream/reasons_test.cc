@@ -6,6 +6,7 @@
 
 #include "tests/http2/frames.h"
 #include "tests/server/server_support.h"
+#include "tests/stream/dubbo_calls.h"
 #include "tests/stream/stream_support.h"
 
 namespace dragoman::testing {
@@ -13,17 +14,6 @@ namespace {
 
 const char kPeerReasons[] = "dragoman_cluster_peer_reasons_total";
 const char kHeader[] = "x-dragoman-reason";
-
-std::string dubbo_call() {
-  return read_hex(source_dir() + "/tests/vectors/dubbo/dubbo-java27-request-hello-attachments.hex");
-}
-std::string read_dubbo(TestSocket& s) {
-  std::string head = s.read(16);
-  if (head.size() < 16) return "";
-  uint32_t length = 0;
-  for (size_t i = 12; i < 16; ++i) length = length << 8 | static_cast<uint8_t>(head[i]);
-  return head + s.read(length);
-}
 
 /// Sends one request and reads its answer as it is on the wire.
 std::string ask(const std::string& protocol, TestSocket s) {

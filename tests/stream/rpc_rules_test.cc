@@ -2,6 +2,7 @@
 // read, headers that can't be removed.
 #include <gtest/gtest.h>
 
+#include "tests/stream/dubbo_calls.h"
 #include "tests/stream/stream_support.h"
 #include "tests/support/source_dir.h"
 
@@ -148,13 +149,6 @@ std::string dubbo_call(size_t argument_bytes, int serialization = 2) {
   body += std::string("\x21y") + "H" + text("path") + text("a.Public") + "Z";
   return std::string("\xda\xbb") + static_cast<char>(0xc0 | serialization) + '\0' + be(9, 8) +
          be(body.size(), 4) + body;
-}
-std::string read_dubbo(TestSocket& s) {
-  std::string frame = s.read(16);
-  if (frame.size() < 16) return "";
-  uint32_t length = 0;
-  for (size_t i = 12; i < 16; ++i) length = length << 8 | static_cast<uint8_t>(frame[i]);
-  return frame + s.read(length);
 }
 
 TEST_F(RpcRules, ABodyThatCantBeReadIsRoutedByWhatIsInFrontOrRefused) {
