@@ -18,15 +18,26 @@ constexpr size_t kCoarseStep = 256, kCoarseMax = 8192;  // and up to here; large
 constexpr size_t kFine = kFineMax / kFineStep;
 constexpr size_t kLists = kFine + (kCoarseMax - kFineMax) / kCoarseStep;
 
+constexpr size_t kNoList = kLists;       // larger than what is kept
+constexpr size_t kLastList = kLists + 1;  // of the last reserve
+
 /// Stands in front of every piece.
 struct alignas(16) Piece {
   size_t room;  // bytes behind this
-  Piece* next;  // in a free list
+  union {
+    size_t list;  // in use: where it goes afterwards
+    Piece* next;  // in a free list
+  };
 };
+static_assert(sizeof(Piece) == 16);
 
 size_t list_of(size_t n) {
   return n <= kFineMax ? (n + kFineStep - 1) / kFineStep - 1
                        : kFine + (n - kFineMax + kCoarseStep - 1) / kCoarseStep - 1;
+}
+
+size_t room_of(size_t list) {
+  return list < kFine ? (list + 1) * kFineStep : kFineMax + (list - kFine + 1) * kCoarseStep;
 }
 
 class Memory final : public SpareMemory {
@@ -60,44 +71,52 @@ class Memory final : public SpareMemory {
   static Memory& self(void* user) { return *static_cast<Memory*>(user); }
   static Piece* piece_of(void* p) { return static_cast<Piece*>(p) - 1; }
 
+  // Each request takes and gives about ten pieces: the common way is short, and the account is the one
+  // number that moves.
   static void* take(size_t n, void* user) {
     Memory& m = self(user);
-    n = std::max<size_t>(n, 1);
-    size_t room = n;
-    if (n <= kCoarseMax) {
+    if (n == 0) n = 1;
+    if (n <= kCoarseMax) [[likely]] {
       const size_t list = list_of(n);
-      if (Piece* piece = m.lists_[list]) {
+      if (Piece* piece = m.lists_[list]) [[likely]] {
         m.lists_[list] = piece->next;
         m.kept_ -= piece->room;
-        m.least_ = std::min(m.least_, m.kept_);
-        kept_memory.add(MemoryOwner::kHttp2, sizeof(Piece) + piece->room);
-        return piece + 1;
+        if (m.kept_ < m.least_) m.least_ = m.kept_;
+        return m.use(piece, list);
       }
-      room = list < kFine ? (list + 1) * kFineStep : kFineMax + (list - kFine + 1) * kCoarseStep;
+      return m.make(room_of(list), list);
     }
+    return m.make(n, kNoList);
+  }
+  static void give(void* p, void* user) {
+    if (!p) return;
+    Memory& m = self(user);
+    Piece* piece = piece_of(p);
+    const size_t list = piece->list, room = piece->room;
+    m.used_ -= sizeof(Piece) + room;
+    if (list >= kLists || m.kept_ + room > kKeptMemoryMax) [[unlikely]]
+      return list == kLastList ? m.give_last() : ::operator delete(piece);
+    m.kept_ += room;
+    piece->next = m.lists_[list];
+    m.lists_[list] = piece;
+  }
+  void* use(Piece* piece, size_t list) {
+    used_ += sizeof(Piece) + piece->room;
+    piece->list = list;
+    return piece + 1;
+  }
+  [[gnu::noinline]] void* make(size_t room, size_t list) {
     void* raw = nullptr;
     try {
       raw = ::operator new(sizeof(Piece) + room);
     } catch (const std::bad_alloc&) {  // nghttp2's frames are below
       memory_failed = true;
       room = (room + 15) / 16 * 16;
-      raw = m.take_last(sizeof(Piece) + room);
+      list = kLastList;
+      raw = take_last(sizeof(Piece) + room);
       if (!raw) return nullptr;
     }
-    kept_memory.add(MemoryOwner::kHttp2, sizeof(Piece) + room);
-    return new (raw) Piece{room, nullptr} + 1;
-  }
-  static void give(void* p, void* user) {
-    if (!p) return;
-    Memory& m = self(user);
-    Piece* piece = piece_of(p);
-    kept_memory.drop(MemoryOwner::kHttp2, sizeof(Piece) + piece->room);
-    if (m.is_last(piece)) return m.give_last();
-    if (piece->room > kCoarseMax || m.kept_ + piece->room > kKeptMemoryMax) return ::operator delete(piece);
-    Piece*& list = m.lists_[list_of(piece->room)];
-    piece->next = list;
-    list = piece;
-    m.kept_ += piece->room;
+    return use(new (raw) Piece{room, {}}, list);
   }
   static void* take_zeroed(size_t n, size_t size, void* user) {
     if (size != 0 && n > SIZE_MAX / size) return nullptr;
@@ -121,11 +140,6 @@ class Memory final : public SpareMemory {
     ++last_pieces_;
     return last_ + std::exchange(last_at_, last_at_ + n);
   }
-  bool is_last(const Piece* piece) const {
-    const auto at = reinterpret_cast<uintptr_t>(piece);
-    const auto begin = reinterpret_cast<uintptr_t>(last_);
-    return last_ && at >= begin && at - begin < kLastMemoryBytes;
-  }
   void give_last() {
     if (--last_pieces_ > 0) return;
     last_at_ = 0;
@@ -133,6 +147,7 @@ class Memory final : public SpareMemory {
   }
 
   nghttp2_mem mem_;
+  size_t& used_ = kept_memory.bytes[static_cast<size_t>(MemoryOwner::kHttp2)];
   uint8_t* last_ = nullptr;
   size_t last_at_ = 0;
   size_t last_pieces_ = 0;

@@ -8,7 +8,7 @@
 namespace dragoman {
 namespace {
 
-constexpr uint32_t kHttpHopsMax = 32;
+constexpr uint32_t kHttpHopsMax = 32, kHttpHopsBegin = 16;
 
 CodecOptions codec_options(const config::Listener& l, Want want) {
   CodecOptions o;
@@ -194,6 +194,7 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
     if (next.access_log->format().wants_request_headers()) want |= DRAGOMAN_WANT_HEADERS;
   }
   if (spec->protocol) spec->hops_max = settings.hops_max.value_or(spec->protocol->is_http ? kHttpHopsMax : 0);
+  if (!settings.hops_max) spec->hops_begin = kHttpHopsBegin;
   if (spec->hops_max != 0) want |= DRAGOMAN_WANT_HEADERS;
   spec->codec = codec_options(settings, want);
   spec->codec.http2.drain_grace_ms = spec->drain.idle_grace_ms;

@@ -49,7 +49,8 @@ struct ListenerSpec {
   std::shared_ptr<const RouteTable> routes;
   std::vector<std::unique_ptr<FilterFactory>> filters;
   CodecOptions codec;
-  uint32_t hops_max = 0;  // 0 = not counted
+  uint32_t hops_max = 0;    // 0 = not counted
+  uint32_t hops_begin = 1;  // of so many requests that say no hops, one gets the header
   config::Drain drain;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   std::shared_ptr<ListenerShared> shared;
@@ -117,6 +118,7 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
   std::vector<RouteRuntime> routes;  // by Route::index
   RouteTarget unrouted;              // requests that no route took
   AccessLogShard* access_log = nullptr;
+  uint32_t without_hops = 0;         // requests that said none, on this worker
 };
 
 }  // namespace dragoman

@@ -226,6 +226,8 @@ bool Stream::count_hop() {
       hops = std::max(hops, said);
   }
   if (hops >= runtime_->spec->hops_max) return false;
+  // A request that goes round is among those that get the header before long; the others need none.
+  if (!there && runtime_->without_hops++ % runtime_->spec->hops_begin != 0) return true;
   if (!there && request_->is_http) {
     // The next proxy is likely to have the same limit of headers.
     if (request_->headers.size() < runtime_->spec->codec.http1.headers_max)

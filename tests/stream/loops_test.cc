@@ -136,6 +136,29 @@ TEST(Loops, AnAnswerThatSaysSoIsNotRepeated) {
   EXPECT_EQ(requests, 1);
 }
 
+// Without the key a request that says nothing gets the header now and then; one that says something is counted always. With
+// it each is.
+TEST(Loops, TheDefaultCountsOneInSixteen) {
+  std::string seen;
+  ScriptedBackend backend(scripts::http([&](const HttpMessage& m) {
+    seen += m.header("x-dragoman-hops");
+    return http_ok("ok");
+  }));
+  for (auto [key, want] : {std::pair{"", "1---------------1---------------5-"},
+                           std::pair{", hops_max: 32", "11111111111111111111111111111111" "51"}}) {
+    TestServer server(
+        std::string("workers: 1\nlisteners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c") + key +
+        "}]\nclusters: [{name: c, endpoints: ['" + backend.address() + "']}]\n");
+    seen.clear();
+    TestSocket s = server.connect("in");
+    for (int i = 0; i < 34; ++i) {
+      s.send(std::string("GET /x HTTP/1.1\r\nhost: a\r\n") + (i == 32 ? "x-dragoman-hops: 4\r\n" : "") + "\r\n");
+      EXPECT_EQ(s.read_response().status, 200);
+    }
+    EXPECT_EQ(seen, want);
+  }
+}
+
 // A client may write what it likes: it decides about its own request only, and nothing that is no count counts.
 TEST(Loops, WhatAClientSaysOfHops) {
   std::string seen;
@@ -153,7 +176,7 @@ TEST(Loops, WhatAClientSaysOfHops) {
     const char* passed_on;  // null: refused
   };
   const std::string line = "x-dragoman-hops: ";
-  TestServer counting(yaml("")), not_counting(yaml(", hops_max: 0"));
+  TestServer counting(yaml(", hops_max: 32")), not_counting(yaml(", hops_max: 0"));
   for (const Row& row : std::initializer_list<Row>{{{}, "1,"},
                                                    {{"1"}, "2,"},
                                                    {{"0007"}, "8,"},
@@ -194,8 +217,8 @@ TEST(Loops, ARequestAtTheLimitOfHeadersStaysThere) {
     return http_ok("ok");
   }));
   TestServer server(
-      "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c, http: {headers_max: "
-      "20}}]\n"
+      "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c, hops_max: 32, "
+      "http: {headers_max: 20}}]\n"
       "clusters: [{name: c, endpoints: ['" +
       backend.address() + "']}]\n");
   for (size_t n : {5u, 10u, 20u}) {  // host is one of them
