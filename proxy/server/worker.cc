@@ -27,8 +27,8 @@ uint64_t cpu_ns() {
   return static_cast<uint64_t>(ts.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(ts.tv_nsec);
 }
 
-/// Clusters let go of in one part of a job.
-constexpr size_t kLetGo = 16;
+/// Clusters let go of in one part of a job: some microseconds each.
+constexpr size_t kLetGo = 2;
 
 }  // namespace
 
@@ -65,7 +65,10 @@ Worker::Worker(int index, int workers, MetricRegistry& registry, Loop& control)
       registry_(registry),
       loop_(std::make_unique<Loop>()),
       eras_([this](std::vector<Ref<Cluster>> gone) {
-        for (Ref<Cluster>& cluster : gone) leftover_.push_back(std::move(cluster));
+        if (leftover_.empty())
+          leftover_ = std::move(gone);
+        else
+          for (Ref<Cluster>& cluster : gone) leftover_.push_back(std::move(cluster));
         add_job([this] {
           for (size_t i = 0; i < kLetGo && !leftover_.empty(); ++i) leftover_.pop_back();
           return leftover_.empty();
@@ -182,6 +185,8 @@ void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSock
     if (auto it = next.find(name); it == next.end() || it->second.cluster != known.cluster)
       plan->gone.push_back(known.cluster);
   known_.swap(next);
+  plan->leaving.reserve(plan->gone.size());
+  plan->slots.reserve(snapshot->listeners.size());
 
   std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>> planned;
   for (size_t i = 0; i < snapshot->listeners.size(); ++i) {
@@ -230,8 +235,8 @@ bool Worker::do_part(Plan& plan) {
   switch (plan.step) {
     case Step::kClusters:  // first: routes point at them
       if (size_t i = plan.advance(plan.fresh.size()); i < plan.fresh.size()) {
-        Ref<Cluster>& place = clusters_[plan.fresh[i].get()];
-        place = std::move(plan.fresh[i]);
+        plan.fresh[i]->place = clusters_.size();
+        clusters_.push_back(std::move(plan.fresh[i]));
       }
       return false;
     case Step::kProtocols:
@@ -270,9 +275,13 @@ bool Worker::do_part(Plan& plan) {
     }
     case Step::kGone:
       if (size_t i = plan.advance(plan.gone.size()); i < plan.gone.size()) {
-        auto it = clusters_.find(plan.gone[i]);
-        plan.leaving.push_back(std::move(it->second));
-        clusters_.erase(it);
+        Ref<Cluster>& hole = clusters_[plan.gone[i]->place];
+        plan.leaving.push_back(std::move(hole));
+        if (&hole != &clusters_.back()) {
+          hole = std::move(clusters_.back());
+          hole->place = static_cast<size_t>(&hole - clusters_.data());
+        }
+        clusters_.pop_back();
       }
       return false;
     case Step::kDrain:
@@ -353,9 +362,8 @@ void Worker::update_endpoints(const std::shared_ptr<SharedCluster>& shared,
   loop_->post([this, update = std::move(update)] {
     add_job([this, update] {
       if (update->set) {
-        auto it = clusters_.find(update->cluster);
-        if (it == clusters_.end()) return true;
-        update->gone = it->second->update(*update->set, std::move(update->fresh));
+        // Jobs go by the order they were asked for, so it is still there.
+        update->gone = update->cluster->update(*update->set, std::move(update->fresh));
         context_->dispose(std::move(update->set));
         update->set = nullptr;
       }
@@ -419,7 +427,7 @@ void Worker::stop() {
       slots_.clear();
       for (DrainingSlot& d : draining_slots_) d.slot->abort();
       draining_slots_.clear();
-      for (const auto& [key, cluster] : clusters_) cluster->drain();
+      for (const Ref<Cluster>& cluster : clusters_) cluster->drain();
       tick_.stop();
       loop_->stop();
       return true;

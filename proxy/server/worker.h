@@ -111,7 +111,7 @@ class Worker {
   std::vector<Ref<Cluster>> leftover_;  // to be let go of, a few at a time
   ClusterEras eras_;
   std::shared_ptr<const Snapshot> snapshot_;
-  std::unordered_map<const Cluster*, Ref<Cluster>> clusters_;
+  std::vector<Ref<Cluster>> clusters_;  // each at its `place`
   std::vector<Ref<ListenerSlot>> slots_;
   std::vector<DrainingSlot> draining_slots_;
   std::function<void()> drained_;

@@ -97,6 +97,7 @@ class Cluster : public RefCounted<Cluster> {
   /// Null without TLS.
   TlsIdentity* tls() const { return shared_->tls.get(); }
   TlsMetrics tls_metrics;  // counts nowhere without TLS
+  size_t place = 0;        // among the worker's clusters; the worker's
 
   /// The endpoint for the next request, or null when there is none. `avoid` (may be null) is not taken if another
   /// usable one exists (retries).

@@ -302,6 +302,28 @@ TEST_F(Reload, WeightsAndNewEndpointsLeaveTheOthersTheirConnections) {
   EXPECT_EQ(hello, 36);
 }
 
+TEST_F(Reload, ClustersComeAndGoInAnyOrder) {
+  const auto yaml = [&](const std::string& names) {
+    std::string routes, clusters;
+    for (const char name : names) {
+      routes += std::string("  - {match: {path: /") + name + "}, cluster: " + name + "}\n";
+      clusters += std::string("- {name: ") + name + ", endpoints: ['" + http_.address() + "']}\n";
+    }
+    return "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, routes: web}]\n"
+           "routes:\n- name: web\n  routes:\n" +
+           routes + "clusters:\n" + clusters;
+  };
+  serve(yaml("abcde"));
+  for (const std::string names : {"bcde", "bde", "abdef", "fa", "gf", "abcdefg", "g", "edcba"}) {
+    server().write_file(yaml(names));
+    ASSERT_EQ(reload().status, 200);
+    for (const char name : std::string("abcdefg")) {
+      const bool there = names.find(name) != std::string::npos;
+      EXPECT_EQ(get(std::string("/") + name).status, there ? 200u : 404u) << names << " " << name;
+    }
+  }
+}
+
 TEST_F(Reload, ManyRoutesAndClustersHoldNoLoopUp) {
   const int size = kSanitized ? 600 : 3'000;
   const auto yaml = [&](int version) {
