@@ -4,11 +4,39 @@
 
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "proxy/base/log.h"
 
+/// mimalloc's, when the program is linked with it: what the calling thread has freed goes where every thread can have it.
+extern "C" void mi_collect(bool force) __attribute__((weak));
+
 namespace dragoman {
 namespace {
+
+/// What a thread holds back of what its allocator keeps to itself. In pieces, which are found where one of that size is not.
+/// No destructor: to register it takes memory, too, and the C library ends the process without.
+class Own {
+ public:
+  bool take() {
+    for (void*& p : pieces_)
+      if (!p && !(p = std::malloc(kPieceBytes))) {
+        give();
+        return false;
+      }
+    return true;
+  }
+  bool give() noexcept {
+    const bool had = pieces_[0] != nullptr;
+    for (void*& p : pieces_) std::free(std::exchange(p, nullptr));
+    return had;
+  }
+
+ private:
+  static constexpr size_t kPieceBytes = size_t{1} << 20;
+  std::array<void*, 16> pieces_{};
+};
+constinit thread_local Own own;
 
 constinit std::atomic<void*> reserve{nullptr};
 constinit std::atomic<size_t> reserve_bytes{0};  // 0 = not installed
@@ -38,25 +66,28 @@ bool install_memory_reserve(size_t bytes) {
 }
 
 bool restore_memory_reserve() {
-  if (!memory_is_short()) return true;
-  void* p = take(reserve_bytes.load(std::memory_order_relaxed));
-  if (!p) return false;
-  void* none = nullptr;
-  if (!reserve.compare_exchange_strong(none, p, std::memory_order_acq_rel)) {
-    ::munmap(p, reserve_bytes.load(std::memory_order_relaxed));
-    return true;
+  const size_t bytes = reserve_bytes.load(std::memory_order_relaxed);
+  const bool is_short = memory_is_short();
+  if (bytes == 0) return true;
+  if (is_short && mi_collect) mi_collect(true);
+  if (!reserve.load(std::memory_order_acquire)) {
+    void* none = nullptr;
+    void* p = take(bytes);
+    if (p && !reserve.compare_exchange_strong(none, p, std::memory_order_acq_rel)) ::munmap(p, bytes);
+    // Allocators keep address space that they have once had (mimalloc all, glibc that of its arenas), and have memory all the same.
+    if (!p && !own.take()) return !is_short;
   }
-  memory_detail::short_of_it.store(false, std::memory_order_relaxed);
-  DRAGOMAN_LOG(kWarn, "memory", "there is memory again: new connections and requests are taken");
+  if (is_short && memory_detail::short_of_it.exchange(false, std::memory_order_relaxed))
+    DRAGOMAN_LOG(kWarn, "memory", "there is memory again: new connections and requests are taken");
   return true;
 }
 
 bool spend_memory_reserve() noexcept {
   void* p = reserve.exchange(nullptr, std::memory_order_acq_rel);
-  if (!p) return false;
-  memory_detail::short_of_it.store(true, std::memory_order_relaxed);
-  shortages.fetch_add(1, std::memory_order_relaxed);
-  ::munmap(p, reserve_bytes.load(std::memory_order_relaxed));
+  if (!memory_detail::short_of_it.exchange(true, std::memory_order_relaxed))
+    shortages.fetch_add(1, std::memory_order_relaxed);
+  if (p) ::munmap(p, reserve_bytes.load(std::memory_order_relaxed));
+  if (!p && !own.give()) return false;
   DRAGOMAN_LOG_LIMITED(kError, "memory", uint64_t{0},
                        "out of memory: new connections and requests are refused until there is some again");
   return true;

@@ -36,7 +36,8 @@ inline bool memory_is_short() { return memory_detail::short_of_it.load(std::memo
 /// Takes the reserve, and has failing allocations spend it: operator new of the whole process, and whoever calls reserved_malloc(). False: not
 /// even the reserve could be had. Once, before there are other threads.
 bool install_memory_reserve(size_t bytes = kMemoryReserveBytes);
-/// Tries to take a spent reserve again; true when the process is not short of memory (any more). Any thread, a few times a second.
+/// Tries to take a spent reserve again; true when the process is not short of memory (any more). Every thread with a loop, a few times a
+/// second: an allocator that keeps address space for itself is asked on each for what the thread has freed.
 bool restore_memory_reserve();
 /// Gives the reserve up for one more try; false when there is none. What operator new does when it fails.
 bool spend_memory_reserve() noexcept;

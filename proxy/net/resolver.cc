@@ -70,20 +70,23 @@ class HostsFile {
     looked_ms_ = now_ms;
     const FileIdentity now = FileIdentity::of(path_);
     if (now == seen_) return;
-    seen_ = now;
-    names_.clear();
-    if (now.seconds < 0) return;
-    std::ifstream file(path_);
+    std::unordered_map<std::string, std::vector<Address>> names;
+    std::ifstream file;
+    if (now.seconds >= 0) file.open(path_);
     for (std::string line; std::getline(file, line);) {
       std::istringstream words(line.substr(0, line.find('#')));
+      words.exceptions(std::ios::badbit);  // else a stream takes what memory lacks for its end
       std::string word;
       if (!(words >> word)) continue;
       const auto address = literal(word);
       while (address && words >> word) {
-        auto& of = names_[lower_case(word)];
+        auto& of = names[lower_case(word)];
         if (std::find(of.begin(), of.end(), *address) == of.end()) of.push_back(*address);
       }
     }
+    if (file.bad()) return;  // half of the names: looked at again, later
+    names_ = std::move(names);
+    seen_ = now;
   }
 
   const std::string path_;

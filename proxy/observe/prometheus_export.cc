@@ -7,6 +7,7 @@
 
 #include <limits>
 #include <map>
+#include <sstream>
 
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/families.h"
@@ -110,7 +111,10 @@ void add_log_samples(std::vector<MetricSamples>& out, const DiagnosticLog* log,
 }
 
 std::string render_prometheus(const MetricRegistry& registry, std::span<const MetricCollector> collectors) {
-  return prometheus::TextSerializer().Serialize(Scrape(registry, collectors).Collect());
+  std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // else a stream swallows std::bad_alloc, and half a page looks whole
+  prometheus::TextSerializer().Serialize(out, Scrape(registry, collectors).Collect());
+  return std::move(out).str();
 }
 
 }  // namespace dragoman

@@ -387,10 +387,9 @@ void Worker::on_tick() {
     trim_due_ms_ = now + kTrimMs;
     trimmed_bytes_.fetch_add(trim_spare_memory(), std::memory_order_relaxed);
   }
-  if (memory_is_short()) {
+  if (memory_is_short())
     for (int i = 0; i < 4; ++i) trimmed_bytes_.fetch_add(trim_spare_memory(), std::memory_order_relaxed);
-    restore_memory_reserve();
-  }
+  restore_memory_reserve();
   if (std::exchange(jobs_wait_, false)) work();
   count_memory();
   last_sign_ms_.store(clock_ms(), std::memory_order_relaxed);

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -50,7 +51,8 @@ class Sidecar:
     """One dragoman process. `yaml` lacks workers, log, admin and drain, which are given here. Listeners use port 0 and are
     found by name in `ports`."""
 
-    def __init__(self, binary, yaml, workers=2, drain="{deadline: 10s, idle_grace: 300ms}", arguments=()):
+    def __init__(self, binary, yaml, workers=2, drain="{deadline: 10s, idle_grace: 300ms}", arguments=(), limits=None):
+        """`limits`: what the process may take, by resource.RLIMIT_*."""
         if "lame_duck" not in drain:  # tests don't wait for load balancers
             drain = drain.replace("}", ", lame_duck: 0ms}")
         self._head = f"workers: {workers}\nlog: {{level: info}}\nadmin: {{address: '127.0.0.1:0'}}\ndrain: {drain}\n"
@@ -59,7 +61,8 @@ class Sidecar:
         self._log = os.path.join(self._dir.name, "log")
         self.write(yaml)
         with open(self._log, "ab") as log:
-            self.process = subprocess.Popen([binary, "run", "-c", self.path, "--no-watch", *arguments], stderr=log)
+            self.process = subprocess.Popen([binary, "run", "-c", self.path, "--no-watch", *arguments], stderr=log,
+                                            preexec_fn=lambda: [resource.setrlimit(what, (n, n)) for what, n in (limits or {}).items()])
         try:
             self.admin_port = int(wait_for("the line that tells the admin port", self._find_admin_port))
             wait_for("/ready", lambda: self.admin("/ready")[0] == 200)
