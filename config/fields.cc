@@ -894,9 +894,11 @@ In<Listener> listener_block() {
               "508). "
               "They count in a header of the request, x-dragoman-hops; a message with no place for one goes "
               "on "
-              "uncounted. 0 = do not count and send none. Left out: for HTTP protocols 32, and only one in 16 "
+              "uncounted. 0 = do not count and send none. Left out: for HTTP protocols 32, and only one in "
+              "16 "
               "requests without the header gets it, which ends loops a few turns later and costs the others "
-              "nothing (set the key to have it on all); for framed ones 0, where the header costs reading and "
+              "nothing (set the key to have it on all); for framed ones 0, where the header costs reading "
+              "and "
               "writing those of each request. Not for tcp, redis and mysql."),
           field<&Listener::tell_reason>(
               "tell_reason", boolean(),

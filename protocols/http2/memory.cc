@@ -18,7 +18,7 @@ constexpr size_t kCoarseStep = 256, kCoarseMax = 8192;  // and up to here; large
 constexpr size_t kFine = kFineMax / kFineStep;
 constexpr size_t kLists = kFine + (kCoarseMax - kFineMax) / kCoarseStep;
 
-constexpr size_t kNoList = kLists;       // larger than what is kept
+constexpr size_t kNoList = kLists;        // larger than what is kept
 constexpr size_t kLastList = kLists + 1;  // of the last reserve
 
 /// Stands in front of every piece.

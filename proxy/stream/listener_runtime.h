@@ -118,7 +118,7 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
   std::vector<RouteRuntime> routes;  // by Route::index
   RouteTarget unrouted;              // requests that no route took
   AccessLogShard* access_log = nullptr;
-  uint32_t without_hops = 0;         // requests that said none, on this worker
+  uint32_t without_hops = 0;  // requests that said none, on this worker
 };
 
 }  // namespace dragoman
