@@ -94,6 +94,14 @@ constexpr std::string_view kHelp =
     "POST /drain             finish open work, then end\n"
     "POST /reopen_logs       open the log files again, after rotation\n";
 
+std::optional<AdminPage> page_of(std::string_view path, bool json) {
+  if (path == "/metrics" || path == "/stats/prometheus") return AdminPage::kMetrics;
+  if (path == "/stats") return AdminPage::kStats;
+  if (path == "/clusters") return json ? AdminPage::kClustersJson : AdminPage::kClusters;
+  if (path == "/config_dump") return AdminPage::kConfigDump;
+  return std::nullopt;
+}
+
 AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::string_view target) {
   size_t mark = target.find('?');
   std::string_view path = target.substr(0, mark);
@@ -115,33 +123,33 @@ AdminAnswer answer_for(AdminBackend& backend, std::string_view method, std::stri
     if (!level.empty() && !post) return only_post;
     return backend.logging(level);
   }
-  static const std::set<std::string_view> kReadable = {"/",         "/help",     "/ready",     "/live",
-                                                       "/stats",    "/metrics",  "/stats/prometheus",
-                                                       "/clusters", "/listeners", "/config_dump", "/server_info",
-                                                       "/codecs"};
+  static const std::set<std::string_view> kReadable = {"/",          "/help",        "/ready", "/live",
+                                                       "/listeners", "/server_info", "/codecs"};
+  if (page_of(path, json)) return only_get;
   if (kReadable.find(path) == kReadable.end()) return {404, kText, "no such page; see /help\n"};
   if (!get) return only_get;
   if (path == "/ready") return backend.ready() ? AdminAnswer{200, kText, "ready\n"} : AdminAnswer{503, kText, "not ready\n"};
   if (path == "/live") return {200, kText, "live\n"};
-  if (path == "/stats") return {200, kText, backend.stats_text()};
-  if (path == "/metrics" || path == "/stats/prometheus")
-    return {200, "text/plain; version=0.0.4; charset=utf-8", backend.metrics_text()};
-  if (path == "/clusters")
-    return json ? AdminAnswer{200, kJson, backend.clusters_json()} : AdminAnswer{200, kText, backend.clusters_text()};
   if (path == "/listeners")
     return json ? AdminAnswer{200, kJson, backend.listeners_json()} : AdminAnswer{200, kText, backend.listeners_text()};
   if (path == "/codecs")
-    return json ? AdminAnswer{200, kJson, backend.codecs_json()} : AdminAnswer{200, kText, backend.codecs_text()};
-  if (path == "/config_dump") return {200, kJson, backend.config_dump_json()};
+    return json ? AdminAnswer{200, kJson, backend.codecs_json()}
+                : AdminAnswer{200, kText, backend.codecs_text()};
   if (path == "/server_info") return {200, kJson, backend.server_info_json()};
   return {200, kText, std::string(kHelp)};
 }
 
-/// Orders whose answer takes a while; false when it is none of them.
+/// Orders and pages whose answer takes a while; false when it is none of them.
 bool answer_later(AdminBackend& backend, std::string_view method, std::string_view target,
                   AdminBackend::Done done) {
   const size_t mark = target.find('?');
   const std::string_view path = target.substr(0, mark);
+  if (method == "GET" || method == "HEAD") {
+    const std::string_view query = mark == target.npos ? "" : target.substr(mark + 1);
+    const auto page = page_of(path, query_value(query, "format") == "json");
+    if (page) backend.show(*page, std::move(done));
+    return page.has_value();
+  }
   if (method != "POST") return false;
   if (path == "/reload")
     backend.reload(std::move(done));
@@ -195,13 +203,14 @@ struct AdminServer::Impl final : AcceptEvents {
         request.stop_waiting();
         request.reply(a);
       };
-      if (answer_later(server.backend, head->method, head->path, done)) return;
-      stop_waiting();
       AdminAnswer answer;
       try {
+        if (answer_later(server.backend, head->method, head->path, done)) return;
+        stop_waiting();
         answer = answer_for(server.backend, head->method, head->path);
       } catch (const std::bad_alloc&) {
         note_memory_shed(MemoryShed::kControl);
+        stop_waiting();
         answer = {503, "text/plain", "no memory\n"};
       }
       reply(answer);

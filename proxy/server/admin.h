@@ -20,6 +20,16 @@ struct AdminAnswer {
   std::string body;
 };
 
+/// What may be large.
+enum class AdminPage : uint8_t {
+  kMetrics,  // Prometheus text format
+  kStats,    // "name{labels}: value" lines for people
+  kClusters,
+  kClustersJson,
+  kConfigDump,  // redacted
+};
+inline constexpr size_t kAdminPageCount = 5;
+
 /// What the admin listener shows and does; implemented by the server. All calls on the control thread, which none of them may
 /// hold up: what takes long answers later.
 class AdminBackend {
@@ -27,13 +37,9 @@ class AdminBackend {
   /// Takes the answer, once, at once or later, on the control thread.
   using Done = std::function<void(const AdminAnswer&)>;
   virtual bool ready() = 0;                       // serving, not draining, first names resolved
-  virtual std::string metrics_text() = 0;         // Prometheus text format
-  virtual std::string stats_text() = 0;           // "name{labels}: value" lines for people
-  virtual std::string clusters_json() = 0;
-  virtual std::string clusters_text() = 0;
+  virtual void show(AdminPage page, Done done) = 0;  // rendered after it was asked for
   virtual std::string listeners_json() = 0;
   virtual std::string listeners_text() = 0;
-  virtual std::string config_dump_json() = 0;     // redacted
   virtual std::string server_info_json() = 0;
   virtual AdminAnswer logging(std::string_view level) = 0;  // empty: tell the current one
   virtual void reload(Done done) = 0;

@@ -35,10 +35,9 @@ Discovery::Discovery(Loop& loop, ResolverFactory resolvers, Changed changed, Loo
   flush_.bind<&Discovery::flush>(loop.timers(), this);
 }
 
-void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters,
-                     const std::vector<config::Cluster>& settings, const config::NameServers& servers) {
+void Discovery::begin(const config::NameServers& servers) {
   if (!resolver_ || !(servers == servers_)) {
-    for (auto& entry : entries_) {  // what is under way is asked anew
+    for (auto& [cluster, entry] : entries_) {  // what is under way is asked anew
       for (auto& [host, name] : entry->names)
         if (std::exchange(name.lookup, nullptr)) name.due.timer.start(1);
       for (auto& [key, service] : entry->services)
@@ -53,33 +52,41 @@ void Discovery::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters
     resolver_ = resolvers_(loop_, std::move(options));
   }
   // A cluster that only changed its settings starts with what its names meant before.
-  Known known;
-  std::unordered_map<const SharedCluster*, std::unique_ptr<Entry>*> before;
-  for (auto& e : entries_) {
-    before[e->cluster.get()] = &e;
-    for (const auto& [host, name] : e->names)
-      if (!name.addresses.empty()) known[host] = name.addresses;
-  }
-  std::vector<std::unique_ptr<Entry>> next;
-  for (size_t i = 0; i < clusters.size(); ++i) {
-    auto it = before.find(clusters[i].get());
-    const bool fresh = it == before.end();
-    std::unique_ptr<Entry> entry = fresh ? std::make_unique<Entry>() : std::move(*it->second);
-    if (fresh) {
-      entry->cluster = clusters[i];
-      entry->owner = this;
-    }
-    if (fresh || entry->endpoints != settings[i].endpoints) {
-      entry->endpoints = settings[i].endpoints;
-      follow(*entry, known);
-      publish(*entry, !fresh);
-    }
-    next.push_back(std::move(entry));
-  }
-  entries_ = std::move(next);
+  known_.clear();
+  for (const auto& [cluster, entry] : entries_)
+    for (const auto& [host, name] : entry->names)
+      if (!name.addresses.empty()) known_[host] = name.addresses;
+  ++round_;
+  changing_ = true;
 }
 
-void Discovery::follow(Entry& entry, const Known& known) {
+void Discovery::follow(const std::shared_ptr<SharedCluster>& cluster, const config::Cluster& settings) {
+  auto known = entries_.find(cluster.get());
+  const bool fresh = known == entries_.end();
+  if (fresh) {
+    known = entries_.emplace(cluster.get(), std::make_unique<Entry>()).first;
+    known->second->cluster = cluster;
+    known->second->owner = this;
+  }
+  Entry* const entry = known->second.get();
+  entry->round = round_;
+  if (!fresh && entry->endpoints == settings.endpoints) return;
+  entry->endpoints = settings.endpoints;
+  follow_services(*entry, known_);
+  publish(*entry, !fresh);
+}
+
+void Discovery::end() {
+  std::erase_if(entries_, [this](const auto& row) { return row.second->round != round_; });
+  known_.clear();
+  changing_ = false;
+  if (std::ranges::any_of(entries_, [](const auto& row) { return row.second->dirty; }))
+    flush_soon();
+  else
+    news_ = false;
+}
+
+void Discovery::follow_services(Entry& entry, const Known& known) {
   for (const std::string& name : entry.cluster->settings.srv) {
     Service& service = entry.services[name];
     if (service.entry) continue;
@@ -114,8 +121,8 @@ void Discovery::follow_names(Entry& entry, const Known& known) {
 }
 
 bool Discovery::settled() const {
-  if (flush_.active()) return false;
-  for (const auto& e : entries_) {
+  if (news_) return false;
+  for (const auto& [cluster, e] : entries_) {
     for (const auto& [host, name] : e->names)
       if (!name.due.tried) return false;
     for (const auto& [key, service] : e->services)
@@ -127,20 +134,27 @@ bool Discovery::settled() const {
 void Discovery::stop() {
   flush_.stop();
   entries_.clear();
+  known_.clear();
   resolver_.reset();
 }
 
 void Discovery::answered(Entry& entry, bool good) {
   looked_up_(good);
   entry.dirty = true;
-  if (flush_.active()) return;
+  flush_soon();
+}
+
+void Discovery::flush_soon() {
+  if (changing_ || flush_.active()) return;
   const uint64_t passed = loop_.now_ms() - flushed_ms_;
   flush_.start(passed < kFlushPauseMs ? kFlushPauseMs - passed : 1);
 }
 
 void Discovery::flush() {
+  if (changing_) return;  // end() comes back to it
   flushed_ms_ = loop_.now_ms();
-  for (auto& entry : entries_)
+  news_ = false;
+  for (auto& [cluster, entry] : entries_)
     if (std::exchange(entry->dirty, false)) publish(*entry, true);
 }
 
@@ -159,6 +173,7 @@ void Discovery::resolve(Name& name) {
   if (name.lookup) return;
   name.lookup = resolver_->name(name.host, [this, &name](Result<ResolvedName> result) {
     Entry& entry = *name.entry;
+    news_ = news_ || !name.due.tried;
     const bool good = result && !result->addresses.empty();
     again(entry.cluster->settings.dns, name.due, good, good ? result->ttl_ms : -1);
     if (good) {
@@ -177,6 +192,7 @@ void Discovery::resolve(Service& service) {
   if (service.lookup) return;
   service.lookup = resolver_->service(service.name, [this, &service](Result<ResolvedService> result) {
     Entry& entry = *service.entry;
+    news_ = news_ || !service.due.tried;
     const bool good = result && !result->targets.empty();
     again(entry.cluster->settings.dns, service.due, good, good ? result->ttl_ms : -1);
     if (good) {

@@ -21,10 +21,12 @@ class Discovery {
   using LookedUp = std::function<void(bool good)>;
   Discovery(Loop& loop, ResolverFactory resolvers, Changed changed, LookedUp looked_up);
 
-  /// Follows exactly these clusters, whose endpoints are those of `settings`, in the same order. Literal addresses are set before it
-  /// returns.
-  void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters,
-            const std::vector<config::Cluster>& settings, const config::NameServers& servers);
+  // Other clusters, one by one, so that many hold nobody up: begin(), follow() for each, end(). Until end() those of before are followed
+  // too, and nothing that is looked up is published.
+  void begin(const config::NameServers& servers);
+  /// Whose endpoints are those of `settings`. Literal addresses are set before it returns.
+  void follow(const std::shared_ptr<SharedCluster>& cluster, const config::Cluster& settings);
+  void end();
   /// Every host name was looked up at least once.
   bool settled() const;
   void stop();
@@ -59,17 +61,19 @@ class Discovery {
     std::map<std::string, Name> names;        // of the endpoints and of the services' targets
     std::map<std::string, Service> services;  // cluster.srv
     bool dirty = false;                       // has answers that are not published
+    uint64_t round = 0;                       // of the last begin() after which it was followed
     Discovery* owner = nullptr;
   };
   using Known = std::unordered_map<std::string, std::vector<Address>>;
 
-  void follow(Entry& entry, const Known& known);
+  void follow_services(Entry& entry, const Known& known);
   void follow_names(Entry& entry, const Known& known);
   void resolve(Name& name);
   void resolve(Service& service);
   void again(const config::Dns& dns, Due& due, bool good, int64_t ttl_ms);
   void publish(Entry& entry, bool announce);
   void answered(Entry& entry, bool good);
+  void flush_soon();
   void flush();
 
   Loop& loop_;
@@ -78,7 +82,11 @@ class Discovery {
   LookedUp looked_up_;
   config::NameServers servers_;
   std::unique_ptr<Resolver> resolver_;
-  std::vector<std::unique_ptr<Entry>> entries_;
+  std::unordered_map<const SharedCluster*, std::unique_ptr<Entry>> entries_;
+  Known known_;  // between begin() and end(): what names meant before
+  uint64_t round_ = 0;
+  bool changing_ = false;  // between begin() and end()
+  bool news_ = false;      // the first answers for a name are not published
   Timer flush_;  // answers come one by one, and each list is published as a whole
   uint64_t flushed_ms_ = 0;
 };

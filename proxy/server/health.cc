@@ -281,6 +281,7 @@ struct HealthMonitor::Impl {
     std::unique_ptr<MetricsBinding> binding;
     ClusterMetrics metrics;
     std::unordered_map<const SharedEndpoint*, std::unique_ptr<Checker>> checkers;
+    uint64_t round = 0;  // of the last begin() after which it was followed
   };
   Impl(Loop& l, MetricRegistry& r, int s) : loop(l), registry(r), shard(s) {}
 
@@ -302,27 +303,29 @@ struct HealthMonitor::Impl {
   int shard;
   std::mt19937 random{std::random_device{}()};
   std::unordered_map<const SharedCluster*, Checked> checked;
+  uint64_t round = 0;
 };
 
 HealthMonitor::HealthMonitor(Loop& loop, MetricRegistry& registry, int shard)
     : impl_(std::make_unique<Impl>(loop, registry, shard)) {}
 HealthMonitor::~HealthMonitor() = default;
 
-void HealthMonitor::sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters) {
-  std::unordered_map<const SharedCluster*, Impl::Checked> next;
-  for (const auto& cluster : clusters) {
-    if (!cluster->settings.health_check) continue;
-    if (auto old = impl_->checked.find(cluster.get()); old != impl_->checked.end()) {
-      next.insert(impl_->checked.extract(old));
-    } else {
-      Impl::Checked& fresh = next[cluster.get()];
-      fresh.cluster = cluster;
-      fresh.binding = std::make_unique<MetricsBinding>(impl_->registry, impl_->shard);
-      fresh.metrics = fresh.binding->cluster(cluster->settings.name);
-    }
-    impl_->sync(next[cluster.get()]);
+void HealthMonitor::begin() { ++impl_->round; }
+
+void HealthMonitor::follow(const std::shared_ptr<SharedCluster>& cluster) {
+  if (!cluster->settings.health_check) return;
+  Impl::Checked& checked = impl_->checked[cluster.get()];
+  if (!checked.cluster) {
+    checked.cluster = cluster;
+    checked.binding = std::make_unique<MetricsBinding>(impl_->registry, impl_->shard);
+    checked.metrics = checked.binding->cluster(cluster->settings.name);
   }
-  impl_->checked = std::move(next);
+  checked.round = impl_->round;
+  impl_->sync(checked);
+}
+
+void HealthMonitor::end() {
+  std::erase_if(impl_->checked, [this](const auto& row) { return row.second.round != impl_->round; });
 }
 
 void HealthMonitor::sync(const SharedCluster& cluster) {

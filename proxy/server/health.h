@@ -14,10 +14,13 @@ class HealthMonitor {
  public:
   HealthMonitor(Loop& loop, MetricRegistry& registry, int shard);
   ~HealthMonitor();
-  /// Starts and stops checks so that exactly the endpoints of `clusters` that have a health_check are checked.
-  /// Endpoints that stay keep their counters.
-  void sync(const std::vector<std::shared_ptr<SharedCluster>>& clusters);
-  /// The same for one of them, whose endpoint list changed.
+  // Other clusters, one by one: begin(), follow() for each, end(). Until end() those of before are checked too. Endpoints that
+  // stay keep their counters.
+  void begin();
+  /// Starts checks of its endpoints if it has a health_check.
+  void follow(const std::shared_ptr<SharedCluster>& cluster);
+  void end();
+  /// Its endpoint list changed.
   void sync(const SharedCluster& cluster);
   /// Every endpoint was checked at least once.
   bool settled() const;

@@ -26,8 +26,14 @@ std::string sni_of(const config::Cluster& cluster) {
   return host;
 }
 
+IdentityWatch::Entry IdentityWatch::entry(std::string side, std::string name,
+                                          std::shared_ptr<TlsIdentity> identity, MetricRegistry& registry) {
+  auto binding = std::make_unique<MetricsBinding>(registry, registry.shards() - 1);
+  const TlsMetrics metrics = binding->tls(side, name);
+  return {std::move(side), std::move(name), std::move(identity), std::move(binding), metrics};
+}
+
 void IdentityWatch::sync(std::vector<Entry> entries) {
-  std::vector<Followed> next;
   std::map<std::string, std::unique_ptr<FileWatch>> watches;
   for (Entry& entry : entries) {
     for (const std::string& path : entry.identity->files()) {
@@ -38,29 +44,26 @@ void IdentityWatch::sync(std::vector<Entry> entries) {
                           : watch_file(loop_, path, entry.identity->stamps().at(path),
                                        [this, path] { on_changed(path); });
     }
-    auto binding = std::make_unique<MetricsBinding>(registry_, registry_.shards() - 1);
-    TlsMetrics metrics = binding->tls(entry.side, entry.name);
-    metrics.expiry_seconds.set(entry.identity->expires_s());
-    next.push_back({std::move(entry), std::move(binding), metrics});
+    entry.metrics.expiry_seconds.set(entry.identity->expires_s());
   }
-  followed_ = std::move(next);
+  followed_ = std::move(entries);
   watches_ = std::move(watches);
 }
 
 void IdentityWatch::on_changed(const std::string& path) {
-  for (Followed& f : followed_) {
-    const std::vector<std::string>& files = f.entry.identity->files();
+  for (Entry& f : followed_) {
+    const std::vector<std::string>& files = f.identity->files();
     if (std::find(files.begin(), files.end(), path) == files.end()) continue;
     // A change of two files at once was perhaps taken with the first of them.
-    if (f.entry.identity->stamps().at(path) == FileStamp::of(path) && !f.refused) continue;
-    auto reloaded = f.entry.identity->reload();
+    if (f.identity->stamps().at(path) == FileStamp::of(path) && !f.refused) continue;
+    auto reloaded = f.identity->reload();
     f.refused = !reloaded;
     f.metrics.reloads.inc(reloaded ? CheckResult::kSuccess : CheckResult::kFailure);
     if (reloaded) {
-      f.metrics.expiry_seconds.set(f.entry.identity->expires_s());
-      DRAGOMAN_LOG(kInfo, "tls", "{} {}: new certificates in use", f.entry.side, f.entry.name);
+      f.metrics.expiry_seconds.set(f.identity->expires_s());
+      DRAGOMAN_LOG(kInfo, "tls", "{} {}: new certificates in use", f.side, f.name);
     } else {
-      DRAGOMAN_LOG(kWarn, "tls", "{} {}: the old certificates stay in use: {}", f.entry.side, f.entry.name,
+      DRAGOMAN_LOG(kWarn, "tls", "{} {}: the old certificates stay in use: {}", f.side, f.name,
                    reloaded.error().text);
     }
   }

@@ -26,24 +26,23 @@ class IdentityWatch {
     std::string side;  // listener, cluster, admin
     std::string name;
     std::shared_ptr<TlsIdentity> identity;
+    std::unique_ptr<MetricsBinding> binding;
+    TlsMetrics metrics{};
+    bool refused = false;  // what the files held last
   };
-  IdentityWatch(Loop& loop, MetricRegistry& registry) : loop_(loop), registry_(registry) {}
+  /// Any thread.
+  static Entry entry(std::string side, std::string name, std::shared_ptr<TlsIdentity> identity,
+                     MetricRegistry& registry);
+  explicit IdentityWatch(Loop& loop) : loop_(loop) {}
   /// Follows exactly these.
   void sync(std::vector<Entry> entries);
   void stop();
 
  private:
-  struct Followed {
-    Entry entry;
-    std::unique_ptr<MetricsBinding> binding;
-    TlsMetrics metrics;
-    bool refused = false;  // what the files held last
-  };
   void on_changed(const std::string& path);
 
   Loop& loop_;
-  MetricRegistry& registry_;
-  std::vector<Followed> followed_;
+  std::vector<Entry> followed_;
   std::map<std::string, std::unique_ptr<FileWatch>> watches_;  // by path
 };
 

@@ -12,6 +12,7 @@
 #include <ctime>
 #include <new>
 #include <system_error>
+#include <thread>
 
 #include "proxy/base/log.h"
 #include "proxy/base/memory_reserve.h"
@@ -28,6 +29,8 @@ namespace dragoman {
 namespace {
 
 constexpr uint64_t kMemoryMs = 1000;
+constexpr uint64_t kFollowNs =
+    1'000'000;  // the control thread is not held up longer by the clusters of a reload
 constexpr size_t kTrimBytes = 4 << 20;  // less is not worth the walk through the allocator
 
 /// As many as `workers` may say.
@@ -136,6 +139,8 @@ bool Server::start(const Loaded& loaded) {
   metrics_.workers.set(workers);
   metrics_.draining.set(0);
 
+  preparer_ = std::make_unique<SideThread>("preparer");
+  renderer_ = std::make_unique<SideThread>("renderer");
   health_ = std::make_unique<HealthMonitor>(loop_, *registry_, workers);
   discovery_ = std::make_unique<Discovery>(
       loop_, options_.resolvers,
@@ -144,9 +149,9 @@ bool Server::start(const Loaded& loaded) {
         health_->sync(*cluster);
       },
       [this](bool good) { metrics_.dns_lookups.inc(good ? CheckResult::kSuccess : CheckResult::kFailure); });
-  identities_ = std::make_unique<IdentityWatch>(loop_, *registry_);
+  identities_ = std::make_unique<IdentityWatch>(loop_);
   for (int i = 0; i < workers; ++i)
-    workers_.push_back(std::make_unique<Worker>(i, workers, *registry_, loop_));
+    workers_.push_back(std::make_unique<Worker>(i, workers, *registry_, *preparer_));
   watchdog_ = std::make_unique<Watchdog>(loop_, workers_, options_.stall_ms);
 
   auto abandon = [this] {
@@ -176,11 +181,19 @@ bool Server::start(const Loaded& loaded) {
       return abandon();
     }
   }
-  auto published = publish(config, loaded.declared);
-  if (!published) {
-    std::fprintf(stderr, "dragoman: %s", config::redact(join(published.error()), config.secrets).c_str());
+  // Nobody is served yet who could be held up.
+  Publication first;
+  build(first, config, loaded.declared, nullptr);
+  if (first.errors.empty()) open_sockets(first);
+  if (!first.errors.empty()) {
+    std::fprintf(stderr, "dragoman: %s", join(first.errors).c_str());
     return abandon();
   }
+  begin_following(*first.next);
+  while (!follow_some(*first.next, first.followed)) {
+  }
+  plan(first);
+  commit(first);
   metrics_.config_reloads.inc(CheckResult::kSuccess);
   return true;
 }
@@ -269,41 +282,49 @@ Result<Server::OpenListener> Server::open_listener(const config::Listener& setti
   return made;
 }
 
-Result<void, std::vector<std::string>> Server::publish(const config::Config& config, DeclaredProtocols declared) {
-  auto built =
-      build_snapshot(config, snapshot_.get(), static_cast<int>(workers_.size()), std::move(declared));
-  if (!built) return unexpected(std::move(built.error()));
-  std::shared_ptr<const Snapshot> next = *built;
+Server::Publication::~Publication() {
+  for (auto& per_worker : sockets)
+    for (const NewSocket& s : per_worker) close_fd(s.fd);
+}
 
-  // Sockets before anything changes: an address that can't be bound refuses the whole configuration.
-  std::vector<std::string> errors;
-  std::map<std::string, OpenListener> open;
-  std::vector<std::vector<NewSocket>> sockets(workers_.size());
-  for (size_t i = 0; i < next->listeners.size(); ++i) {
-    const config::Listener& settings = next->listeners[i]->settings;
+void Server::build(Publication& p, config::Config config, DeclaredProtocols declared,
+                   const std::shared_ptr<const Snapshot>& previous) const {
+  const std::vector<std::string> secrets = config.secrets;
+  auto built = build_snapshot(std::move(config), previous.get(), static_cast<int>(workers_.size()),
+                              std::move(declared));
+  if (built)
+    p.next = std::move(*built);
+  else
+    for (const std::string& error : built.error()) p.errors.push_back(config::redact(error, secrets));
+}
+
+/// Before anything changes: an address that can't be bound refuses the whole configuration.
+void Server::open_sockets(Publication& p) {
+  const auto& listeners = p.next->listeners;
+  p.sockets.resize(workers_.size());
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    const config::Listener& settings = listeners[i]->settings;
     auto it = open_.find(settings.name);
     // Another protocol gets sockets of its own, so that open connections end with the one they began with.
     if (it != open_.end() && it->second.wanted == settings.address &&
         (it->second.backlog == settings.backlog || it->second.unix_listener) &&
         it->second.protocol == settings.protocol && it->second.bound.ipv6_only == settings.ipv6_only) {
-      open[settings.name] = it->second;
+      p.open[settings.name] = it->second;
       continue;
     }
     std::vector<int> fds;
-    auto opened = open_listener(settings, open, fds);
-    for (size_t w = 0; w < fds.size(); ++w) sockets[w].push_back({i, fds[w]});
+    auto opened = open_listener(settings, p.open, fds);
+    for (size_t w = 0; w < fds.size(); ++w) p.sockets[w].push_back({i, fds[w]});
     if (opened)
-      open[settings.name] = std::move(*opened);
+      p.open[settings.name] = std::move(*opened);
     else
-      errors.push_back("listeners: " + settings.name + ": " + opened.error());
+      p.errors.push_back(
+          config::redact("listeners: " + settings.name + ": " + opened.error(), p.next->config.secrets));
   }
-  if (!errors.empty()) {
-    for (auto& per_worker : sockets)
-      for (NewSocket& s : per_worker) close_fd(s.fd);
-    return unexpected(std::move(errors));
-  }
-  for (const auto& l : next->listeners) {
-    OpenListener& now = open.at(l->settings.name);
+  if (!p.errors.empty()) return;
+  for (const auto& l : listeners) {
+    OpenListener& now = p.open.at(l->settings.name);
+    p.bound.push_back(now.bound);
     if (!now.unix_listener) continue;
     if (now.backlog != l->settings.backlog || now.socket_mode != l->settings.socket_mode) {
       now.backlog = l->settings.backlog;
@@ -314,46 +335,80 @@ Result<void, std::vector<std::string>> Server::publish(const config::Config& con
                      adjusted.error());
     }
   }
+}
 
-  for (const auto& cluster : next->clusters) cluster->set_protocol(next->protocol(cluster->settings.protocol));
-  std::vector<Address> bound;
-  for (const auto& l : next->listeners) bound.push_back(open.at(l->settings.name).bound);
-  const auto leading = entrances(next->config, bound);
-  for (const auto& cluster : next->clusters) {
+void Server::begin_following(const Snapshot& next) {
+  following_ = true;
+  discovery_->begin(next.config.dns);
+  health_->begin();
+}
+
+bool Server::follow_some(const Snapshot& next, size_t& followed) {
+  const uint64_t until = Loop::now_ns() + kFollowNs;
+  while (followed < next.clusters.size() && Loop::now_ns() < until) {
+    const auto& cluster = next.clusters[followed];
+    discovery_->follow(cluster, next.config.clusters[followed]);
+    health_->follow(cluster);
+    ++followed;
+  }
+  return followed == next.clusters.size();
+}
+
+void Server::end_following() {
+  discovery_->end();
+  health_->end();
+  following_ = false;
+}
+
+void Server::plan(Publication& p) const {
+  const Snapshot& next = *p.next;
+  const auto leading = entrances(next.config, p.bound);
+  auto gauges = std::make_shared<ClusterGauges>();
+  const int shard = registry_->shards() - 1;
+  for (const auto& cluster : next.clusters) {
+    const std::string& name = cluster->settings.name;
+    cluster->set_protocol(next.protocol(cluster->settings.protocol));
     std::vector<Address> listeners;
-    if (auto it = leading.find(cluster->settings.name); it != leading.end())
-      for (size_t i : it->second) listeners.push_back(bound[i]);
+    if (auto it = leading.find(name); it != leading.end())
+      for (size_t i : it->second) listeners.push_back(p.bound[i]);
     cluster->set_entrances(std::move(listeners));
+    auto binding = std::make_unique<MetricsBinding>(*registry_, shard);
+    const ClusterMetrics metrics = binding->cluster(name);
+    gauges->emplace(name, std::make_pair(std::move(binding), metrics));
   }
-  discovery_->sync(next->clusters, next->config.clusters, next->config.dns);
-  health_->sync(next->clusters);
-  std::vector<IdentityWatch::Entry> identities;
-  if (admin_tls_) identities.push_back({"admin", "admin", admin_tls_});
-  for (const auto& l : next->listeners)
-    if (l->tls) identities.push_back({"listener", l->settings.name, l->tls});
-  for (const auto& c : next->clusters)
-    if (c->tls) identities.push_back({"cluster", c->settings.name, c->tls});
-  identities_->sync(std::move(identities));
+  p.gauges = std::move(gauges);
+  if (admin_tls_) p.identities.push_back(IdentityWatch::entry("admin", "admin", admin_tls_, *registry_));
+  for (const auto& l : next.listeners)
+    if (l->tls)
+      p.identities.push_back(IdentityWatch::entry("listener", l->settings.name, l->tls, *registry_));
+  for (const auto& c : next.clusters)
+    if (c->tls) p.identities.push_back(IdentityWatch::entry("cluster", c->settings.name, c->tls, *registry_));
+  for (size_t w = 0; w < workers_.size(); ++w) p.plans.push_back(workers_[w]->prepare(p.next, p.sockets[w]));
+}
+
+void Server::commit(Publication& p) {
+  const std::shared_ptr<const Snapshot> next = p.next;
+  struct Before {
+    std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const ClusterGauges> gauges;
+  };
+  auto before = std::make_shared<Before>(Before{snapshot_, cluster_gauges_});
+  identities_->sync(std::move(p.identities));
   snapshot_ = next;
+  cluster_gauges_ = std::move(p.gauges);
   watch_codecs();
-  open_ = std::move(open);
-  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics;
-  for (const auto& c : next->clusters) {
-    auto binding = std::make_unique<MetricsBinding>(*registry_, registry_->shards() - 1);
-    ClusterMetrics m = binding->cluster(c->settings.name);
-    cluster_metrics.emplace(c->settings.name, std::make_pair(std::move(binding), m));
-  }
-  cluster_metrics_.swap(cluster_metrics);
+  open_ = std::move(p.open);
   metrics_.config_generation.set(static_cast<int64_t>(next->generation));
   metrics_.config_last_success_seconds.set(static_cast<int64_t>(std::time(nullptr)));
 
   auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
   for (size_t w = 0; w < workers_.size(); ++w) {
-    workers_[w]->apply(next, std::move(sockets[w]), [this, left, generation = next->generation] {
+    workers_[w]->apply(std::move(p.plans[w]), [this, left, generation = next->generation] {
       if (left->fetch_sub(1) == 1) loop_.post([this, generation] { on_applied(generation); });
     });
   }
-  return {};
+  end_following();  // the workers know the clusters whose names may be published now
+  preparer_->run([dropped = std::move(before)] {});
 }
 
 /// A file that was written again, or read by POST /reload a moment ago, is no news. One that was refused is read again, since
@@ -392,34 +447,53 @@ void Server::reload_codecs(Done done) {
 void Server::next_reload() {
   if (reloading_ || (!file_asked_ && !codecs_asked_)) return;
   auto reload = reloading_ = std::make_shared<Reload>();
-  reload->from_file = std::exchange(file_asked_, false);
-  if (!reload->from_file) codecs_asked_ = false;
-  reload->text = config_source_;
-  reload->waiting.swap(reload->from_file ? file_waiting_ : codecs_waiting_);
+  const bool from_file = std::exchange(file_asked_, false);
+  if (!from_file) codecs_asked_ = false;
+  reload->kind = from_file ? Reload::Kind::kFile : Reload::Kind::kCodecs;
+  reload->waiting.swap(from_file ? file_waiting_ : codecs_waiting_);
   try {
+    if (!from_file) reload->text = config_source_;
     codecs_shown_ = render_codecs_text(*snapshot_, codecs_);
     codecs_shown_json_ = render_codecs_json(*snapshot_, codecs_);
-    loader_ = std::thread([this, reload] {
-      block_signals();
-      try {
-        reload->loaded = reload->from_file ? load() : load_text(reload->text);
-      } catch (const std::bad_alloc&) {
-        reload->loaded = {};
-        reload->no_memory = true;
-      }
-      // Whoever asked waits for this: it is said as soon as there is memory to say it.
-      for (;;) {
-        try {
-          return loop_.post([this, reload] { on_loaded(*reload); });
-        } catch (const std::bad_alloc&) {
-          std::this_thread::sleep_for(std::chrono::milliseconds(10));
-        }
-      }
-    });
+    catalog_lent_ = true;
+    build_reload(reload);
   } catch (const std::bad_alloc&) {
+    catalog_lent_ = false;
     refuse_reload(*reload);
-  } catch (const std::system_error&) {  // no thread
-    refuse_reload(*reload);
+  }
+}
+
+void Server::build_reload(const std::shared_ptr<Reload>& reload) {
+  const auto work = [this, previous = snapshot_](Reload& r) {
+    if (r.kind == Reload::Kind::kFile) r.loaded = load();
+    if (r.kind == Reload::Kind::kCodecs) r.loaded = load_text(r.text);
+    if (r.loaded.result.ok())
+      build(r.publication, std::move(*r.loaded.result.config), r.loaded.declared, previous);
+  };
+  beside(reload, "build", work, &Server::on_built);
+}
+
+void Server::beside(const std::shared_ptr<Reload>& reload, const char* step,
+                    std::function<void(Reload&)> work, void (Server::*then)(const std::shared_ptr<Reload>&)) {
+  preparer_->run([this, reload, step, work = std::move(work), then] {
+    try {
+      if (options_.on_step) options_.on_step(step);
+      work(*reload);
+    } catch (const std::bad_alloc&) {
+      reload->no_memory = true;
+    }
+    tell([this, reload, then] { (this->*then)(reload); });
+  });
+}
+
+/// Whoever asked waits for this: it is said as soon as there is memory to say it.
+void Server::tell(const std::function<void()>& work) {
+  for (;;) {
+    try {
+      return loop_.post(work);
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
   }
 }
 
@@ -431,24 +505,79 @@ void Server::refuse_reload(Reload& reload) {
   DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
                kNoMemory);
   reload.answer = {503, "text/plain", std::string(kNoMemory)};
+  drop(reload);
+  if (following_) {
+    try {
+      begin_following(*snapshot_);
+      for (size_t followed = 0; !follow_some(*snapshot_, followed);) {
+      }
+      end_following();
+    } catch (const std::bad_alloc&) {  // the next reload does it
+    }
+  }
   end_reload();
 }
 
-void Server::on_loaded(Reload& reload) {
-  if (loader_.joinable()) loader_.join();
+/// What was made for nothing, and what is left of what was used.
+void Server::drop(Reload& reload) {
+  struct Dropped {
+    Loaded loaded;
+    Publication publication;
+  };
+  try {
+    std::shared_ptr<Dropped> dropped(new Dropped{std::move(reload.loaded), std::move(reload.publication)});
+    preparer_->run([dropped = std::move(dropped)] {});
+  } catch (const std::bad_alloc&) {  // later, with the reload
+  }
+}
+
+/// When there is no time or no memory for more; else false.
+bool Server::give_up_reload(Reload& reload) {
   if (leaving()) {
     reload.answer = {409, "text/plain; charset=utf-8", "draining: no more reloads\n"};
-    return end_reload();
+    drop(reload);
+    end_reload();
+    return true;
   }
-  if (reload.no_memory) return refuse_reload(reload);
+  if (!reload.no_memory) return false;
+  refuse_reload(reload);
+  return true;
+}
+
+void Server::on_built(const std::shared_ptr<Reload>& reload) {
+  catalog_lent_ = false;
+  if (give_up_reload(*reload)) return;
   try {
-    reload.answer = apply(std::move(reload.loaded));
+    Publication& p = reload->publication;
+    const bool built = reload->loaded.result.ok() && p.errors.empty();
+    if (built) open_sockets(p);
+    if (!built || !p.errors.empty()) return finish_reload(*reload);
+    begin_following(*p.next);
   } catch (const std::bad_alloc&) {
-    reload.loaded = {};
-    return refuse_reload(reload);
+    return refuse_reload(*reload);
   }
-  reload.loaded = {};
-  if (applying_ == 0) end_reload();  // else when every worker has it: whoever asked then sees it everywhere
+  follow_reload(reload);
+}
+
+void Server::follow_reload(const std::shared_ptr<Reload>& reload) {
+  if (give_up_reload(*reload)) return;
+  try {
+    Publication& p = reload->publication;
+    if (!follow_some(*p.next, p.followed)) return loop_.post([this, reload] { follow_reload(reload); });
+    beside(
+        reload, "plan", [this](Reload& r) { plan(r.publication); }, &Server::on_planned);
+  } catch (const std::bad_alloc&) {
+    refuse_reload(*reload);
+  }
+}
+
+void Server::on_planned(const std::shared_ptr<Reload>& reload) {
+  if (give_up_reload(*reload)) return;
+  try {
+    finish_reload(*reload);
+  } catch (const std::bad_alloc&) {
+    refuse_reload(*reload);
+  }
 }
 
 void Server::on_applied(uint64_t generation) {
@@ -469,19 +598,25 @@ void Server::end_reload() {
       done({409, "text/plain; charset=utf-8", "draining: no more reloads\n"});
 }
 
-AdminAnswer Server::apply(Loaded loaded) {
-  config::LoadResult& result = loaded.result;
+/// What was built is put in place, or what is wrong is told.
+void Server::finish_reload(Reload& reload) {
+  const std::string kText = "text/plain; charset=utf-8";
+  config::LoadResult& result = reload.loaded.result;
+  Publication& p = reload.publication;
+  const bool ok = result.ok() && p.errors.empty();
   std::string text = config::render_text(result.diagnostics, result.source);
-  bool ok = result.ok();
-  if (ok) {
+  if (ok && reload.kind == Reload::Kind::kUnload) {
+    commit(p);
+    text = "unloaded as soon as its last connection ends; the configuration file still has it\n";
+  } else if (ok) {
     std::string restart;
     const config::Config& now = snapshot_->config;
-    const config::Config& next = *result.config;
+    const config::Config& next = p.next->config;
     if (next.workers != now.workers) restart += "workers: takes effect at the next start\n";
     if (!(next.admin == now.admin)) restart += "admin: takes effect at the next start\n";
     if (next.log.path != now.log.path || next.log.format != now.log.format)
       restart += "log: path and format take effect at the next start\n";
-    for (const auto& [name, protocol] : loaded.declared) {
+    for (const auto& [name, protocol] : reload.loaded.declared) {
       auto before = snapshot_->declared.find(name);
       if (before == snapshot_->declared.end())
         restart += "codec " + name + ": version " + protocol->table->version + " is loaded\n";
@@ -489,45 +624,46 @@ AdminAnswer Server::apply(Loaded loaded) {
         restart += "codec " + name + ": version " + protocol->table->version + " takes over from version " +
                    before->second->table->version + "\n";
     }
-    auto published = publish(next, loaded.declared);
-    if (published) {
-      config_source_ = std::move(result.source);
-      if (!level_asked_)
-        set_log_level(to_log_level(next.log.level));
-      else if (to_log_level(next.log.level) != log_level())
-        restart += "log.level: stays " + std::string(log_level_name(log_level())) +
-                   ", as POST /logging asked; level=configured ends that\n";
-      registry_->set_series_max(next.metrics.series_max);
-      applying_ = snapshot_->generation;
-      text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
-    } else {
-      ok = false;
-      text += config::redact(join(published.error()), next.secrets);
-    }
+    commit(p);
+    config_source_ = std::move(result.source);
+    if (!level_asked_)
+      set_log_level(to_log_level(next.log.level));
+    else if (to_log_level(next.log.level) != log_level())
+      restart += "log.level: stays " + std::string(log_level_name(log_level())) +
+                 ", as POST /logging asked; level=configured ends that\n";
+    registry_->set_series_max(next.metrics.series_max);
+    text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
+  } else {
+    text += join(p.errors);
   }
-  reload_refused_ = !ok;
-  loaded.declared.clear();
-  sweep_codecs();
-  metrics_.config_reloads.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
-  if (ok)
-    DRAGOMAN_LOG(kInfo, "server", "reloaded: generation {}", snapshot_->generation);
-  else
-    DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
-                 text);
-  return {ok ? 200u : 400u, "text/plain; charset=utf-8", text};
+  if (reload.kind != Reload::Kind::kUnload) {
+    reload_refused_ = !ok;
+    metrics_.config_reloads.inc(ok ? CheckResult::kSuccess : CheckResult::kFailure);
+    if (ok)
+      DRAGOMAN_LOG(kInfo, "server", "reloaded: generation {}", snapshot_->generation);
+    else
+      DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
+                   text);
+  }
+  reload.answer = {ok ? 200u : 400u, kText, std::move(text)};
+  reload.loaded.declared.clear();
+  drop(reload);
+  if (!ok) return end_reload();
+  applying_ = snapshot_->generation;  // whoever asked hears of it when every worker has it
 }
 
 void Server::unload_codec(std::string name, Done done) {
-  if (!reloading_) return done(unload(name));
-  after_reload_.push_back([this, name = std::move(name), done = std::move(done)] { done(unload(name)); });
+  if (!reloading_) return unload(name, std::move(done));
+  after_reload_.push_back(
+      [this, name = std::move(name), done = std::move(done)] { unload_codec(name, done); });
 }
 
-AdminAnswer Server::unload(const std::string& name) {
+void Server::unload(const std::string& name, Done done) {
   const std::string kText = "text/plain; charset=utf-8";
-  if (leaving()) return {409, kText, "draining: no more reloads\n"};
+  if (leaving()) return done({409, kText, "draining: no more reloads\n"});
   const auto& codecs = snapshot_->config.codecs;
   if (std::none_of(codecs.begin(), codecs.end(), [&](const config::Codec& c) { return c.name == name; }))
-    return {404, kText, "no codec of that name was loaded; see GET /codecs\n"};
+    return done({404, kText, "no codec of that name was loaded; see GET /codecs\n"});
   std::string users;
   const auto speaks = [&](const config::Listener& l) {
     return l.protocol == name || std::any_of(l.protocols.begin(), l.protocols.end(),
@@ -537,15 +673,16 @@ AdminAnswer Server::unload(const std::string& name) {
     if (speaks(l)) users += "in use by listener " + l.name + "\n";
   for (const config::Cluster& c : snapshot_->config.clusters)
     if (c.protocol == name) users += "in use by cluster " + c.name + "\n";
-  if (!users.empty()) return {409, kText, users};
-  config::Config next = snapshot_->config;
+  if (!users.empty()) return done({409, kText, users});
+  auto reload = std::make_shared<Reload>();
+  reload->kind = Reload::Kind::kUnload;
+  config::Config& next = reload->loaded.result.config.emplace(snapshot_->config);
   std::erase_if(next.codecs, [&](const config::Codec& c) { return c.name == name; });
-  DeclaredProtocols declared = snapshot_->declared;
-  declared.erase(name);
-  auto published = publish(next, std::move(declared));
-  if (!published) return {400, kText, config::redact(join(published.error()), next.secrets)};
-  sweep_codecs();
-  return {200, kText, "unloaded as soon as its last connection ends; the configuration file still has it\n"};
+  reload->loaded.declared = snapshot_->declared;
+  reload->loaded.declared.erase(name);
+  reload->waiting.push_back(std::move(done));
+  reloading_ = reload;
+  build_reload(reload);
 }
 
 /// Descriptors are read again when their file changes; libraries only when somebody says so.
@@ -566,7 +703,7 @@ void Server::watch_codecs() {
 
 void Server::sweep_codecs() {
   constexpr uint64_t kSweepMs = 100;
-  if (loader_.joinable()) return;  // it has the catalog; this comes again behind it
+  if (catalog_lent_) return;  // this comes again behind it
   // Workers let go of an old snapshot and of old connections some time after they were told to.
   if (codecs_.sweep(snapshot_ ? snapshot_->declared : DeclaredProtocols{}) > 0) codec_sweep_.start(kSweepMs);
 }
@@ -621,6 +758,7 @@ void Server::begin_drain() {
   DRAGOMAN_LOG(kInfo, "server", "draining, at most {} ms", deadline_ms);
   // The workers accept what waits; nobody is to be led to a socket where nobody accepts.
   for (auto& [name, listener] : open_) listener.unix_listener.reset();
+  if (reloading_) reloading_->publication.open.clear();
   for (auto& w : workers_) {
     w->drain(static_cast<uint64_t>(deadline_ms), [this] {
       loop_.post([this] {
@@ -634,7 +772,8 @@ void Server::stop_workers() {
   if (state_ == State::kStopping) return;
   state_ = State::kStopping;
   watchdog_->stop();
-  if (loader_.joinable()) loader_.join();
+  preparer_->wait();
+  if (reloading_) drop(*reloading_);
   for (auto& w : workers_) w->stop();
   for (auto& w : workers_) {
     w->join();
@@ -643,6 +782,8 @@ void Server::stop_workers() {
     leaks_.chunks += w->leaks().chunks;
     leaks_.untold += w->leaks().untold;
   }
+  preparer_->end();  // with what the workers left to it
+  renderer_->end();
   workers_.clear();
   leaks_.gauges = registry_->left();
   if (!leaks_.none())
@@ -675,42 +816,96 @@ void Server::give_memory_back() {
   if (trimmed_bytes_ < kTrimBytes && !memory_is_short()) return;
   trimmed_bytes_ = 0;
 #ifdef __GLIBC__
-  malloc_trim(0);
+  preparer_->run([] { malloc_trim(0); });
 #endif
   restore_memory_reserve();
 }
 
-void Server::refresh_gauges() {
-  metrics_.uptime_seconds.set(static_cast<int64_t>((loop_.now_ms() - started_ms_) / 1000));
-  uint64_t now = loop_.now_ms();
-  for (const auto& cluster : snapshot_->clusters) {
-    auto it = cluster_metrics_.find(cluster->settings.name);
-    if (it == cluster_metrics_.end()) continue;
-    int64_t total = 0, healthy = 0, ejected = 0;
-    for (const auto& e : cluster->endpoints()->endpoints) {
-      ++total;
-      healthy += e->usable(now) ? 1 : 0;
-      ejected += e->ejected(now) ? 1 : 0;
-    }
-    const ClusterMetrics& m = it->second.second;
-    m.endpoints.set(total);
-    m.endpoints_healthy.set(healthy);
-    m.endpoints_ejected.set(ejected);
+namespace {
+
+/// Written by the thread that renders them alone.
+void set_endpoint_gauges(const SharedCluster& cluster, const ClusterMetrics& metrics, uint64_t now_ms) {
+  int64_t total = 0, healthy = 0, ejected = 0;
+  for (const auto& e : cluster.endpoints()->endpoints) {
+    ++total;
+    healthy += e->usable(now_ms) ? 1 : 0;
+    ejected += e->ejected(now_ms) ? 1 : 0;
   }
+  metrics.endpoints.set(total);
+  metrics.endpoints_healthy.set(healthy);
+  metrics.endpoints_ejected.set(ejected);
 }
 
-std::string Server::metrics_text() {
-  refresh_gauges();
-  return render_metrics(*registry_, log_.get(), snapshot_->access_log.get(), watchdog_->stalls());
+}  // namespace
+
+void Server::show(AdminPage page, Done done) {
+  Page& p = pages_[static_cast<size_t>(page)];
+  p.waiting.push_back(std::move(done));
+  if (!p.under_way) render(page);
 }
 
-std::string Server::stats_text() {
-  refresh_gauges();
-  return render_stats(*registry_);
+/// For all who asked before it begins, so that no more than one of each is under way, however many ask.
+void Server::render(AdminPage page) {
+  struct Rendering {
+    std::vector<Done> waiting;
+    AdminAnswer answer;
+    std::shared_ptr<const Snapshot> snapshot;
+    std::shared_ptr<const ClusterGauges> gauges;
+    uint64_t now_ms, stalls;
+  };
+  Page& p = pages_[static_cast<size_t>(page)];
+  metrics_.uptime_seconds.set(static_cast<int64_t>((loop_.now_ms() - started_ms_) / 1000));
+  auto rendering = std::make_shared<Rendering>();
+  rendering->snapshot = snapshot_;
+  rendering->gauges = cluster_gauges_;
+  rendering->now_ms = loop_.now_ms();
+  rendering->stalls = watchdog_->stalls();
+  renderer_->run([this, page, rendering] {
+    Rendering& r = *rendering;
+    try {
+      if (options_.on_step) options_.on_step("render");
+      if (page == AdminPage::kMetrics || page == AdminPage::kStats)
+        for (const auto& cluster : r.snapshot->clusters)
+          if (auto it = r.gauges->find(cluster->settings.name); it != r.gauges->end())
+            set_endpoint_gauges(*cluster, it->second.second, r.now_ms);
+      switch (page) {
+        case AdminPage::kMetrics:
+          r.answer = {200, "text/plain; version=0.0.4; charset=utf-8",
+                      render_metrics(*registry_, log_.get(), r.snapshot->access_log.get(), r.stalls)};
+          break;
+        case AdminPage::kStats: r.answer.body = render_stats(*registry_); break;
+        case AdminPage::kClusters:
+          r.answer.body = render_clusters_text(*r.snapshot, *registry_, r.now_ms);
+          break;
+        case AdminPage::kClustersJson:
+          r.answer = {200, "application/json", render_clusters_json(*r.snapshot, *registry_, r.now_ms)};
+          break;
+        case AdminPage::kConfigDump:
+          r.answer = {200, "application/json", config::dump_json(r.snapshot->config)};
+          break;
+      }
+    } catch (const std::bad_alloc&) {
+      note_memory_shed(MemoryShed::kControl);
+      r.answer = {503, "text/plain", "no memory\n"};
+    }
+    r.snapshot = nullptr;  // not on the control thread, if they are the last ones
+    r.gauges = nullptr;
+    tell([this, page, rendering] {
+      Page& shown = pages_[static_cast<size_t>(page)];
+      shown.under_way = false;
+      for (const Done& done : rendering->waiting) done(rendering->answer);
+      if (shown.waiting.empty()) return;
+      try {
+        render(page);
+      } catch (const std::bad_alloc&) {
+        note_memory_shed(MemoryShed::kControl);
+        for (const Done& done : std::exchange(shown.waiting, {})) done({503, "text/plain", "no memory\n"});
+      }
+    });
+  });
+  rendering->waiting.swap(p.waiting);
+  p.under_way = true;
 }
-
-std::string Server::clusters_json() { return render_clusters_json(*snapshot_, *registry_, loop_.now_ms()); }
-std::string Server::clusters_text() { return render_clusters_text(*snapshot_, *registry_, loop_.now_ms()); }
 
 std::string Server::listeners_json() {
   std::vector<ListenerView> views;
@@ -727,13 +922,11 @@ std::string Server::listeners_text() {
 }
 
 std::string Server::codecs_text() {
-  return loader_.joinable() ? codecs_shown_ : render_codecs_text(*snapshot_, codecs_);
+  return catalog_lent_ ? codecs_shown_ : render_codecs_text(*snapshot_, codecs_);
 }
 std::string Server::codecs_json() {
-  return loader_.joinable() ? codecs_shown_json_ : render_codecs_json(*snapshot_, codecs_);
+  return catalog_lent_ ? codecs_shown_json_ : render_codecs_json(*snapshot_, codecs_);
 }
-
-std::string Server::config_dump_json() { return config::dump_json(snapshot_->config); }
 
 std::string Server::server_info_json() {
   const char* state = state_ == State::kServing ? "serving" : state_ == State::kStarting ? "starting" : "draining";

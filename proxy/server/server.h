@@ -1,11 +1,12 @@
 // The process: control thread (this one), workers, admin, reloads, name lookups, signals, the end.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
+#include <string_view>
 #include <vector>
 
 #include "config/load.h"
@@ -15,6 +16,7 @@
 #include "proxy/server/discovery.h"
 #include "proxy/server/health.h"
 #include "proxy/server/identities.h"
+#include "proxy/server/side_thread.h"
 #include "proxy/server/snapshot.h"
 #include "proxy/server/watchdog.h"
 #include "proxy/server/worker.h"
@@ -29,6 +31,8 @@ struct ServerOptions {
   bool handle_signals = true;     // off for a second server in one process
   ResolverFactory resolvers = &Resolver::create;
   uint64_t stall_ms = Watchdog::kStallMs;
+  /// Runs on the thread that does such work, before a step that takes time: "build" and "plan" of a reload, "render" of a page.
+  std::function<void(std::string_view step)> on_step;
   /// Runs once on the control thread when all listeners serve.
   std::function<void(class Server&)> on_started;
 };
@@ -67,13 +71,9 @@ class Server final : private AdminBackend {
 
   // AdminBackend
   bool ready() override;
-  std::string metrics_text() override;
-  std::string stats_text() override;
-  std::string clusters_json() override;
-  std::string clusters_text() override;
+  void show(AdminPage page, Done done) override;
   std::string listeners_json() override;
   std::string listeners_text() override;
-  std::string config_dump_json() override;
   std::string server_info_json() override;
   AdminAnswer logging(std::string_view level) override;
   void reload(Done done) override;
@@ -94,23 +94,61 @@ class Server final : private AdminBackend {
   bool start(const Loaded& loaded);
   void watch_signals();
   void begin_serving();
-  /// Makes `config` the running one: all or nothing. Errors are sentences.
-  Result<void, std::vector<std::string>> publish(const config::Config& config, DeclaredProtocols declared);
-  AdminAnswer apply(Loaded loaded);
-  /// Reloads one after the other: reading and checking on a thread of its own, so that /ready and /metrics answer meanwhile.
+  /// The control thread's part in the metrics of clusters; written by the thread that renders them.
+  using ClusterGauges = std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>>;
+  /// A configuration on its way to be the running one: all or nothing. The steps are done one after the other: those that take time
+  /// by whatever thread, the others by the control thread, which is held up by none of them.
+  struct Publication {
+    Publication() = default;
+    Publication(Publication&&) = default;
+    Publication& operator=(Publication&&) = delete;
+    ~Publication();
+
+    std::shared_ptr<const Snapshot> next;
+    std::vector<std::string> errors;  // sentences: why it can't be
+    std::map<std::string, OpenListener> open;
+    std::vector<Address> bound;                   // of the listeners, in order
+    std::vector<std::vector<NewSocket>> sockets;  // by worker, until they are in its plan
+    size_t followed = 0;                          // clusters
+    std::shared_ptr<const ClusterGauges> gauges;
+    std::vector<IdentityWatch::Entry> identities;
+    std::vector<std::shared_ptr<Worker::Plan>> plans;  // by worker
+  };
+  void build(Publication& p, config::Config config, DeclaredProtocols declared,
+             const std::shared_ptr<const Snapshot>& previous) const;  // any thread
+  void open_sockets(Publication& p);
+  void begin_following(const Snapshot& next);
+  bool follow_some(const Snapshot& next, size_t& followed);  // true: all
+  void end_following();
+  void plan(Publication& p) const;  // any thread
+  void commit(Publication& p);
+
+  /// Reloads one after the other. Reading, checking and building are done beside the control thread, so that /ready and /metrics
+  /// answer meanwhile.
   struct Reload {
-    bool from_file = true;  // else the text in use, for the codecs' files
-    std::string text;
+    enum class Kind { kFile, kCodecs, kUnload } kind = Kind::kFile;
+    std::string text;  // kCodecs: of the configuration in use
     std::vector<Done> waiting;
     Loaded loaded;
-    bool no_memory = false;  // to load it
+    Publication publication;
+    bool no_memory = false;  // for the last step
     AdminAnswer answer;
   };
-  AdminAnswer unload(const std::string& name);
+  /// `work` beside the control thread, then `then` on it.
+  void beside(const std::shared_ptr<Reload>& reload, const char* step, std::function<void(Reload&)> work,
+              void (Server::*then)(const std::shared_ptr<Reload>&));
+  void tell(const std::function<void()>& work);  // any thread
+  void unload(const std::string& name, Done done);
   void next_reload();
-  void on_loaded(Reload& reload);
+  void build_reload(const std::shared_ptr<Reload>& reload);
+  void on_built(const std::shared_ptr<Reload>& reload);
+  void follow_reload(const std::shared_ptr<Reload>& reload);
+  void on_planned(const std::shared_ptr<Reload>& reload);
+  void finish_reload(Reload& reload);
   void on_applied(uint64_t generation);
   void refuse_reload(Reload& reload);
+  bool give_up_reload(Reload& reload);
+  void drop(Reload& reload);
   void end_reload();
   void on_file_changed();
   void sweep_codecs();
@@ -122,7 +160,7 @@ class Server final : private AdminBackend {
   void begin_drain();
   bool leaving() const { return state_ != State::kStarting && state_ != State::kServing; }
   void stop_workers();
-  void refresh_gauges();
+  void render(AdminPage page);
 
   ServerOptions options_;
   State state_ = State::kStarting;
@@ -131,7 +169,7 @@ class Server final : private AdminBackend {
   std::unique_ptr<MetricRegistry> registry_;
   std::unique_ptr<MetricsBinding> binding_;
   ServerMetrics metrics_;
-  std::map<std::string, std::pair<std::unique_ptr<MetricsBinding>, ClusterMetrics>> cluster_metrics_;
+  std::shared_ptr<const ClusterGauges> cluster_gauges_;
   CodecCatalog codecs_;
   std::map<std::string, std::unique_ptr<FileWatch>> codec_watches_;  // descriptors in use, by file
   Timer codec_sweep_;
@@ -146,6 +184,9 @@ class Server final : private AdminBackend {
   bool level_asked_ = false;     // the log's level is that of POST /logging, not the configuration's
   std::shared_ptr<const Snapshot> snapshot_;
   std::map<std::string, OpenListener> open_;
+  std::unique_ptr<SideThread>
+      preparer_;  // what reloads need and leave; while catalog_lent_ the catalog is its own
+  std::unique_ptr<SideThread> renderer_;  // pages
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<AdminServer> admin_;
@@ -155,7 +196,13 @@ class Server final : private AdminBackend {
   std::shared_ptr<TlsIdentity> admin_tls_;
   std::vector<std::unique_ptr<SignalWatch>> signals_;
   std::unique_ptr<FileWatch> watch_;
-  std::thread loader_;
+  bool catalog_lent_ = false;
+  bool following_ = false;  // between begin_following() and end_following()
+  struct Page {
+    std::vector<Done> waiting;  // for one that is begun after they asked
+    bool under_way = false;
+  };
+  std::array<Page, kAdminPageCount> pages_;
   std::shared_ptr<Reload> reloading_;                // the one under way
   std::vector<Done> file_waiting_, codecs_waiting_;  // for the next one
   std::vector<std::function<void()>> after_reload_;  // what needs the catalog

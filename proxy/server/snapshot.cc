@@ -260,14 +260,15 @@ ProtocolRef Snapshot::protocol(const std::string& name) const {
   return built_in ? ProtocolRef(ProtocolRef(), built_in) : nullptr;
 }
 
-Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
+Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(config::Config wanted,
                                                                                  const Snapshot* previous,
                                                                                  int workers,
                                                                                  DeclaredProtocols declared) {
   std::vector<std::string> errors;
   auto next = std::make_shared<Snapshot>();
   next->generation = previous ? previous->generation + 1 : 1;
-  next->config = config;
+  next->config = std::move(wanted);
+  const config::Config& config = next->config;
   next->declared = std::move(declared);
 
   if (config.access_log) {

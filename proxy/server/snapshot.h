@@ -34,9 +34,7 @@ struct Snapshot {
 Result<AccessLogFormat> access_log_format(const config::AccessLog& settings);
 
 /// `previous` may be null. `declared` holds what the catalog made of config.codecs. Errors are complete sentences, one per problem.
-Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(const config::Config& config,
-                                                                                 const Snapshot* previous,
-                                                                                 int workers,
-                                                                                 DeclaredProtocols declared = {});
+Result<std::shared_ptr<const Snapshot>, std::vector<std::string>> build_snapshot(
+    config::Config wanted, const Snapshot* previous, int workers, DeclaredProtocols declared = {});
 
 }  // namespace dragoman

@@ -43,6 +43,13 @@ struct Worker::Plan {
   std::vector<std::pair<Cluster*, ProtocolRef>> protocols;  // that changed
   std::vector<Listener> listeners;
   std::function<void()> applied;
+  KnownClusters known;  // with it; in apply() those of before
+  PlannedListeners planned;
+
+  ~Plan() {
+    for (const Listener& listener : listeners)
+      if (listener.fd >= 0) close_fd(listener.fd);
+  }
 
   // How far it is.
   enum class Step { kClusters, kProtocols, kListeners, kSlots, kGone, kDrain, kEnd } step = Step::kClusters;
@@ -59,7 +66,7 @@ struct Worker::Plan {
   }
 };
 
-Worker::Worker(int index, int workers, MetricRegistry& registry, Loop& control)
+Worker::Worker(int index, int workers, MetricRegistry& registry, SideThread& aside)
     : index_(index),
       workers_(workers),
       registry_(registry),
@@ -77,8 +84,11 @@ Worker::Worker(int index, int workers, MetricRegistry& registry, Loop& control)
   std::random_device entropy;
   uint64_t seed = (static_cast<uint64_t>(entropy()) << 32) | entropy();
   context_ = std::make_unique<WorkerContext>(WorkerContext{*loop_, index, workers, Random(seed)});
-  context_->dispose = [&control](std::shared_ptr<const void> garbage) {
-    control.post([dropped = std::move(garbage)] {});
+  context_->dispose = [&aside](std::shared_ptr<const void> garbage) {
+    try {
+      aside.run([dropped = std::move(garbage)] {});
+    } catch (const std::bad_alloc&) {  // it dies here
+    }
   };
   thread_ = std::thread([this] { run(); });
 }
@@ -159,18 +169,21 @@ void Worker::do_jobs() {
   metrics_.control_time.observe_us(spent / 1000);
 }
 
-void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets,
-                   std::function<void()> applied) {
+std::shared_ptr<Worker::Plan> Worker::prepare(std::shared_ptr<const Snapshot> snapshot,
+                                              std::vector<NewSocket>& sockets) const {
   auto plan = std::make_shared<Plan>();
-  KnownClusters next, fresh;
-  next.reserve(snapshot->clusters.size());
+  KnownClusters fresh;
+  plan->listeners.resize(snapshot->listeners.size());
+  for (const NewSocket& socket : sockets) plan->listeners[socket.listener].fd = socket.fd;
+  sockets.clear();
+  plan->known.reserve(snapshot->clusters.size());
   for (const auto& shared : snapshot->clusters) {
     const std::string_view name = shared->settings.name;
     const ProtocolRef protocol = snapshot->protocol(shared->settings.protocol);
     auto it = known_.find(name);
     if (it != known_.end() && it->second.shared == shared) {
       if (it->second.protocol != protocol) plan->protocols.emplace_back(it->second.cluster, protocol);
-      next[name] = {shared, it->second.cluster, protocol};
+      plan->known[name] = {shared, it->second.cluster, protocol};
       continue;
     }
     auto binding = std::make_shared<MetricsBinding>(registry_, index_);
@@ -178,30 +191,39 @@ void Worker::apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSock
     Ref<Cluster> made(new Cluster(*context_, shared, binding, metrics));
     if (shared->tls) made->tls_metrics = binding->tls("cluster", name);
     made->set_protocol(protocol);
-    next[name] = fresh[name] = {shared, made.get(), protocol};
+    plan->known[name] = fresh[name] = {shared, made.get(), protocol};
     plan->fresh.push_back(std::move(made));
   }
   for (const auto& [name, known] : known_)
-    if (auto it = next.find(name); it == next.end() || it->second.cluster != known.cluster)
+    if (auto it = plan->known.find(name); it == plan->known.end() || it->second.cluster != known.cluster)
       plan->gone.push_back(known.cluster);
-  known_.swap(next);
   plan->leaving.reserve(plan->gone.size());
   plan->slots.reserve(snapshot->listeners.size());
 
-  std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>> planned;
   for (size_t i = 0; i < snapshot->listeners.size(); ++i) {
     const auto& spec = snapshot->listeners[i];
-    Plan::Listener& listener = plan->listeners.emplace_back();
-    for (const NewSocket& socket : sockets)
-      if (socket.listener == i) listener.fd = socket.fd;
+    Plan::Listener& listener = plan->listeners[i];
     auto before = planned_.find(spec->settings.name);
     if (listener.fd >= 0 || before == planned_.end() || before->second != spec || uses_any(*spec, fresh))
-      listener.runtime = make_runtime(spec);
-    planned[spec->settings.name] = spec;
+      listener.runtime = make_runtime(spec, plan->known);
+    plan->planned[spec->settings.name] = spec;
   }
-  planned_.swap(planned);
   plan->snapshot = std::move(snapshot);
+  return plan;
+}
+
+void Worker::apply(std::shared_ptr<Plan> plan, std::function<void()> applied) {
+  struct Before {
+    KnownClusters known;
+    PlannedListeners planned;
+  };
+  auto before = std::make_shared<Before>();
   plan->applied = std::move(applied);
+  known_.swap(plan->known);
+  planned_.swap(plan->planned);
+  before->known.swap(plan->known);
+  before->planned.swap(plan->planned);
+  context_->dispose(std::move(before));
   loop_->post([this, plan = std::move(plan)] { add_job([this, plan] { return apply_part(*plan); }); });
 }
 
@@ -248,6 +270,7 @@ bool Worker::do_part(Plan& plan) {
         Plan::Listener& listener = plan.listeners[i];
         if (listener.fd >= 0) {
           plan.slots.push_back(Ref<ListenerSlot>(new ListenerSlot(*context_, listener.runtime, listener.fd)));
+          listener.fd = -1;
         } else {
           const std::string& name = plan.snapshot->listeners[i]->settings.name;
           auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const Ref<ListenerSlot>& s) {
@@ -298,7 +321,8 @@ bool Worker::do_part(Plan& plan) {
   return true;
 }
 
-Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSpec>& spec) {
+Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSpec>& spec,
+                                          const KnownClusters& clusters) const {
   Ref<ListenerRuntime> runtime(new ListenerRuntime(*context_, spec, MetricsBinding(registry_, index_)));
   const std::string& listener = spec->settings.name;
   const std::string& protocol = spec->settings.protocol;
@@ -308,10 +332,10 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
   if (spec->access_log) runtime->access_log = &spec->access_log->shard(index_);
   if (spec->detect) {
     for (size_t i = 0; i < spec->detect->specs.size(); ++i) {
-      runtime->detected.push_back(make_runtime(spec->detect->specs[i]));
+      runtime->detected.push_back(make_runtime(spec->detect->specs[i], clusters));
       runtime->detect_metrics.push_back(runtime->binding.detect(listener, spec->detect->names[i]));
     }
-    if (spec->detect->unknown) runtime->unknown = make_runtime(spec->detect->unknown);
+    if (spec->detect->unknown) runtime->unknown = make_runtime(spec->detect->unknown, clusters);
     runtime->unknown_metrics = runtime->binding.detect(listener, "unknown");
     runtime->silent_metrics = runtime->binding.detect(listener, "silent");
     return runtime;
@@ -327,7 +351,7 @@ Ref<ListenerRuntime> Worker::make_runtime(const std::shared_ptr<const ListenerSp
   for (const Route& route : spec->routes->routes()) {
     RouteRuntime r;
     for (const auto& target : route.clusters) {
-      const Known& known = known_.at(target.name);
+      const Known& known = clusters.at(target.name);
       const TryRules rules = try_rules(route, known.shared->settings, spec->settings, timeout_ms);
       r.targets.push_back(
           {known.cluster, runtime->binding.request(listener, route.name, target.name, protocol), rules});

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "proxy/server/side_thread.h"
 #include "proxy/server/snapshot.h"
 #include "proxy/stream/listener_slot.h"
 
@@ -35,14 +36,18 @@ struct WorkerLeaks {
 
 class Worker {
  public:
-  /// Starts the thread. What is dear to destroy is left to `control`, which outlives it.
-  Worker(int index, int workers, MetricRegistry& registry, Loop& control);
+  /// Starts the thread. What is dear to destroy is left to `aside`, which outlives it.
+  Worker(int index, int workers, MetricRegistry& registry, SideThread& aside);
   /// Joins; call stop() first.
   ~Worker();
 
-  // Control thread. What they ask is prepared here, and carried out on the worker in the order asked, piece by piece between
-  // its other work.
-  void apply(std::shared_ptr<const Snapshot> snapshot, std::vector<NewSocket> sockets, std::function<void()> applied);
+  /// A reload as the worker gets it: all is made, and only has to be put in place. Closes its sockets if it never is.
+  struct Plan;
+  /// Any thread, while nobody calls apply(): what takes time.
+  std::shared_ptr<Plan> prepare(std::shared_ptr<const Snapshot> snapshot,
+                                std::vector<NewSocket>& sockets) const;
+  // Control thread. What they ask is carried out on the worker in the order asked, piece by piece between its other work.
+  void apply(std::shared_ptr<Plan> plan, std::function<void()> applied);
   void update_endpoints(const std::shared_ptr<SharedCluster>& cluster,
                         std::shared_ptr<const EndpointSet> set);
   /// Stops accepting and drains every connection, which are cut at the deadline; `drained` runs (on the worker) once when none is left.
@@ -68,15 +73,14 @@ class Worker {
   using Job = std::function<bool()>;
   /// A loop is not held up longer by jobs. One turn of its own work comes before the next part.
   static constexpr uint64_t kJobsNs = 300'000;
-  /// A reload as the worker gets it: all is made, and only has to be put in place.
-  struct Plan;
-  /// What the control thread knows of a cluster that the worker has, or will have when it comes to the last plan.
+  /// What is known of a cluster that the worker has, or will have when it comes to the last plan.
   struct Known {
     std::shared_ptr<SharedCluster> shared;
     Cluster* cluster;  // not to be looked into
     ProtocolRef protocol;
   };
   using KnownClusters = std::unordered_map<std::string_view, Known>;  // by name
+  using PlannedListeners = std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>>;
 
   void run();
   void begin();
@@ -86,7 +90,8 @@ class Worker {
   void do_jobs();
   bool apply_part(Plan& plan);
   bool do_part(Plan& plan);
-  Ref<ListenerRuntime> make_runtime(const std::shared_ptr<const ListenerSpec>& spec);
+  Ref<ListenerRuntime> make_runtime(const std::shared_ptr<const ListenerSpec>& spec,
+                                    const KnownClusters& clusters) const;
   bool uses_any(const ListenerSpec& spec, const KnownClusters& clusters) const;
   void on_tick();
   void retire_slot(Ref<ListenerSlot> slot, uint64_t deadline_ms);
@@ -102,9 +107,9 @@ class Worker {
   MetricRegistry& registry_;
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<WorkerContext> context_;
-  // The control thread's.
+  // The control thread's, which changes them in apply() alone.
   KnownClusters known_;
-  std::unordered_map<std::string, std::shared_ptr<const ListenerSpec>> planned_;  // listeners
+  PlannedListeners planned_;
   // The rest is touched by the worker's thread only.
   std::deque<Job> jobs_;
   bool jobs_wait_ = false;              // for memory

@@ -1,6 +1,9 @@
 // Reloads: all or nothing, nothing lost, and what must change does.
 #include <gtest/gtest.h>
 
+#include <condition_variable>
+#include <mutex>
+
 #include "tests/server/server_support.h"
 
 namespace dragoman::testing {
@@ -300,6 +303,124 @@ TEST_F(Reload, WeightsAndNewEndpointsLeaveTheOthersTheirConnections) {
   int hello = 0;
   for (int i = 0; i < 40; ++i) hello += get().body == "hello" ? 1 : 0;
   EXPECT_EQ(hello, 36);
+}
+
+/// Holds up the thread that does a step of ServerOptions::on_step, from close() on.
+class StepGate {
+ public:
+  void pass(std::string_view step) {
+    std::unique_lock lock(mutex_);
+    if (step != closed_) return;
+    held_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return closed_.empty(); });
+  }
+  void close(std::string_view step) {
+    std::lock_guard lock(mutex_);
+    closed_ = step;
+    held_ = false;
+  }
+  void open() { close(""), changed_.notify_all(); }
+  bool holds() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::milliseconds(kDeadlineMs), [this] { return held_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string closed_;
+  bool held_ = false;
+};
+
+class Beside : public Reload {
+ protected:
+  void TearDown() override {
+    gate_.open();
+    Reload::TearDown();
+  }
+  void serve_gated(const std::string& drain = TestServer::Options().drain) {
+    TestServer::Options options;
+    options.drain = drain;
+    options.file = dir_.file("dragoman.yaml");
+    options.on_step = [this](std::string_view step) { gate_.pass(step); };
+    start(config(), options);
+  }
+  /// A request to the admin port whose answer is read later.
+  TestSocket ask(const std::string& line) {
+    TestSocket s = TestSocket::connect(server().admin_port());
+    s.send(line + " HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    return s;
+  }
+  std::string with_route(const std::string& body) {
+    return config("", "      - {match: {path: /new}, direct_response: {status: 200, body: " + body + "}}\n");
+  }
+  StepGate gate_;
+};
+
+TEST_F(Beside, TheAdminPortAnswersWhileAReloadIsMade) {
+  serve_gated();
+  std::string before = "hello";
+  for (const std::string step : {"build", "plan"}) {
+    SCOPED_TRACE(step);
+    gate_.close(step);
+    server().write_file(with_route(step));
+    TestSocket reload = ask("POST /reload");
+    ASSERT_TRUE(gate_.holds());
+    EXPECT_EQ(server().admin("GET", "/ready").status, 200);
+    const double generation = server().metric("dragoman_config_generation");
+    for (const char* page : {"/stats", "/clusters", "/clusters?format=json", "/listeners", "/codecs",
+                             "/config_dump", "/server_info", "/logging"})
+      EXPECT_EQ(server().admin("GET", page).status, 200) << page;
+    EXPECT_EQ(get("/new").body, before) << "what was in use stays so";
+    EXPECT_EQ(server().metric("dragoman_config_generation"), generation);
+    gate_.open();
+    const HttpMessage answer = reload.read_response();
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    EXPECT_EQ(get("/new").body, step);
+    before = step;
+  }
+}
+
+TEST_F(Beside, TheAdminPortAnswersWhileAPageIsMade) {
+  serve_gated();
+  for (const std::string page :
+       {"/metrics", "/stats", "/clusters", "/clusters?format=json", "/config_dump"}) {
+    SCOPED_TRACE(page);
+    gate_.close("render");
+    TestSocket first = ask("GET " + page);
+    ASSERT_TRUE(gate_.holds());
+    TestSocket left = ask("GET " + page), second = ask("GET " + page), head = ask("HEAD " + page);
+    EXPECT_EQ(server().admin("GET", "/ready").status, 200);
+    EXPECT_EQ(server().admin("GET", "/listeners").status, 200);
+    EXPECT_EQ(server().admin("POST", page).status, 405);
+    EXPECT_EQ(reload().status, 200);
+    left.close();
+    gate_.open();
+    const HttpMessage one = first.read_response(), two = second.read_response();
+    EXPECT_EQ(one.status, 200);
+    EXPECT_EQ(two.status, 200);
+    EXPECT_FALSE(one.body.empty());
+    EXPECT_EQ(one.header("content-type"), two.header("content-type"));
+    EXPECT_EQ(head.read_response(true).status, 200);
+  }
+}
+
+TEST_F(Beside, ADrainOvertakesAReload) {
+  for (const std::string step : {"build", "plan"}) {
+    SCOPED_TRACE(step);
+    serve_gated("{deadline: 10m, lame_duck: 3m}");
+    gate_.close(step);
+    server().write_file(with_route(step));
+    TestSocket reload = ask("POST /reload");
+    ASSERT_TRUE(gate_.holds());
+    EXPECT_EQ(server().admin("POST", "/drain").status, 200);
+    EXPECT_EQ(server().admin("GET", "/ready").status, 503);
+    gate_.open();
+    EXPECT_EQ(reload.read_response().status, 409);
+    EXPECT_EQ(get().body, "hello");
+    stop();
+  }
 }
 
 TEST_F(Reload, ClustersComeAndGoInAnyOrder) {

@@ -31,6 +31,7 @@ TestServer::TestServer(std::string yaml, Options options) : options_(std::move(o
   o.handle_signals = false;
   o.resolvers = options_.resolvers;
   o.stall_ms = options_.stall_ms;
+  o.on_step = options_.on_step;
   if (options_.file.empty()) {
     o.config_text = whole(yaml);
   } else {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <future>
 #include <initializer_list>
 #include <memory>
@@ -26,6 +27,7 @@ class TestServer {
     std::string file;           // write the text there and run from it, watched
     ResolverFactory resolvers = &Resolver::create;
     uint64_t stall_ms = Watchdog::kStallMs;
+    std::function<void(std::string_view)> on_step{};  // ServerOptions::on_step
     std::string drain = "{deadline: 5s, idle_grace: 100ms}";
   };
   /// `yaml` is everything but workers, admin (unless it begins with it), log and drain. Returns when it serves; serving() is false when it could
