@@ -198,6 +198,8 @@ void TcpTransport::take_poll(int status, int events) {
     if (events & UV_READABLE) read_off_ = true;
     if (events & UV_DISCONNECT) hang_up_ = true;
     update_interest();
+    uint8_t byte;
+    if ((events & UV_DISCONNECT) && ::recv(fd_, &byte, 1, MSG_PEEK) == 0) events_->on_peer_left();
   } else if (events & (UV_READABLE | UV_DISCONNECT)) {
     const ReadEnd end = read(options_.read_budget_bytes, false);
     if (end == ReadEnd::kEof) {

@@ -56,7 +56,7 @@ enum PauseReason : uint8_t {
   kPauseEngine = 8,    // filter or tunnel
 };
 
-/// Not while reading is paused: on_data, on_eof. Any of them may close the transport.
+/// Not while reading is paused: on_data, on_eof; only then: on_peer_left. Any of them may close the transport.
 class TransportEvents {
  public:
   /// `n` > 0 bytes, writable, valid during the call, preceded by Loop::kScratchHeadroom writable bytes.
@@ -69,6 +69,8 @@ class TransportEvents {
   /// Output is over the high watermark after a flush (true), or fell under the low one (false). Both are told in turn, and after
   /// ByteSink::want_room() at the next flush, however little is left after it.
   virtual void on_write_blocked(bool blocked) = 0;
+  /// While reading is paused: the peer's FIN came, with nothing before it that is still unread. on_eof() follows when reading goes on.
+  virtual void on_peer_left() {}
   /// TLS only: the handshake is done, Transport::tls() is there. Comes once, before any on_data.
   virtual void on_ready() {}
 

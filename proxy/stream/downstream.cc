@@ -145,6 +145,12 @@ void DownstreamConnection::on_eof() {
   holds_.reset_for_fin(Reason::kDownstreamReset);
 }
 
+// Its codec may hold further messages, whose turn it is after those that are given up.
+void DownstreamConnection::on_peer_left() {
+  if (runtime().spec->settings.half_close == config::HalfClose::kServe) return;
+  holds_.reset_for_fin(Reason::kDownstreamReset);
+}
+
 void DownstreamConnection::on_closed(Reason reason) {
   if (is_tls_reason(reason)) runtime().tls.failures.inc(reason);
   if (reason == Reason::kOwnResources) runtime().metrics.protocol_errors.inc(reason);

@@ -69,6 +69,7 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   // TransportEvents
   void on_data(uint8_t* data, size_t n) override;
   void on_eof() override;
+  void on_peer_left() override;
   void on_closed(Reason reason) override;
   void on_write_blocked(bool blocked) override;
   // ConnectionEvents

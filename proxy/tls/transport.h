@@ -79,6 +79,10 @@ class TlsTransport final : public Transport, private TransportEvents {
   // TransportEvents of `inner_`
   void on_data(uint8_t* data, size_t n) override;
   void on_eof() override;
+  /// A FIN without close_notify; after one there is something unread.
+  void on_peer_left() override {
+    if (state_ == State::kOpen) events_->on_peer_left();
+  }
   void on_closed(Reason reason) override;
   void on_write_blocked(bool blocked) override;
 

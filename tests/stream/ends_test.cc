@@ -111,6 +111,8 @@ class Leaving : public ServerTest, public ::testing::WithParamInterface<const ch
   }
 };
 
+class LeavingInLine : public ServerTest {};
+
 TEST_P(Leaving, AFinGivesUpTheCallsThatWait) {
   std::atomic<int> asked{0};
   ScriptedBackend backend([&](TestSocket& s) {
@@ -154,6 +156,44 @@ TEST_P(Leaving, WhereItMayWantItsAnswerAClientThatStoppedSendingGetsIt) {
   answer = true;
   EXPECT_EQ(http() ? client.read_response().body : read_answer(client).content, "late");
   EXPECT_TRUE(client.closed_by_peer());
+}
+
+// While the first of its requests waits, the second is not read further, and the FIN behind it not either.
+TEST_F(LeavingInLine, AFinBehindAPipelinedRequestGivesUpTheCallThatWaits) {
+  std::atomic<int> asked{0};
+  std::atomic<bool> serve{false}, answers{false};
+  ScriptedBackend backend([&](TestSocket& s) {
+    while (s.read_request().complete) {
+      ++asked;
+      if (!serve) break;
+      while (!answers) sleep_ms(1);
+      s.send(http_ok("late"));
+    }
+    s.wait_end();
+  });
+  for (const bool patient : {false, true}) {
+    SCOPED_TRACE(patient);
+    serve = patient;
+    asked = 0;
+    TestServer::Options options;
+    options.workers = 1;
+    start(fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c$MORE}]\n"
+                  "clusters: [{name: c, endpoints: ['$UP']}]\n",
+                  {{"UP", backend.address()}, {"MORE", serve ? ", half_close: serve" : ""}}),
+          options);
+    TestSocket client = connect();
+    client.send("GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n");
+    ASSERT_TRUE(eventually([&] { return asked == 1; }));
+    client.finish();
+    if (serve) {
+      answers = true;
+      for (int i = 0; i < 2; ++i) EXPECT_EQ(client.read_response().body, "late");
+    }
+    EXPECT_TRUE(client.closed_by_peer());
+    EXPECT_TRUE(server().becomes(0, "dragoman_requests_active"));
+    EXPECT_EQ(asked, serve ? 2 : 1);
+    stop();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Protocols, Leaving, ::testing::Values("http1", "bolt"),
