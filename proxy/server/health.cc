@@ -287,7 +287,8 @@ struct HealthMonitor::Impl {
 
   void sync(Checked& of) {
     std::unordered_map<const SharedEndpoint*, std::unique_ptr<Checker>> next;
-    for (const auto& endpoint : of.cluster->endpoints()->endpoints) {
+    const auto set = of.cluster->endpoints();
+    for (const auto& endpoint : set->endpoints) {
       auto it = of.checkers.find(endpoint.get());
       if (it != of.checkers.end())
         next.insert(of.checkers.extract(it));

@@ -826,7 +826,8 @@ namespace {
 /// Written by the thread that renders them alone.
 void set_endpoint_gauges(const SharedCluster& cluster, const ClusterMetrics& metrics, uint64_t now_ms) {
   int64_t total = 0, healthy = 0, ejected = 0;
-  for (const auto& e : cluster.endpoints()->endpoints) {
+  const auto set = cluster.endpoints();
+  for (const auto& e : set->endpoints) {
     ++total;
     healthy += e->usable(now_ms) ? 1 : 0;
     ejected += e->ejected(now_ms) ? 1 : 0;

@@ -76,7 +76,8 @@ namespace {
 std::string panic_of(const SharedCluster& cluster, uint64_t now_ms) {
   const auto threshold = static_cast<size_t>(cluster.settings.panic_threshold_percent);
   size_t good = 0, known = 0;
-  for (const auto& e : cluster.endpoints()->endpoints) {
+  const auto set = cluster.endpoints();
+  for (const auto& e : set->endpoints) {
     known += e->unchecked() ? 0 : 1;
     good += e->usable(now_ms) ? 1 : 0;
   }
@@ -110,7 +111,8 @@ std::string render_clusters_json(const Snapshot& snapshot, const MetricRegistry&
     if (!panic.empty()) string(w, "panic_reason", panic);
     key(w, "endpoints");
     w.StartArray();
-    for (const auto& e : c->endpoints()->endpoints) {
+    const auto set = c->endpoints();
+    for (const auto& e : set->endpoints) {
       w.StartObject();
       string(w, "address", e->name());
       number(w, "weight", e->weight());
@@ -137,7 +139,8 @@ std::string render_clusters_text(const Snapshot& snapshot, const MetricRegistry&
                         connections[c->settings.name], c->limits.taken(Limit::kRequests),
                         c->limits.taken(Limit::kPending));
     if (const std::string panic = panic_of(*c, now_ms); !panic.empty()) text += "  panic: " + panic + "\n";
-    for (const auto& e : c->endpoints()->endpoints)
+    const auto set = c->endpoints();
+    for (const auto& e : set->endpoints)
       text += fmt::format("  {} weight={} {}\n", e->name(), e->weight(),
                           e->ejected(now_ms)     ? "ejected"
                           : e->unchecked()       ? "unchecked"
