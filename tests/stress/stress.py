@@ -268,6 +268,37 @@ class Backends:
         return True
 
 
+class Names(asyncio.DatagramProtocol):
+    """A name server that changes its mind with each answer: which addresses (nobody listens at one), none, no such name, failure, garbage,
+    another question's id, silence. Names hold for a second at most."""
+
+    def __init__(self, seed):
+        self.rng = random.Random(f"{seed} names")
+        self.asked, self.transport = 0, None
+
+    async def start(self):
+        self.transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        return self.transport.get_extra_info("sockname")[1]
+
+    def datagram_received(self, data, addr):
+        self.asked += 1
+        end = data.find(b"\0", 12) + 5
+        question, kind = data[12:end], struct.unpack(">H", data[end - 4:end - 2])[0]
+        number, x = data[:2], self.rng.random()
+        if x < 0.05:
+            return
+        if x < 0.10:
+            self.transport.sendto(data[:2] + bytes(self.rng.randrange(256) for _ in range(self.rng.randrange(60))), addr)
+        if x < 0.13:
+            number = bytes(2)
+        code = 2 if x > 0.95 else 3 if x > 0.90 else 0
+        addresses = []
+        if kind == 1 and code == 0:
+            addresses = self.rng.sample([bytes((127, 0, 0, n)) for n in (1, 1, 1, 2)], self.rng.randrange(1, 4) if x < 0.85 else 0)
+        answers = b"".join(b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, self.rng.randrange(2), 4) + a for a in addresses)
+        self.transport.sendto(number + struct.pack(">HHHHH", 0x8180 | code, 1, len(addresses), 0, 0) + question + answers, addr)
+
+
 # ---------------------------------------------------------------- clients
 
 class Clients:
@@ -433,7 +464,7 @@ class Clients:
 
 # ---------------------------------------------------------------- the whole
 
-def configuration(ports, tls_files, version):
+def configuration(ports, tls_files, version, name_server):
     """`version`: what changes with a reload."""
     codecs, listeners, routes, clusters = [], [], [], []
     first, second = ports
@@ -462,6 +493,10 @@ def configuration(ports, tls_files, version):
     add("http2-b", "http2", "http1", target="http1")
     add("grpc-a", "http2", "http2")
     add("tls-a", "http", "http1", f", tls: {{certificates: [{tls_files}]}}", target="http1")
+    # Its endpoints are what the name server says, and the names change too.
+    add("http1-named", "http1", "http1")
+    clusters[-1] = (f"  - {{name: http1-named, protocol: http1, endpoints: ['up{version % 3}.test:{first['http1']}', "
+                    f"'up.test:{second['http1']}'], dns: {{refresh: 1s, ttl_min: 50ms, ttl_max: 1s}}}}")
     listeners.append("  - {name: tcp, address: '127.0.0.1:0', protocol: tcp, cluster: tcp}")
     clusters.append(f"  - {{name: tcp, endpoints: ['127.0.0.1:{first['tcp']}']}}")
     listeners.append("  - {name: auto, address: '127.0.0.1:0', protocol: auto, on_unknown: reject, protocols: ["
@@ -470,7 +505,8 @@ def configuration(ports, tls_files, version):
     if version % 2:  # comes and goes
         listeners.append("  - {name: passing, address: '127.0.0.1:0', protocol: bolt, routes: bolt-ping_pong}")
     parts = {"codecs": codecs, "listeners": listeners, "routes": routes, "clusters": clusters}
-    return "".join(f"{key}:\n" + "\n".join(lines) + "\n" for key, lines in parts.items())
+    return (f"dns: {{servers: ['127.0.0.1:{name_server}'], timeout: 100ms, tries: 2}}\n" +
+            "".join(f"{key}:\n" + "\n".join(lines) + "\n" for key, lines in parts.items()))
 
 
 def certificate(folder):
@@ -493,14 +529,16 @@ async def run(args, faults, folder):
         side["http1"] = await backends.start(backends.http1)
         side["http2"] = await backends.start(backends.http2)
         side["tcp"] = await backends.start(backends.echo)
+    names = Names(args.seed)
+    name_server = await names.start()
     files = certificate(folder)
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    sidecar = await in_thread(Sidecar, args.dragoman, configuration(ports, files, 0))
+    sidecar = await in_thread(Sidecar, args.dragoman, configuration(ports, files, 0, name_server))
     atexit.register(kill, sidecar)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     clients = Clients(args.seed, faults, tls)
-    names = [n for n in sidecar.ports if not args.only or n.split("-")[0] in args.only or n in args.only]
+    targets = [n for n in sidecar.ports if not args.only or n.split("-")[0] in args.only or n in args.only]
     end = time.monotonic() + args.seconds
     rng = random.Random(f"{args.seed} plan")
     number = 0
@@ -508,7 +546,7 @@ async def run(args, faults, folder):
     async def live():
         nonlocal number
         while time.monotonic() < end and sidecar.process.poll() is None:
-            name, number = rng.choice(names), number + 1
+            name, number = rng.choice(targets), number + 1
             await clients.life(name, sidecar.ports[name], number)
 
     async def disturb():
@@ -522,16 +560,17 @@ async def run(args, faults, folder):
                 elif rng.random() < 0.2:
                     await in_thread(sidecar.admin, rng.choice(("/metrics", "/clusters", "/config", "/listeners")))
                 else:
-                    await in_thread(sidecar.reload, configuration(ports, files, version))
+                    await in_thread(sidecar.reload, configuration(ports, files, version, name_server))
             except (AssertionError, OSError) as e:
                 if sidecar.process.poll() is None:
                     faults.add(f"the admin port: {e}")
 
     await asyncio.gather(disturb(), *(live() for _ in range(args.clients)))
     await backends.stop()
-    print(f"{clients.lives} connections, {clients.tokens} requests, {backends.served} served, {clients.answers} matched answers",
-          flush=True)
-    if clients.lives == 0 or (args.seconds >= 10 and backends.served == 0):
+    print(f"{clients.lives} connections, {clients.tokens} requests, {backends.served} served, {clients.answers} matched answers, "
+          f"{names.asked} names asked for", flush=True)
+    names.transport.close()
+    if clients.lives == 0 or (args.seconds >= 10 and (backends.served == 0 or names.asked == 0)):
         faults.add("nothing was tried")
     await in_thread(conclude, sidecar, faults, args.keep_log)
 
