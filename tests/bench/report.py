@@ -147,11 +147,14 @@ def reload_table(found):
             number(row['reload_ms'], '%.0f'),
             number(row['piece_ms'], '%.2f'),
             number(row['worst_request_ms'], '%.1f'),
+            number(row.get('worst_ready_ms'), '%.1f'),
+            number(row.get('worst_ready_scraped_ms'), '%.1f'),
         ]
         for kind, rows in found['reload'].items()
         for size, row in rows.items()
     ]
-    return table(['', 'reload, ms', 'longest piece on a loop, CPU ms', 'slowest request meanwhile, ms'], body)
+    slowest = ['slowest request meanwhile, ms', 'slowest /ready meanwhile, ms', 'slowest /ready between scrapes, ms']
+    return table(['', 'reload, ms', 'longest piece on a loop, CPU ms'] + slowest, body)
 
 
 def targets(results):

@@ -15,6 +15,7 @@ import peers
 
 SIZES = (10, 1000, 10000)
 RELOADS = 3
+PROBES = 200  # of /ready, while metrics are scraped
 HEAD = '''workers: 2
 admin: {address: "127.0.0.1:%d"}
 log: {level: warn}
@@ -62,9 +63,11 @@ def endpoints_config(size, version, admin, port):
 class Prober(threading.Thread):
     """One request after the other on one connection: the longest is how long a loop stood still, or this machine did."""
 
-    def __init__(self, port):
+    def __init__(self, port, path='/'):
         super().__init__(daemon=True)
         self.port = port
+        self.path = path
+        self.count = 0
         self.worst = 0.0
         self.stopping = False
         self.failed = None
@@ -74,8 +77,12 @@ class Prober(threading.Thread):
             connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
             while not self.stopping:
                 began = time.monotonic()
-                connection.request('GET', '/')
-                connection.getresponse().read()
+                connection.request('GET', self.path)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    raise OSError('%s: status %d' % (self.path, answer.status))
+                self.count += 1
                 self.worst = max(self.worst, time.monotonic() - began)
                 time.sleep(0.0005)
         except OSError as error:
@@ -120,7 +127,15 @@ def measure(program, make, size, cpu=None):
                 if process.poll() is not None or time.monotonic() > until:
                     raise RuntimeError('dragoman did not start with %d' % size)
                 time.sleep(0.01)
-            probers = [Prober(port) for _ in range(4)]
+            def finish(probers):
+                for prober in probers:
+                    prober.stopping = True
+                    prober.join()
+                    if prober.failed:
+                        raise RuntimeError(prober.failed)
+
+            ready = Prober(admin, '/ready')
+            probers = [ready] + [Prober(port) for _ in range(4)]
             for prober in probers:
                 prober.start()
             took = []
@@ -131,15 +146,19 @@ def measure(program, make, size, cpu=None):
                 took.append((time.monotonic() - began) * 1e3)
                 if status != 200:
                     raise RuntimeError(text)
-            for prober in probers:
-                prober.stopping = True
-                prober.join()
-                if prober.failed:
-                    raise RuntimeError(prober.failed)
+            finish(probers)
+            scraped = [Prober(admin, '/ready'), Prober(admin, '/metrics'), Prober(admin, '/metrics')]
+            for prober in scraped:
+                prober.start()
+            while scraped[0].is_alive() and scraped[0].count < PROBES:
+                time.sleep(0.01)
+            finish(scraped)
             return {
                 'reload_ms': min(took),
                 'piece_ms': pieces(ask('GET', '/metrics')[1]),
-                'worst_request_ms': max(p.worst for p in probers) * 1e3,
+                'worst_request_ms': max(p.worst for p in probers if p is not ready) * 1e3,
+                'worst_ready_ms': ready.worst * 1e3,
+                'worst_ready_scraped_ms': scraped[0].worst * 1e3,
             }
         finally:
             peers.stop(process)

@@ -52,6 +52,14 @@ TEST_F(Names, AreLookedUpAgainWhenTheirTtlIsOver) {
   EXPECT_EQ(body(), "one");
 }
 
+TEST_F(Names, AreNoReasonNotToBeReadyWhenAskedAgain) {
+  dns_.set("svc.test", {"127.0.0.1"}, 0);
+  serve("endpoints: ['svc.test:" + port(one_) + "'], dns: {ttl_min: 10ms, refresh: 1h}");
+  EXPECT_TRUE(eventually([&] { return ready(); }));
+  for (int asked = dns_.asked("svc.test"), i = 0; i < 50 || dns_.asked("svc.test") < asked + 20; ++i)
+    ASSERT_TRUE(ready()) << "an answer that waits to be published is no first one";
+}
+
 TEST_F(Names, ALongTtlIsCutByTtlMax) {
   dns_.set("svc.test", {"127.0.0.1"}, 3600);
   serve("endpoints: ['svc.test:" + port(one_) + "'], dns: {ttl_min: 50ms, ttl_max: 1s, refresh: 1h}");

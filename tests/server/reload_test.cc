@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "tests/server/server_support.h"
+#include "tests/support/fake_dns.h"
 
 namespace dragoman::testing {
 namespace {
@@ -339,12 +340,13 @@ class Beside : public Reload {
     gate_.open();
     Reload::TearDown();
   }
-  void serve_gated(const std::string& drain = TestServer::Options().drain) {
+  void serve_gated() { serve_gated(config(), TestServer::Options().drain); }
+  void serve_gated(const std::string& yaml, const std::string& drain) {
     TestServer::Options options;
     options.drain = drain;
     options.file = dir_.file("dragoman.yaml");
     options.on_step = [this](std::string_view step) { gate_.pass(step); };
-    start(config(), options);
+    start(yaml, options);
   }
   /// A request to the admin port whose answer is read later.
   TestSocket ask(const std::string& line) {
@@ -406,10 +408,44 @@ TEST_F(Beside, TheAdminPortAnswersWhileAPageIsMade) {
   }
 }
 
+TEST_F(Beside, NamesThatChangeMeanwhileAreFollowed) {
+  FakeDns dns;
+  dns.set("svc.test", {"127.0.0.2"}, 0);
+  const auto yaml = [&](const std::string& extra) {
+    return fill_in(
+        "listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: c}]\n"
+        "dns: {servers: ['$DNS']}\n"
+        "clusters: [{name: c, endpoints: ['svc.test:$PORT'], dns: {ttl_min: 20ms}$EXTRA}]\n",
+        {{"DNS", dns.address()}, {"PORT", std::to_string(http_.port())}, {"EXTRA", extra}});
+  };
+  serve_gated(yaml(""), TestServer::Options().drain);
+  const auto shown = [&](const char* address) {
+    return server().admin("GET", "/clusters").body.find(address) != std::string::npos;
+  };
+  ASSERT_TRUE(eventually([&] { return shown("127.0.0.2"); }));
+  // Of a cluster that stays, and of one that is made anew.
+  for (const char* extra : {"", ", connect_timeout: 3s"}) {
+    SCOPED_TRACE(extra);
+    gate_.close("plan");
+    server().write_file(yaml(extra) + "# " + extra);
+    TestSocket reload = ask("POST /reload");
+    ASSERT_TRUE(gate_.holds());
+    const bool away = *extra != '\0';
+    dns.set("svc.test", {away ? "127.0.0.2" : "127.0.0.1"}, 0);
+    const int asked = dns.asked("svc.test");
+    EXPECT_TRUE(eventually([&] { return dns.asked("svc.test") >= asked + 6; })) << "lookups go on";
+    EXPECT_TRUE(shown(away ? "127.0.0.1" : "127.0.0.2")) << "not before the workers can follow";
+    gate_.open();
+    EXPECT_EQ(reload.read_response().status, 200);
+    EXPECT_TRUE(eventually([&] { return shown(away ? "127.0.0.2" : "127.0.0.1"); }));
+    EXPECT_TRUE(eventually([&] { return get().status == (away ? 503 : 200); }));
+  }
+}
+
 TEST_F(Beside, ADrainOvertakesAReload) {
   for (const std::string step : {"build", "plan"}) {
     SCOPED_TRACE(step);
-    serve_gated("{deadline: 10m, lame_duck: 3m}");
+    serve_gated(config(), "{deadline: 10m, lame_duck: 3m}");
     gate_.close(step);
     server().write_file(with_route(step));
     TestSocket reload = ask("POST /reload");
@@ -440,7 +476,7 @@ TEST_F(Reload, ClustersComeAndGoInAnyOrder) {
     ASSERT_EQ(reload().status, 200);
     for (const char name : std::string("abcdefg")) {
       const bool there = names.find(name) != std::string::npos;
-      EXPECT_EQ(get(std::string("/") + name).status, there ? 200u : 404u) << names << " " << name;
+      EXPECT_EQ(get(std::string("/") + name).status, there ? 200 : 404) << names << " " << name;
     }
   }
 }
