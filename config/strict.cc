@@ -51,11 +51,12 @@ class Checker {
   bool run() {
     if (!initialized_) return fail({}, "out of memory");
     for (;;) {
-      yaml_event_t event;
+      struct Event : yaml_event_t {  // deleted also when memory ends in the middle of it
+        ~Event() { yaml_event_delete(this); }
+      } event{};
       if (!yaml_parser_parse(&parser_, &event)) return syntax_error();
       const yaml_event_type_t type = event.type;
       const bool good = take(event);
-      yaml_event_delete(&event);
       if (!good) return false;
       if (type == YAML_STREAM_END_EVENT) return true;
     }

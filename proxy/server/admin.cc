@@ -201,7 +201,12 @@ struct AdminServer::Impl final : AcceptEvents {
         if (!*self) return;  // the client left
         Request& request = **self;
         request.stop_waiting();
-        request.reply(a);
+        try {
+          request.reply(a);
+        } catch (const std::bad_alloc&) {  // no event of the connection has brought this
+          note_memory_shed(MemoryShed::kControl);
+          request.connection.close(false);
+        }
       };
       AdminAnswer answer;
       try {

@@ -60,6 +60,19 @@ std::string join(const std::vector<std::string>& lines) {
   return all;
 }
 
+/// For what must be done; the control thread waits for memory.
+template <class Work>
+void until_there_is_memory(Work&& work) {
+  for (;;) {
+    try {
+      return work();
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      restore_memory_reserve();
+    }
+  }
+}
+
 }  // namespace
 
 Server::Server(ServerOptions options) : options_(std::move(options)) {}
@@ -393,29 +406,45 @@ void Server::commit(Publication& p) {
     std::shared_ptr<const ClusterGauges> gauges;
   };
   auto before = std::make_shared<Before>(Before{snapshot_, cluster_gauges_});
+  auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  std::function<void()> dropping = [before = std::move(before)] {};
+  // A worker calls it again when it could not tell.
+  const std::function<void()> applied = [this, left, generation = next->generation, counted = false,
+                                         last = false]() mutable {
+    if (!std::exchange(counted, true)) last = left->fetch_sub(1) == 1;
+    if (last) loop_.post([this, generation] { on_applied(generation); });
+  };
   identities_->sync(std::move(p.identities));
+
+  // From here on there is no way back.
   snapshot_ = next;
   cluster_gauges_ = std::move(p.gauges);
-  watch_codecs();
   open_ = std::move(p.open);
+  until_there_is_memory([this] { watch_codecs(); });
   metrics_.config_generation.set(static_cast<int64_t>(next->generation));
   metrics_.config_last_success_seconds.set(static_cast<int64_t>(std::time(nullptr)));
 
-  auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
-  for (size_t w = 0; w < workers_.size(); ++w) {
-    workers_[w]->apply(std::move(p.plans[w]), [this, left, generation = next->generation] {
-      if (left->fetch_sub(1) == 1) loop_.post([this, generation] { on_applied(generation); });
-    });
+  for (size_t w = 0; w < workers_.size(); ++w)
+    until_there_is_memory([&] { workers_[w]->apply(p.plans[w], applied); });
+  p.plans.clear();
+  try {
+    end_following();  // the workers know the clusters whose names may be published now
+    preparer_->run(std::move(dropping));
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kControl);
   }
-  end_following();  // the workers know the clusters whose names may be published now
-  preparer_->run([dropped = std::move(before)] {});
 }
 
 /// A file that was written again, or read by POST /reload a moment ago, is no news. One that was refused is read again, since
 /// what was wrong may have been beside it.
 void Server::on_file_changed() {
-  const auto text = config::read_source(options_.config_path);
-  if (reload_refused_ || !text || *text != config_source_) reload({});
+  try {
+    const auto text = config::read_source(options_.config_path);
+    if (reload_refused_ || !text || *text != config_source_) reload({});
+  } catch (const std::bad_alloc&) {
+    note_memory_shed(MemoryShed::kControl);
+    file_asked_ = true;  // give_memory_back() comes back to it
+  }
 }
 
 void Server::reload(Done done) {
@@ -429,8 +458,8 @@ void Server::reload(Done done) {
   if (leaving()) return answer(409, "draining: no more reloads\n");
   if (options_.config_text.empty() && options_.config_path == "-")
     return answer(409, "the configuration came from standard input: nothing to reload\n");
-  file_asked_ = true;
   if (done) file_waiting_.push_back(std::move(done));
+  file_asked_ = true;
   next_reload();
 }
 
@@ -439,14 +468,20 @@ void Server::reload_codecs(Done done) {
     if (done) done({409, "text/plain; charset=utf-8", "draining: no more reloads\n"});
     return;
   }
-  codecs_asked_ = true;
   if (done) codecs_waiting_.push_back(std::move(done));
+  codecs_asked_ = true;
   next_reload();
 }
 
 void Server::next_reload() {
   if (reloading_ || (!file_asked_ && !codecs_asked_)) return;
-  auto reload = reloading_ = std::make_shared<Reload>();
+  std::shared_ptr<Reload> reload;
+  try {
+    reload = std::make_shared<Reload>();
+  } catch (const std::bad_alloc&) {
+    return note_memory_shed(MemoryShed::kControl);  // give_memory_back() comes back to it
+  }
+  reloading_ = reload;
   const bool from_file = std::exchange(file_asked_, false);
   if (!from_file) codecs_asked_ = false;
   reload->kind = from_file ? Reload::Kind::kFile : Reload::Kind::kCodecs;
@@ -486,17 +521,6 @@ void Server::beside(const std::shared_ptr<Reload>& reload, const char* step,
   });
 }
 
-/// Whoever asked waits for this: it is said as soon as there is memory to say it.
-void Server::tell(const std::function<void()>& work) {
-  for (;;) {
-    try {
-      return loop_.post(work);
-    } catch (const std::bad_alloc&) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  }
-}
-
 /// For lack of memory; what is in use stays so.
 void Server::refuse_reload(Reload& reload) {
   note_memory_shed(MemoryShed::kControl);
@@ -504,7 +528,11 @@ void Server::refuse_reload(Reload& reload) {
   metrics_.config_reloads.inc(CheckResult::kFailure);
   DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
                kNoMemory);
-  reload.answer = {503, "text/plain", std::string(kNoMemory)};
+  try {
+    reload.answer = {503, "text/plain", std::string(kNoMemory)};
+  } catch (const std::bad_alloc&) {
+    reload.answer = {503, {}, {}};
+  }
   drop(reload);
   if (following_) {
     try {
@@ -591,7 +619,13 @@ void Server::end_reload() {
   const auto reload = std::exchange(reloading_, nullptr);
   sweep_codecs();
   for (const Done& done : reload->waiting) done(reload->answer);
-  for (const auto& work : std::exchange(after_reload_, {})) work();
+  for (const auto& work : std::exchange(after_reload_, {})) {
+    try {
+      work();
+    } catch (const std::bad_alloc&) {  // whoever asked has lost the connection
+      note_memory_shed(MemoryShed::kControl);
+    }
+  }
   if (!leaving()) return next_reload();
   for (auto* waiting : {&file_waiting_, &codecs_waiting_})
     for (const Done& done : std::exchange(*waiting, {}))
@@ -600,13 +634,11 @@ void Server::end_reload() {
 
 /// What was built is put in place, or what is wrong is told.
 void Server::finish_reload(Reload& reload) {
-  const std::string kText = "text/plain; charset=utf-8";
   config::LoadResult& result = reload.loaded.result;
   Publication& p = reload.publication;
   const bool ok = result.ok() && p.errors.empty();
   std::string text = config::render_text(result.diagnostics, result.source);
   if (ok && reload.kind == Reload::Kind::kUnload) {
-    commit(p);
     text = "unloaded as soon as its last connection ends; the configuration file still has it\n";
   } else if (ok) {
     std::string restart;
@@ -624,17 +656,19 @@ void Server::finish_reload(Reload& reload) {
         restart += "codec " + name + ": version " + protocol->table->version + " takes over from version " +
                    before->second->table->version + "\n";
     }
-    commit(p);
-    config_source_ = std::move(result.source);
-    if (!level_asked_)
-      set_log_level(to_log_level(next.log.level));
-    else if (to_log_level(next.log.level) != log_level())
+    if (level_asked_ && to_log_level(next.log.level) != log_level())
       restart += "log.level: stays " + std::string(log_level_name(log_level())) +
                  ", as POST /logging asked; level=configured ends that\n";
-    registry_->set_series_max(next.metrics.series_max);
-    text += restart + "configuration " + std::to_string(snapshot_->generation) + " is in use\n";
+    text += restart + "configuration " + std::to_string(p.next->generation) + " is in use\n";
   } else {
     text += join(p.errors);
+  }
+  reload.answer = {ok ? 200u : 400u, "text/plain; charset=utf-8", std::move(text)};
+  if (ok) commit(p);
+  if (ok && reload.kind != Reload::Kind::kUnload) {
+    config_source_ = std::move(result.source);
+    if (!level_asked_) set_log_level(to_log_level(p.next->config.log.level));
+    registry_->set_series_max(p.next->config.metrics.series_max);
   }
   if (reload.kind != Reload::Kind::kUnload) {
     reload_refused_ = !ok;
@@ -643,9 +677,8 @@ void Server::finish_reload(Reload& reload) {
       DRAGOMAN_LOG(kInfo, "server", "reloaded: generation {}", snapshot_->generation);
     else
       DRAGOMAN_LOG(kError, "server", "reload refused, generation {} stays in use: {}", snapshot_->generation,
-                   text);
+                   reload.answer.body);
   }
-  reload.answer = {ok ? 200u : 400u, kText, std::move(text)};
   reload.loaded.declared.clear();
   drop(reload);
   if (!ok) return end_reload();
@@ -812,6 +845,7 @@ bool Server::ready() { return state_ == State::kServing && discovery_->settled()
 /// one by one: a worker meanwhile waits only where it allocates from the same arena.
 void Server::give_memory_back() {
   memory_timer_.start(kMemoryMs);
+  if (state_ == State::kServing) next_reload();  // what there was no memory to begin
   for (auto& worker : workers_) trimmed_bytes_ += worker->take_trimmed_bytes();
   if (trimmed_bytes_ < kTrimBytes && !memory_is_short()) return;
   trimmed_bytes_ = 0;

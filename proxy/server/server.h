@@ -2,11 +2,14 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "config/load.h"
@@ -137,7 +140,17 @@ class Server final : private AdminBackend {
   /// `work` beside the control thread, then `then` on it.
   void beside(const std::shared_ptr<Reload>& reload, const char* step, std::function<void(Reload&)> work,
               void (Server::*then)(const std::shared_ptr<Reload>&));
-  void tell(const std::function<void()>& work);  // any thread
+  /// Any thread: what must be said, as soon as there is memory to say it.
+  template <class Work>
+  void tell(const Work& work) {
+    for (;;) {
+      try {
+        return loop_.post(work);
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+    }
+  }
   void unload(const std::string& name, Done done);
   void next_reload();
   void build_reload(const std::shared_ptr<Reload>& reload);

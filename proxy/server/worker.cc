@@ -72,14 +72,18 @@ Worker::Worker(int index, int workers, MetricRegistry& registry, SideThread& asi
       registry_(registry),
       loop_(std::make_unique<Loop>()),
       eras_([this](std::vector<Ref<Cluster>> gone) {
-        if (leftover_.empty())
-          leftover_ = std::move(gone);
-        else
-          for (Ref<Cluster>& cluster : gone) leftover_.push_back(std::move(cluster));
-        add_job([this] {
-          for (size_t i = 0; i < kLetGo && !leftover_.empty(); ++i) leftover_.pop_back();
-          return leftover_.empty();
-        });
+        try {
+          if (leftover_.empty())
+            leftover_ = std::move(gone);
+          else
+            for (Ref<Cluster>& cluster : gone) leftover_.push_back(std::move(cluster));
+          add_job([this] {
+            for (size_t i = 0; i < kLetGo && !leftover_.empty(); ++i) leftover_.pop_back();
+            return leftover_.empty();
+          });
+        } catch (const std::bad_alloc&) {  // what asks may be a destructor
+          leftover_.clear();
+        }
       }) {
   std::random_device entropy;
   uint64_t seed = (static_cast<uint64_t>(entropy()) << 32) | entropy();
@@ -140,7 +144,25 @@ void Worker::end() {
 
 void Worker::add_job(Job job) {
   jobs_.push_back(std::move(job));
-  if (jobs_.size() == 1) loop_->post([this] { work(); });
+  begin_jobs();
+}
+
+void Worker::give_job(Job job) {
+  auto one = std::make_shared<std::list<Job>>();
+  one->push_back(std::move(job));
+  loop_->post([this, one = std::move(one)] {
+    jobs_.splice(jobs_.end(), *one);
+    begin_jobs();
+  });
+}
+
+void Worker::begin_jobs() {
+  if (jobs_.size() != 1) return;
+  try {
+    loop_->post([this] { work(); });
+  } catch (const std::bad_alloc&) {
+    jobs_wait_ = true;
+  }
 }
 
 void Worker::work() {
@@ -219,12 +241,12 @@ void Worker::apply(std::shared_ptr<Plan> plan, std::function<void()> applied) {
   };
   auto before = std::make_shared<Before>();
   plan->applied = std::move(applied);
+  give_job([this, plan] { return apply_part(*plan); });
   known_.swap(plan->known);
   planned_.swap(plan->planned);
   before->known.swap(plan->known);
   before->planned.swap(plan->planned);
   context_->dispose(std::move(before));
-  loop_->post([this, plan = std::move(plan)] { add_job([this, plan] { return apply_part(*plan); }); });
 }
 
 bool Worker::uses_any(const ListenerSpec& spec, const KnownClusters& clusters) const {
@@ -383,17 +405,15 @@ void Worker::update_endpoints(const std::shared_ptr<SharedCluster>& shared,
     if (set->from[i] == EndpointSet::kNew)
       update->fresh.push_back(Ref<Endpoint>(new Endpoint(*update->cluster, set->endpoints[i])));
   update->set = std::move(set);
-  loop_->post([this, update = std::move(update)] {
-    add_job([this, update] {
-      if (update->set) {
-        // Jobs go by the order they were asked for, so it is still there.
-        update->gone = update->cluster->update(*update->set, std::move(update->fresh));
-        context_->dispose(std::move(update->set));
-        update->set = nullptr;
-      }
-      for (size_t i = 0; i < kLetGo && !update->gone.empty(); ++i) update->gone.pop_back();
-      return update->gone.empty();
-    });
+  give_job([this, update = std::move(update)] {
+    if (update->set) {
+      // Jobs go by the order they were asked for, so it is still there.
+      update->gone = update->cluster->update(*update->set, std::move(update->fresh));
+      context_->dispose(std::move(update->set));
+      update->set = nullptr;
+    }
+    for (size_t i = 0; i < kLetGo && !update->gone.empty(); ++i) update->gone.pop_back();
+    return update->gone.empty();
   });
 }
 
@@ -432,29 +452,25 @@ void Worker::on_tick() {
 }
 
 void Worker::drain(uint64_t deadline_ms, std::function<void()> drained) {
-  loop_->post([this, deadline_ms, drained = std::move(drained)] {
-    add_job([this, deadline_ms, drained] {
-      for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), deadline_ms);
-      slots_.clear();
-      drained_ = drained;
-      if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
-      return true;
-    });
+  give_job([this, deadline_ms, drained = std::move(drained)] {
+    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), deadline_ms);
+    slots_.clear();
+    drained_ = drained;
+    if (drained_ && draining_slots_.empty()) std::exchange(drained_, nullptr)();
+    return true;
   });
 }
 
 void Worker::stop() {
-  loop_->post([this] {
-    add_job([this] {
-      for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), 0);
-      slots_.clear();
-      for (DrainingSlot& d : draining_slots_) d.slot->abort();
-      draining_slots_.clear();
-      for (const Ref<Cluster>& cluster : clusters_) cluster->drain();
-      tick_.stop();
-      loop_->stop();
-      return true;
-    });
+  give_job([this] {
+    for (Ref<ListenerSlot>& slot : slots_) retire_slot(std::move(slot), 0);
+    slots_.clear();
+    for (DrainingSlot& d : draining_slots_) d.slot->abort();
+    draining_slots_.clear();
+    for (const Ref<Cluster>& cluster : clusters_) cluster->drain();
+    tick_.stop();
+    loop_->stop();
+    return true;
   });
 }
 

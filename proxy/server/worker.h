@@ -4,8 +4,8 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <thread>
@@ -85,7 +85,10 @@ class Worker {
   void run();
   void begin();
   void end();
+  /// Control thread: the worker can take it even when it has no memory.
+  void give_job(Job job);
   void add_job(Job job);
+  void begin_jobs();
   void work();
   void do_jobs();
   bool apply_part(Plan& plan);
@@ -111,7 +114,7 @@ class Worker {
   KnownClusters known_;
   PlannedListeners planned_;
   // The rest is touched by the worker's thread only.
-  std::deque<Job> jobs_;
+  std::list<Job> jobs_;
   bool jobs_wait_ = false;              // for memory
   std::vector<Ref<Cluster>> leftover_;  // to be let go of, a few at a time
   ClusterEras eras_;

@@ -84,7 +84,11 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
       MetricsBinding binding;
       std::shared_ptr<const ListenerSpec> spec;
     };
-    worker.dispose(std::shared_ptr<Parts>(new Parts{std::move(routes), std::move(binding), std::move(spec)}));
+    try {
+      worker.dispose(
+          std::shared_ptr<Parts>(new Parts{std::move(routes), std::move(binding), std::move(spec)}));
+    } catch (const std::bad_alloc&) {  // they end here
+    }
   }
   /// Its clusters are those of the present.
   void join(ClusterEras& eras) {

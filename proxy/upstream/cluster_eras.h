@@ -44,10 +44,10 @@ class ClusterEras {
     ++eras_.back().members;
     return Member(this, first_ + eras_.size() - 1);
   }
-  /// The present era ends, and `gone` with it, when it has no members.
-  void next(std::vector<Ref<Cluster>> gone) {
-    eras_.back().gone = std::move(gone);
+  /// The present era ends, and `gone` with it, when it has no members. Without memory nothing has happened.
+  void next(std::vector<Ref<Cluster>>&& gone) {
     eras_.emplace_back();
+    eras_[eras_.size() - 2].gone = std::move(gone);
     sweep();
   }
   size_t size() const { return eras_.size(); }

@@ -6,7 +6,7 @@
 
 #include "proxy/route/route_matcher.h"
 #include "tests/route/route_support.h"
-#include "tests/support/allocation_count.h"
+#include "tests/support/allocations.h"
 
 namespace dragoman::test {
 namespace {

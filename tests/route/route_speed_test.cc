@@ -7,7 +7,7 @@
 
 #include "tests/route/route_support.h"
 #include "tests/route/route_workloads.h"
-#include "tests/support/allocation_count.h"
+#include "tests/support/allocations.h"
 
 namespace dragoman::test {
 namespace {

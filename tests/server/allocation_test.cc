@@ -8,7 +8,7 @@
 
 #include "tests/http2/frames.h"
 #include "tests/server/server_support.h"
-#include "tests/support/allocation_count.h"
+#include "tests/support/allocations.h"
 
 namespace dragoman::testing {
 namespace {

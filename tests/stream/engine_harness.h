@@ -17,19 +17,24 @@
 
 namespace dragoman::testing {
 
+/// Both null: no TLS.
+struct EngineTls {
+  std::shared_ptr<TlsIdentity> downstream{}, upstream{};
+};
+
 class EngineHarness {
  public:
   EngineHarness(const std::string& protocol, const std::vector<std::string>& endpoints,
                 std::vector<std::unique_ptr<FilterFactory>> filters, config::Cluster settings = {},
                 config::Listener listener = {})
-      : EngineHarness(*find_protocol(protocol), endpoints, std::move(filters), std::move(settings),
+      : EngineHarness(find_protocol(protocol), endpoints, std::move(filters), std::move(settings),
                       std::move(listener)) {}
-  /// `own` outlives the harness.
-  EngineHarness(const Protocol& own, const std::vector<std::string>& endpoints,
+  /// `own` outlives the harness; null: bytes are relayed.
+  EngineHarness(const Protocol* own, const std::vector<std::string>& endpoints,
                 std::vector<std::unique_ptr<FilterFactory>> filters = {}, config::Cluster settings = {},
-                config::Listener listener = {}) {
-    const std::shared_ptr<const Protocol> wire(std::shared_ptr<void>(), &own);
-    const std::string protocol(own.name);
+                config::Listener listener = {}, const EngineTls& tls = {}) {
+    const std::shared_ptr<const Protocol> wire(std::shared_ptr<void>(), own);
+    const std::string protocol(own ? own->name : "tcp");
     auto spec = std::make_shared<ListenerSpec>();
     listener.name = "in";
     listener.protocol = protocol;
@@ -39,9 +44,10 @@ class EngineHarness {
     for (const auto& f : filters) spec->codec.framed.want |= f->wants();
     spec->filters = std::move(filters);
     spec->shared = std::make_shared<ListenerShared>(1);
+    spec->tls = tls.downstream;
     settings.name = "c";
     settings.protocol = protocol;
-    auto shared = std::make_shared<SharedCluster>(settings, wire, 1);
+    auto shared = std::make_shared<SharedCluster>(settings, wire, 1, tls.upstream);
     std::vector<std::pair<Address, uint32_t>> wanted;
     for (const std::string& e : endpoints) wanted.emplace_back(*Address::parse(e), 1);
     shared->set_endpoints(wanted);
@@ -53,6 +59,7 @@ class EngineHarness {
       cluster_ = Ref<Cluster>(new Cluster(context_, shared, binding, metrics));
       Ref<ListenerRuntime> runtime(new ListenerRuntime(context_, spec, MetricsBinding(registry_, 0)));
       runtime->metrics = runtime->binding.listener("in");
+      if (spec->settings.tls) runtime->tls = runtime->binding.tls("listener", "in");
       runtime->unrouted.metrics = runtime->binding.request("in", "-", "-", protocol);
       RouteRuntime route;
       route.targets.push_back({cluster_.get(), runtime->binding.request("in", "r", "c", protocol)});
