@@ -98,6 +98,7 @@ ProxyHeader read_1(std::string_view text) {
     if (window.find('\0') != std::string_view::npos) return bad("a zero byte in a line");
     return text.size() >= ProxyHeader::kBytesMax1 ? bad("the line does not end") : ProxyHeader{};
   }
+  if (window.substr(0, end).find('\0') != std::string_view::npos) return bad("a zero byte in a line");
   if (window[end - 1] != '\r') return bad("the line does not end with CR LF");
   ProxyHeader header;
   header.verdict = Verdict::kDone;
