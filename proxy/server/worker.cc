@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <random>
 
 #include "config/protocols.h"
@@ -104,8 +105,9 @@ void Worker::join() {
 }
 
 void Worker::run() {
-  CrashStack crash_stack;
+  std::optional<CrashStack> crash_stack;
   try {
+    crash_stack.emplace();
     begin();
   } catch (const std::bad_alloc&) {  // nothing is served yet
     std::fputs("dragoman: not enough memory to start\n", stderr);
