@@ -50,13 +50,13 @@ FramedCodec::FramedCodec(const Protocol& protocol, Role role, ByteSink& out, Con
                          const FramedOptions& options)
     : owner_(protocol.owner),
       table_(*protocol.table),
-      role_(role),
       out_(out),
       events_(events),
       options_(options),
       want_(options.want),
       head_bytes_max_(std::min<uint32_t>(table_.head_bytes_max, kHeadroom)),
-      variant_(options.variant) {
+      variant_(options.variant),
+      role_(role) {
   if (table_.conn_state_size) conn_ = std::make_unique<uint8_t[]>(table_.conn_state_size);
   // Twice the live ones, so that given-up requests in quarantine don't eat the connection's capacity at once.
   ids_.configure(table_.id_bits  ? table_.id_bits

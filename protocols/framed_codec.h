@@ -272,12 +272,9 @@ class FramedCodec final : public ConnectionCodec {
 
   const std::shared_ptr<const void> owner_;  // of table_
   const dragoman_codec& table_;
-  const Role role_;
   ByteSink& out_;
   ConnectionEvents& events_;
   const FramedOptions options_;
-  const bool shared_ = role_ == Role::kClient && options_.mode == PoolMode::kMultiplex;
-  const bool ping_pong_ = role_ == Role::kClient && options_.mode == PoolMode::kPingPong;
   Want want_;  // grows in the client role
   const uint32_t head_bytes_max_;
   std::unique_ptr<uint8_t[]> conn_;
@@ -287,7 +284,7 @@ class FramedCodec final : public ConnectionCodec {
   uint64_t need_ = 0;                  // with a stash: bytes before it is worth asking again
   uint64_t body_left_ = 0;             // of the frame being read; LENGTH_UNKNOWN: extent() will tell
   uint64_t body_read_ = 0;             // of such a frame
-  dragoman_frame unsized_{};           // that frame
+  std::unique_ptr<dragoman_frame> unsized_;  // that frame
   FramedExchange* reading_ = nullptr;  // who gets that body; null: it is skipped
   Crc crc_;
 
@@ -308,8 +305,7 @@ class FramedCodec final : public ConnectionCodec {
   uint32_t filling_ =
       0;                 // of ours, those whose request is not whole yet: the ones that can stop for the peer
   uint32_t paused_ = 0;  // exchanges with paused set
-  uint64_t newest_id_ = 0;  // of the peer's requests, in the order in which ids grow
-  bool has_newest_id_ = false;
+  uint64_t newest_id_ = 0;   // of the peer's requests, in the order in which ids grow
   uint64_t given_out_ = 0;   // bytes, in all
   uint64_t held_bytes_ = 0;  // memory of answers that wait for their turn
   uint64_t reserved_ = 0;    // answers that are coming in
@@ -317,22 +313,27 @@ class FramedCodec final : public ConnectionCodec {
   uint32_t variant_;
   uint32_t heartbeats_missed_ = 0;
   uint32_t heartbeats_in_second_ = 0;
-  uint64_t heartbeat_second_ = 0;
+  uint32_t heartbeat_second_ = 0;
 
+  const Role role_;
+  const bool shared_ : 1 = role_ == Role::kClient && options_.mode == PoolMode::kMultiplex;
+  const bool ping_pong_ : 1 = role_ == Role::kClient && options_.mode == PoolMode::kPingPong;
+  bool has_newest_id_ : 1 = false;
+  bool eof_ : 1 = false;
+  bool draining_ : 1 = false;
+  bool goaway_ : 1 = false;
+  bool spent_ : 1 = false;       // no more exchanges, though the connection is whole
+  bool loose_sent_ : 1 = false;  // something went out, and is over, that an answer without an id could be for
+  bool holding_ : 1 = false;     // too much waits for its turn: reading is paused
   bool broken_ = false;
   Reason broken_reason_ = Reason::kNone;
-  bool eof_ = false;
-  bool draining_ = false;
-  bool goaway_ = false;
   bool blocked_ = false;        // the transport's output is over its watermark
   bool told_blocked_ = false;   // so were exchanges told
-  bool spent_ = false;          // no more exchanges, though the connection is whole
   bool expected_miss_ = false;  // of find_answered(): the answer is for nobody, and known to be
   bool in_read_ = false;
   bool capacity_due_ = false;  // ping-pong: an exchange ended inside a read
-  bool loose_sent_ = false;    // a one-way request went out whose answer could come without an id
-  bool holding_ = false;       // too much waits for its turn: reading is paused
 };
+static_assert(sizeof(FramedCodec) <= 512, "each idle connection has one: a size class of the allocator");
 
 /// Lets the table write something. kFailed: it can't, or lies. `into`: it becomes part of that exchange's
 /// buffer.

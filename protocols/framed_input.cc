@@ -233,7 +233,8 @@ size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
       if (!broken_) refuse(why, "", p, n, f);
       return 0;
     }
-    unsized_ = f;
+    if (!unsized_) unsized_ = std::make_unique<dragoman_frame>();
+    *unsized_ = f;
     n = f.head_len + used;
   }
   auto here = static_cast<size_t>(std::min<uint64_t>(n, f.total_len));
@@ -319,7 +320,7 @@ size_t FramedCodec::read_body(const uint8_t* p, size_t n) {
   FramedExchange* x = reading_;
   size_t k = 0;
   if (body_left_ == DRAGOMAN_LENGTH_UNKNOWN) {
-    if (Reason why = measure(unsized_, p, n, k); why != Reason::kNone) {
+    if (Reason why = measure(*unsized_, p, n, k); why != Reason::kNone) {
       if (broken_) return 0;
       if (x && !x->ours && x->out == Part::kNone) last_words(x->head.wire.data(), x->head.frame, why, x);
       break_connection(by_role(why), "bad body", x);
@@ -582,7 +583,11 @@ FramedExchange* FramedCodec::find_answered(const uint8_t* p, const dragoman_fram
   CodecEvent miss = CodecEvent::kUnknownId;
   expected_miss_ = false;
   if (!is_shared())
-    if (FramedExchange* x = find_passed(p, f)) return x;
+    if (FramedExchange* x = find_passed(p, f)) {
+      // That id was the request's own: once more, it would be a second answer and not another's that lacks its id.
+      if (f.flags & DRAGOMAN_FRAME_LOOSE) loose_sent_ = true;
+      return x;
+    }
   if (f.kind == DRAGOMAN_RESPONSE && (f.flags & DRAGOMAN_FRAME_LOOSE))
     if (FramedExchange* x = find_only_one()) return x;
   if (gives_ids()) {
@@ -622,7 +627,7 @@ FramedExchange* FramedCodec::find_answered(const uint8_t* p, const dragoman_fram
 }
 
 void FramedCodec::on_heartbeat(const uint8_t* p, const dragoman_frame& f) {
-  uint64_t second = events_.now_ms() / 1000;
+  const auto second = static_cast<uint32_t>(events_.now_ms() / 1000);
   if (second != heartbeat_second_) {
     heartbeat_second_ = second;
     heartbeats_in_second_ = 0;

@@ -175,10 +175,10 @@ class Http1Codec : public ConnectionCodec {
   ByteSink& out_;
   ConnectionEvents& events_;
   const Http1Options options_;
-  const Role role_;
   Http1Exchange* current_ = nullptr;
   ByteChain stash_{MemoryOwner::kInput};  // bytes that can't be used yet
   uint32_t open_ = 0;
+  const Role role_;
   bool broken_ = false;     // no input or output any more
   bool finished_ = false;   // on_finished was called: input is dropped
   bool blocked_ = false;    // the transport's output is over its watermark

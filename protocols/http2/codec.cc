@@ -441,7 +441,7 @@ int Http2Codec::on_begin_headers(const nghttp2_frame& frame) {
 int Http2Codec::on_header(std::string_view raw_name, std::string_view raw_value, bool valid) {
   if (done()) return verdict();
   Http2Exchange* x = current_;
-  if (watch_.fields().cuts() && !join_pieces(x, raw_name, raw_value, valid)) return verdict();
+  if (watch_.cuts() && !join_pieces(x, raw_name, raw_value, valid)) return verdict();
   if (!valid) {
     if (x) x->bad = "invalid field";
     return verdict();
@@ -527,7 +527,7 @@ int Http2Codec::on_frame(const nghttp2_frame& frame) {
     case NGHTTP2_HEADERS: {
       head_open_ = false;
       Http2Exchange* x = std::exchange(current_, nullptr);
-      if (watch_.fields().cuts()) watch_.fields().clear();
+      if (watch_.cuts()) watch_.fields().clear();
       if (x && !x->dead) on_head_end(*x, (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
       break;
     }

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "protocols/http2/long_fields.h"
@@ -41,11 +42,11 @@ class FrameWatch {
         data += whole;
         continue;
       }
-      const bool in_head = have_ < kHead, held = fields_.holding();
+      const bool in_head = have_ < kHead, held = holding();
       in_block_ = false;
       if (have_ == 0 && preface_ == 0) frame_ = data;
       // What is held, padding and the heads of other frames in it, fits: there is always room for a head.
-      const size_t room = held ? hold_.size() - hold_size_ : SIZE_MAX;
+      const size_t room = held ? long_->room() : SIZE_MAX;
       const size_t part = step(data, std::min(static_cast<size_t>(end - data), room));
       if (in_head && head_is_data_) {
         head_is_data_ = false;
@@ -56,24 +57,27 @@ class FrameWatch {
         }
         on_data_frame(id());
       }
-      if (held || fields_.holding()) {
+      if (held || holding()) {
+        Long& l = *long_;
         if (!held && from < data && !feed(from, static_cast<size_t>(data - from))) return;
-        if (in_block_) int_at_[ints_++] = hold_size_;
-        std::copy_n(data, part, hold_.data() + hold_size_);
-        hold_size_ += part;
+        if (in_block_) l.int_at[l.ints++] = l.hold_size;
+        std::copy_n(data, part, l.hold.data() + l.hold_size);
+        l.hold_size += part;
         from = data + part;
-        if (!fields_.holding() || hold_size_ > hold_.size() - kHead) {
-          if (fields_.holding()) fields_.give_up();
-          for (size_t i = 0; i < ints_; ++i) hold_[int_at_[i]] = fields_.resolved()[i];
-          ints_ = 0;
-          if (!feed(hold_.data(), std::exchange(hold_size_, 0))) return;
+        if (!holding() || l.room() < kHead) {
+          if (holding()) l.fields.give_up();
+          for (size_t i = 0; i < l.ints; ++i) l.hold[l.int_at[i]] = l.fields.resolved()[i];
+          l.ints = 0;
+          if (!feed(l.hold.data(), std::exchange(l.hold_size, 0))) return;
         }
       }
       data += part;
     }
     if (from < end) feed(from, static_cast<size_t>(end - from));
   }
-  LongFields& fields() { return fields_; }
+  /// Some value of the block that is read was cut: then fields() are there.
+  bool cuts() const { return long_ && long_->fields.cuts(); }
+  LongFields& fields() { return long_->fields; }
   /// A client said GOAWAY since this was last asked.
   bool take_goaway() { return std::exchange(goaway_, false); }
   /// The error of a GOAWAY that was hidden; 0: none.
@@ -90,7 +94,7 @@ class FrameWatch {
 
   /// The length of a frame that is all there, and of which there is nothing to be seen but that; else 0.
   size_t plain_frame(const uint8_t* data, size_t n) const {
-    if (have_ != 0 || n < kHead || preface_ != 0 || fields_.active() || fields_.holding()) return 0;
+    if (have_ != 0 || n < kHead || preface_ != 0 || active() || holding()) return 0;
     const uint8_t type = data[3];
     if (type == kGoAway || type == kPriority || type == kRstStream ||
         (type == kHeaders && (data[4] & kEndHeaders) == 0))
@@ -114,7 +118,7 @@ class FrameWatch {
       if (have_ == kHead) begin();
       return part;
     }
-    const size_t part = fields_.active() ? block(data, n) : std::min<size_t>(n, left_);
+    const size_t part = active() ? block(data, n) : std::min<size_t>(n, left_);
     if (at_ < 4 && head_[3] == kPriority) word(data, part);
     at_ += static_cast<uint32_t>(part);
     left_ -= static_cast<uint32_t>(part);
@@ -130,12 +134,12 @@ class FrameWatch {
     }
     if (at_ >= block_end_) return std::min<size_t>(n, left_);  // padding
     in_block_ = true;
-    return fields_.take(data, std::min<size_t>(n, block_end_ - at_));
+    return long_->fields.take(data, std::min<size_t>(n, block_end_ - at_));
   }
   void end() {
     have_ = 0;
     if (server_ && head_[kType] == kGoAway) goaway_ = true;
-    if (fields_.active() && (head_[4] & kEndHeaders)) fields_.end_block();
+    if (active() && (head_[4] & kEndHeaders)) long_->fields.end_block();
   }
   void begin() {
     left_ = uint32_t{head_[0]} << 16 | uint32_t{head_[1]} << 8 | head_[2];
@@ -147,10 +151,11 @@ class FrameWatch {
     prefix_ = 0;
     block_end_ = left_;
     if (head_[3] == kHeaders && (head_[4] & kEndHeaders) == 0) {
-      fields_.begin_block();
+      if (!long_) long_ = std::make_unique<Long>();
+      long_->fields.begin_block();
       prefix_ = (head_[4] & kPadded ? 1 : 0) + (head_[4] & kHasPriority ? 5 : 0);
-    } else if (head_[3] != kContinuation) {
-      fields_.end_block();
+    } else if (head_[3] != kContinuation && long_) {
+      long_->fields.end_block();
     }
     if (left_ == 0) end();
   }
@@ -166,6 +171,18 @@ class FrameWatch {
            0x7fffffff;
   }
   uint32_t id() const { return id_of(head_); }
+  bool active() const { return long_ && long_->fields.active(); }
+  bool holding() const { return long_ && long_->fields.holding(); }
+
+  /// What only heads of several frames need; made for the first of them.
+  struct Long {
+    size_t room() const { return hold.size() - hold_size; }
+    LongFields fields;
+    std::array<uint8_t, 128> hold{};  // from the length of a long value on, until that is known
+    size_t hold_size = 0;
+    std::array<size_t, 16> int_at{};  // where that length stands in it
+    size_t ints = 0;
+  };
 
   const bool server_;
   bool depends_on_itself_ = false;
@@ -183,11 +200,7 @@ class FrameWatch {
   uint32_t prefix_ = 0;     // of the payload, before the header block
   uint32_t block_end_ = 0;  // and where the block ends in it
   bool in_block_ = false;   // what step() took was of a block
-  LongFields fields_;
-  std::array<uint8_t, 128> hold_{};  // from the length of a long value on, until that is known
-  size_t hold_size_ = 0;
-  std::array<size_t, 16> int_at_{};  // where that length stands in it
-  size_t ints_ = 0;
+  std::unique_ptr<Long> long_;
 };
 
 }  // namespace dragoman::http2

@@ -63,39 +63,35 @@ void release_chunk(Chunk* chunk) {
 
 size_t live_chunks() { return pool.live; }
 
+void ByteChain::add_chunk() {
+  if (size_ > kBytesMax) throw std::bad_alloc();
+  Chunk* c = acquire_chunk(owner_);
+  if (tail_)
+    tail_->next = c;
+  else
+    head_ = c;
+  tail_ = c;
+}
+
 void ByteChain::append_slow(const uint8_t* data, size_t n) {
   while (n) {
-    if (!tail_ || tail_->room() == 0) {
-      Chunk* c = acquire_chunk(owner_);
-      if (tail_)
-        tail_->next = c;
-      else
-        head_ = c;
-      tail_ = c;
-    }
+    if (!tail_ || tail_->room() == 0) add_chunk();
     size_t k = std::min(n, tail_->room());
     std::memcpy(tail_->data() + tail_->end, data, k);
     tail_->end += static_cast<uint32_t>(k);
-    size_ += k;
+    size_ += static_cast<uint32_t>(k);
     data += k;
     n -= k;
   }
 }
 
 uint8_t* ByteChain::reserve(size_t n) {
-  if (!tail_ || tail_->room() < n) {
-    Chunk* c = acquire_chunk(owner_);
-    if (tail_)
-      tail_->next = c;
-    else
-      head_ = c;
-    tail_ = c;
-  }
+  if (!tail_ || tail_->room() < n) add_chunk();
   return tail_->data() + tail_->end;
 }
 
 void ByteChain::consume(size_t n) {
-  size_ -= n;
+  size_ -= static_cast<uint32_t>(n);
   while (head_ && n >= head_->size()) {
     n -= head_->size();
     Chunk* c = head_;
@@ -107,7 +103,7 @@ void ByteChain::consume(size_t n) {
 }
 
 void ByteChain::cut(size_t at, size_t n) {
-  size_ -= n;
+  size_ -= static_cast<uint32_t>(n);
   Chunk* before = nullptr;
   Chunk* c = head_;
   for (; c && at >= c->size(); c = c->next) {
@@ -144,6 +140,7 @@ void ByteChain::splice(ByteChain& other) {
     other.clear();
     return;
   }
+  if (size_t{size_} + other.size_ > kBytesMax) throw std::bad_alloc();
   for (Chunk* c = other.head_; c; c = c->next) {
     kept_memory.drop(c->owner, Chunk::kBytes);
     kept_memory.add(owner_, Chunk::kBytes);

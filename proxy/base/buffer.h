@@ -31,8 +31,11 @@ void release_chunk(Chunk* chunk);
 /// Chunks held by chains on this thread (zero at the end of a worker's life).
 size_t live_chunks();
 
+/// Bytes in chunks. Whoever keeps a chain bounds it; one that would grow over kBytesMax has no memory (std::bad_alloc).
 class ByteChain {
  public:
+  static constexpr size_t kBytesMax =
+      UINT32_MAX - 4 * Chunk::kBytes;  // what an append adds without a new chunk fits above
   ByteChain() = default;
   explicit ByteChain(MemoryOwner owner) : owner_(owner) {}
   ByteChain(const ByteChain&) = delete;
@@ -62,7 +65,7 @@ class ByteChain {
     if (tail_ && tail_->room() >= n) {
       std::memcpy(tail_->data() + tail_->end, data, n);
       tail_->end += static_cast<uint32_t>(n);
-      size_ += n;
+      size_ += static_cast<uint32_t>(n);
       return;
     }
     append_slow(static_cast<const uint8_t*>(data), n);
@@ -74,7 +77,7 @@ class ByteChain {
   uint8_t* reserve(size_t n);
   void commit(size_t n) {
     tail_->end += static_cast<uint32_t>(n);
-    size_ += n;
+    size_ += static_cast<uint32_t>(n);
   }
   /// Drops `n` <= size() bytes from the front.
   void consume(size_t n);
@@ -113,11 +116,13 @@ class ByteChain {
  private:
   void drop_all();
   void append_slow(const uint8_t* data, size_t n);
+  void add_chunk();
   Chunk* head_ = nullptr;
   Chunk* tail_ = nullptr;
-  size_t size_ = 0;
+  uint32_t size_ = 0;
   MemoryOwner owner_ = MemoryOwner::kOutput;
 };
+static_assert(sizeof(ByteChain) == 24, "each idle connection has some");
 
 /// Builds its bytes as late as possible: called right before its sink is flushed, if wrote() was called since the last time.
 class ByteSource {

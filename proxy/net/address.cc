@@ -51,7 +51,7 @@ Result<Address> parse_unix(std::string_view path) {
   Address address;
   address.storage.sa.sa_family = AF_UNIX;
   address.length = sizeof(sa_family_t);
-  address.name = std::make_shared<const std::string>(path);
+  address.name = SharedText(std::string(path));
   return address;
 }
 
@@ -82,7 +82,7 @@ Result<Address> Address::parse(std::string_view text) {
       if (zone.empty() || zone.size() >= IF_NAMESIZE) return fail();
       literal.resize(percent);
       address.storage.v6.sin6_scope_id = interface_index(zone);
-      address.name = std::make_shared<const std::string>(zone);
+      address.name = SharedText(zone);
     }
     if (::inet_pton(AF_INET6, literal.c_str(), &address.storage.v6.sin6_addr) != 1) return fail();
     unmap(address);
@@ -110,7 +110,7 @@ Address Address::from(const sockaddr* sa, socklen_t length) {
     if (length <= offsetof(sockaddr_un, sun_path)) return address;  // no name: most clients have none
     std::string text(path, path[0] == '\0' ? n : ::strnlen(path, n));
     if (text[0] == '\0') text[0] = '@';
-    address.name = std::make_shared<const std::string>(std::move(text));
+    address.name = SharedText(std::move(text));
     return address;
   }
   std::memcpy(&address.storage, sa, address.length);
@@ -188,7 +188,7 @@ bool Address::takes(const Address& to) const {
 bool Address::operator==(const Address& other) const {
   if (length == 0 || other.length == 0) return length == other.length;
   if (storage.sa.sa_family != other.storage.sa.sa_family || port() != other.port()) return false;
-  if (is_unix()) return name && other.name ? *name == *other.name : name == other.name;
+  if (is_unix()) return name && other.name ? *name == *other.name : !name && !other.name;
   if (storage.sa.sa_family == AF_INET6)
     return std::memcmp(&storage.v6.sin6_addr, &other.storage.v6.sin6_addr, sizeof(in6_addr)) == 0 &&
            (!has_zone(storage.v6.sin6_addr) || storage.v6.sin6_scope_id == other.storage.v6.sin6_scope_id);

@@ -23,7 +23,7 @@ constexpr size_t kLastBytesMax = 8 * 1024 * 1024;
 
 class TcpTransport final : public Transport {
  public:
-  TcpTransport(Loop& loop, int fd, TransportEvents& events, const TransportOptions& options);
+  TcpTransport(Loop& loop, int fd, TransportEvents& events, SharedTransportOptions options);
   ~TcpTransport() override { TcpTransport::close(false); }
 
   void pause_read(PauseReason reason) override { paused_ |= reason; }
@@ -74,13 +74,7 @@ class TcpTransport final : public Transport {
   void release();
   void wrote_bytes(size_t n);
 
-  Loop& loop_;
-  TransportEvents* events_;
-  PollHandle poll_;
-  mutable std::unique_ptr<Address> local_;
-  TransportOptions options_;
-  Address peer_;
-  int fd_;
+  // The small ones first: they stand where the base class leaves room.
   uint8_t paused_ = 0;         // PauseReason bits
   bool read_off_ : 1 = false;  // data came while paused: not polling for it
   bool hang_up_ : 1 = false;   // the peer's FIN came while paused
@@ -89,10 +83,18 @@ class TcpTransport final : public Transport {
   bool fin_ : 1 = false;         // finish() was called
   bool fin_sent_ : 1 = false;
   bool failed_ : 1 = false;  // an error inside an owner's call, told at the flush
+  int fd_;
+  Loop& loop_;
+  TransportEvents* events_;
+  PollHandle poll_;
+  mutable std::unique_ptr<Address> local_;
+  SharedTransportOptions options_;
+  Address peer_;
 };
+static_assert(sizeof(TcpTransport) <= 192, "each idle connection has one: a size class of the allocator");
 
-TcpTransport::TcpTransport(Loop& loop, int fd, TransportEvents& events, const TransportOptions& options)
-    : loop_(loop), events_(&events), options_(options), fd_(fd) {
+TcpTransport::TcpTransport(Loop& loop, int fd, TransportEvents& events, SharedTransportOptions options)
+    : fd_(fd), loop_(loop), events_(&events), options_(std::move(options)) {
   peer_ = peer_address(fd);
   set_no_delay(fd);
   last_read_ms_ = last_write_ms_ = loop.now_ms();
@@ -201,7 +203,7 @@ void TcpTransport::take_poll(int status, int events) {
     uint8_t byte;
     if ((events & UV_DISCONNECT) && ::recv(fd_, &byte, 1, MSG_PEEK) == 0) events_->on_peer_left();
   } else if (events & (UV_READABLE | UV_DISCONNECT)) {
-    const ReadEnd end = read(options_.read_budget_bytes, false);
+    const ReadEnd end = read(options_->read_budget_bytes, false);
     if (end == ReadEnd::kEof) {
       on_eof();
     } else if (end == ReadEnd::kError) {
@@ -231,7 +233,7 @@ void TcpTransport::on_poll_error() {
   }
   if (!eof_) {
     const PollHandle::Guard guard(poll_);
-    const ReadEnd end = read(options_.read_budget_bytes, true);
+    const ReadEnd end = read(options_->read_budget_bytes, true);
     if (end == ReadEnd::kGone) return;
     if (end == ReadEnd::kPaused) {
       update_interest();  // comes back here
@@ -330,11 +332,11 @@ bool TcpTransport::write_out() {
 }
 
 void TcpTransport::report_watermark() {
-  if (!blocked_ && (room_wanted_ || out.size() > options_.high_bytes)) {
+  if (!blocked_ && (room_wanted_ || out.size() > options_->high_bytes)) {
     room_wanted_ = false;
     blocked_ = true;
     events_->on_write_blocked(true);
-  } else if (blocked_ && out.size() <= options_.low_bytes) {
+  } else if (blocked_ && out.size() <= options_->low_bytes) {
     blocked_ = false;
     events_->on_write_blocked(false);
   }
@@ -385,7 +387,7 @@ void TcpTransport::close_after_flush(uint64_t linger_ms) {
     return;
   }
   try {
-    Linger::start(loop_, fd_, poll_, out, eof_, linger_ms, std::move(options_.linger));
+    Linger::start(loop_, fd_, poll_, out, eof_, linger_ms, options_->linger);
   } catch (const std::bad_alloc&) {
     note_memory_shed(MemoryShed::kConnection);
     return close(false);
@@ -395,15 +397,15 @@ void TcpTransport::close_after_flush(uint64_t linger_ms) {
 
 void TcpTransport::fail() {
   close(false);
-  events_->on_closed(options_.broken);
+  events_->on_closed(options_->broken);
 }
 
 }  // namespace
 
 std::unique_ptr<Transport> Transport::adopt(Loop& loop, int fd, TransportEvents& events,
-                                            const TransportOptions& options) {
+                                            SharedTransportOptions options) {
   OwnedFd owned(fd);
-  auto transport = std::make_unique<TcpTransport>(loop, fd, events, options);
+  auto transport = std::make_unique<TcpTransport>(loop, fd, events, std::move(options));
   static_cast<void>(owned.take());
   return transport;
 }

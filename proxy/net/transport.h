@@ -14,6 +14,7 @@
 #include "proxy/base/buffer.h"
 #include "proxy/base/reason.h"
 #include "proxy/base/result.h"
+#include "proxy/base/shared_text.h"
 #include "proxy/net/loop.h"
 
 namespace dragoman {
@@ -28,10 +29,10 @@ struct Address {
   static constexpr size_t kUnixPathMax = 107;  // sockaddr_un has room for one more
 
   Storage storage{.v6 = {}};
-  socklen_t length = 0;    // of what is in `storage`; 0 = no address
+  uint8_t length = 0;      // of what is in `storage`, a socklen_t; 0 = no address
   bool ipv6_only = false;  // of a listener: "[::]" takes no IPv4
   /// The path of a unix socket ("@name" in the abstract namespace; null: it has none), or the zone of an IPv6 address as written.
-  std::shared_ptr<const std::string> name;
+  SharedText name;
 
   /// "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80", "unix:/path", "unix:@name"; literals only.
   static Result<Address> parse(std::string_view text);
@@ -114,6 +115,25 @@ struct TransportOptions {
   uint32_t read_budget_bytes = 256 * 1024;   // per loop turn; then the other connections have theirs
   Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
   std::shared_ptr<LingerGroup> linger;       // null: the loop's own, with the limits' defaults
+
+  bool operator==(const TransportOptions&) const = default;
+};
+
+/// Options that many transports share: those of a listener, or towards a cluster. For one thread.
+class SharedTransportOptions {
+ public:
+  SharedTransportOptions(const TransportOptions& options = {})
+      : at_(std::make_shared<TransportOptions>(options)) {}
+  const TransportOptions* operator->() const { return at_.get(); }
+  const TransportOptions& operator*() const { return *at_; }
+  /// These from now on; transports keep those they began with.
+  const SharedTransportOptions& follow(const TransportOptions& options) {
+    if (!(options == *at_)) at_ = std::make_shared<TransportOptions>(options);
+    return *this;
+  }
+
+ private:
+  std::shared_ptr<const TransportOptions> at_;
 };
 
 /// What a TLS handshake agreed on.
@@ -134,7 +154,7 @@ class Transport : public ByteSink, public ListLink<Transport> {
  public:
   /// Takes over a connected, non-blocking fd. Reading starts at once. TCP_NODELAY is set.
   static std::unique_ptr<Transport> adopt(Loop& loop, int fd, TransportEvents& events,
-                                          const TransportOptions& options);
+                                          SharedTransportOptions options);
   ~Transport() override = default;
 
   virtual void pause_read(PauseReason reason) = 0;

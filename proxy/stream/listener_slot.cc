@@ -82,14 +82,14 @@ void ListenerSlot::replace(AcceptedConnection& before, AcceptedConnection& after
   connections_.push_back(after);
 }
 
-TransportOptions ListenerSlot::transport_options() const {
+const SharedTransportOptions& ListenerSlot::transport_options() {
   const config::Buffer& buffer = runtime_->spec->settings.buffer;
   TransportOptions options;
   options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
   options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
   options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
   options.linger = linger_;
-  return options;
+  return options_.follow(options);
 }
 
 void ListenerSlot::on_closed(AcceptedConnection& connection) {

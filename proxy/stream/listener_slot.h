@@ -34,7 +34,7 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   /// `after` takes the place of `before`, which lets go of its socket.
   void replace(AcceptedConnection& before, AcceptedConnection& after);
   /// For client connections.
-  TransportOptions transport_options() const;
+  const SharedTransportOptions& transport_options();
   void on_closed(AcceptedConnection& connection);
   /// A connection that this worker got, from the kernel or another worker. It is counted in ListenerShared::balance.
   void take(int fd, const Address& peer);
@@ -49,6 +49,7 @@ class ListenerSlot final : public RefCounted<ListenerSlot>, private AcceptEvents
   std::shared_ptr<ListenerShared> shared_;
   std::unique_ptr<Acceptor> acceptor_;
   std::shared_ptr<LingerGroup> linger_;  // those that were closed
+  SharedTransportOptions options_;
   IntrusiveList<AcceptedConnection, AcceptedConnection> connections_;
   size_t count_ = 0;
   uint64_t reloads_ = 0;

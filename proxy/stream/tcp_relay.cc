@@ -17,15 +17,6 @@ namespace {
 constexpr uint64_t kUselessMs = 1'000;
 constexpr uint16_t kConnectTries = 3;  // nothing was sent yet: trying another endpoint is always safe
 
-TransportOptions transport_options(const config::Buffer& buffer) {
-  TransportOptions o;
-  o.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
-  o.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
-  o.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
-  o.broken = Reason::kUpstreamReset;
-  return o;
-}
-
 }  // namespace
 
 void TcpRelay::start(ListenerSlot& slot, int fd, const Address& peer) {
@@ -135,7 +126,7 @@ void TcpRelay::connected(int fd) {
   }
   WorkerContext& worker = slot_->worker();
   set_user_timeout(fd, static_cast<uint32_t>(cluster_->settings().tcp_user_timeout_ms));
-  const TransportOptions options = transport_options(cluster_->settings().buffer);
+  const SharedTransportOptions& options = cluster_->transport_options();
   if (TlsIdentity* tls = cluster_->tls()) {
     up_.transport = TlsTransport::connect(worker.loop, fd, up_, options, tls->current(worker.index),
                                           &endpoint_->tls_session);

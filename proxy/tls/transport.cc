@@ -167,7 +167,7 @@ std::unique_ptr<TlsTransport> TlsTransport::accept(Loop& loop, std::unique_ptr<T
 }
 
 std::unique_ptr<TlsTransport> TlsTransport::connect(Loop& loop, int fd, TransportEvents& events,
-                                                    const TransportOptions& options, TlsContextRef context,
+                                                    SharedTransportOptions options, TlsContextRef context,
                                                     TlsSession* session) {
   // The inner transport needs its owner at once: it is told of the real one by the constructor.
   struct Nobody final : TransportEvents {
@@ -177,8 +177,9 @@ std::unique_ptr<TlsTransport> TlsTransport::connect(Loop& loop, int fd, Transpor
     void on_write_blocked(bool) override {}
   };
   static Nobody nobody;
-  std::unique_ptr<TlsTransport> t(new TlsTransport(loop, Transport::adopt(loop, fd, nobody, options), events,
-                                                   std::move(context), options.broken));
+  const Reason broken = options->broken;
+  std::unique_ptr<TlsTransport> t(new TlsTransport(
+      loop, Transport::adopt(loop, fd, nobody, std::move(options)), events, std::move(context), broken));
   t->start_ssl(session);
   t->wrote();  // the hello leaves at the flush
   return t;

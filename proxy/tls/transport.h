@@ -37,7 +37,7 @@ class TlsTransport final : public Transport, private TransportEvents {
                                               TlsContextRef context, Reason broken = Reason::kDownstreamReset);
   /// Takes over a connected fd and says hello. `session` may be null, else it must outlive the transport's open time.
   static std::unique_ptr<TlsTransport> connect(Loop& loop, int fd, TransportEvents& events,
-                                               const TransportOptions& options, TlsContextRef context,
+                                               SharedTransportOptions options, TlsContextRef context,
                                                TlsSession* session);
   ~TlsTransport() override;
 

@@ -62,6 +62,16 @@ bool Endpoint::evict_idle() {
   return std::any_of(pools_.begin(), pools_.end(), [](auto& p) { return p->evict_idle(); });
 }
 
+const SharedTransportOptions& Cluster::transport_options() {
+  const config::Buffer& buffer = settings().buffer;
+  TransportOptions options;
+  options.high_bytes = static_cast<uint32_t>(buffer.high_bytes);
+  options.low_bytes = static_cast<uint32_t>(buffer.low_bytes);
+  options.read_budget_bytes = static_cast<uint32_t>(buffer.read_budget_bytes);
+  options.broken = Reason::kUpstreamReset;
+  return options_.follow(options);
+}
+
 Cluster::Cluster(WorkerContext& worker, std::shared_ptr<SharedCluster> shared,
                  std::shared_ptr<const void> metrics_owner, ClusterMetrics metrics)
     : worker_(worker),

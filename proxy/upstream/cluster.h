@@ -85,6 +85,8 @@ class Cluster : public RefCounted<Cluster> {
 
   const std::shared_ptr<SharedCluster>& shared() const { return shared_; }
   const config::Cluster& settings() const { return shared_->settings; }
+  /// For connections to its endpoints.
+  const SharedTransportOptions& transport_options();
   /// Of the PROXY protocol header that its connections begin with; 0 = none.
   int proxy_version() const { return static_cast<int>(settings().proxy_protocol); }
   const Protocol* protocol() const { return protocol_.get(); }
@@ -139,6 +141,7 @@ class Cluster : public RefCounted<Cluster> {
   Endpoint* pick_random(const Endpoint* avoid, uint64_t now);
   Endpoint* pick_least_request(const Endpoint* avoid, uint64_t now);
 
+  SharedTransportOptions options_;
   WorkerContext& worker_;
   std::shared_ptr<SharedCluster> shared_;
   std::shared_ptr<const Protocol> protocol_;

@@ -109,11 +109,7 @@ void UpstreamConnection::on_connected(int fd) try {
   }
   const auto& settings = cluster_->settings();
   set_user_timeout(fd, static_cast<uint32_t>(settings.tcp_user_timeout_ms));
-  TransportOptions options;
-  options.high_bytes = static_cast<uint32_t>(settings.buffer.high_bytes);
-  options.low_bytes = static_cast<uint32_t>(settings.buffer.low_bytes);
-  options.read_budget_bytes = static_cast<uint32_t>(settings.buffer.read_budget_bytes);
-  options.broken = Reason::kUpstreamReset;
+  const SharedTransportOptions& options = cluster_->transport_options();
   WorkerContext& worker = cluster_->worker();
   if (TlsIdentity* tls = cluster_->tls()) {
     transport_ = TlsTransport::connect(worker.loop, fd, *this, options, tls->current(worker.index),

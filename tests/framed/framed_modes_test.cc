@@ -300,6 +300,26 @@ TEST(FramedLooseIds, AnAnswerWithoutAnIdIsForTheOnlyCallUnderWay) {
   }
 }
 
+// The id that stands for none may be a client's own. What has it is then the answer to that, and the same again to nobody.
+TEST(FramedLooseIds, ASecondAnswerToTheIdOfAClientIsForNobody) {
+  FramedConnection down(codec_table<Unsized>(), Role::kServer),
+      up(codec_table<Unsized>(), Role::kClient, framed_options(PoolMode::kBound));
+  Hop hop(down, up);
+  const std::string answer = Unsized::frame(DRAGOMAN_RESPONSE, 0, "a", 'L');
+  for (int n = 0; n < 3; ++n) {
+    down.feed(Unsized::frame(DRAGOMAN_REQUEST, 0, "q", 'L'));
+    up.feed(answer);
+    EXPECT_EQ(down.sink.take(), answer) << n;
+  }
+  down.feed(Unsized::frame(DRAGOMAN_REQUEST, 7, "q", 'L'));
+  up.feed(answer);
+  EXPECT_EQ(down.sink.take(), "");
+  EXPECT_EQ(up.events.count(CodecEvent::kUnknownId), 1u);
+  up.feed(Unsized::frame(DRAGOMAN_RESPONSE, 7, "right", 'L'));
+  EXPECT_EQ(down.sink.take(), Unsized::frame(DRAGOMAN_RESPONSE, 7, "right", 'L'));
+  EXPECT_EQ(up.events.broken, 0);
+}
+
 TEST(FramedNoIds, AnswersKeepTheOrderOfRequests) {
   FramedConnection c(codec_table<NoId>(), Role::kServer);
   ASSERT_TRUE(check_codec(*codec_table<NoId>()).has_value());
