@@ -1,9 +1,13 @@
+// The only translation unit that includes prometheus-cpp.
 #include "proxy/observe/prometheus_export.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <unordered_map>
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <limits>
+#include <map>
+#include <sstream>
 
 #include "proxy/observe/access_log.h"
 #include "proxy/observe/families.h"
@@ -12,84 +16,68 @@
 namespace dragoman {
 namespace {
 
-std::string_view type_of(MetricType type) {
+prometheus::MetricType type_of(MetricType type) {
   switch (type) {
-    case MetricType::kCounter: return "counter";
-    case MetricType::kGauge: return "gauge";
-    case MetricType::kHistogram: return "histogram";
+    case MetricType::kCounter:
+      return prometheus::MetricType::Counter;
+    case MetricType::kGauge:
+      return prometheus::MetricType::Gauge;
+    case MetricType::kHistogram:
+      return prometheus::MetricType::Histogram;
   }
-  return "untyped";
+  return prometheus::MetricType::Untyped;
 }
 
-void add_number(std::string& out, double value) {
-  char text[32];
-  constexpr double kWhole = 9e18;  // what int64_t holds
-  if (std::isinf(value)) {
-    out += value > 0 ? "+Inf" : "-Inf";
-  } else if (std::isnan(value)) {
-    out += "NaN";
-  } else if (std::abs(value) < kWhole && value == std::trunc(value)) {
-    out.append(text, std::to_chars(text, text + sizeof text, static_cast<int64_t>(value)).ptr);
-  } else {
-    out.append(text, std::to_chars(text, text + sizeof text, value, std::chars_format::general).ptr);
-  }
-}
-
-/// name="value", of each label, with commas between.
-void set_labels(std::string& out, const MetricSample& sample) {
-  out.clear();
-  for (const auto& [name, value] : sample.labels) {
-    if (!out.empty()) out += ',';
-    out.append(name).append("=\"");
-    for (const char c : value) {
-      if (c == '\n') {
-        out += "\\n";
-        continue;
+prometheus::ClientMetric to_metric(const MetricFamily& family, const MetricSample& sample) {
+  prometheus::ClientMetric metric;
+  for (const auto& [name, value] : sample.labels) metric.label.push_back({std::string(name), value});
+  switch (family.type) {
+    case MetricType::kCounter:
+      metric.counter.value = sample.value;
+      break;
+    case MetricType::kGauge:
+      metric.gauge.value = sample.value;
+      break;
+    case MetricType::kHistogram: {
+      const HistogramSnapshot& histogram = sample.histogram;
+      metric.histogram.sample_count = histogram.count();
+      metric.histogram.sample_sum = static_cast<double>(histogram.sum_us) / 1e6;
+      for (uint64_t bound : kExportBoundsUs) {
+        metric.histogram.bucket.push_back({histogram.count_at_most(bound), static_cast<double>(bound) / 1e6});
       }
-      if (c == '"' || c == '\\') out += '\\';
-      out += c;
+      metric.histogram.bucket.push_back(
+          {metric.histogram.sample_count, std::numeric_limits<double>::infinity()});
+      break;
     }
-    out += '"';
   }
+  return metric;
 }
 
-void add_line(std::string& out, std::string_view name, std::string_view suffix, std::string_view labels,
-              double value) {
-  out.append(name).append(suffix);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out += ' ';
-  add_number(out, value);
-  out += '\n';
-}
+/// One block per family name, also when several collectors give it: a second # TYPE line would be invalid.
+class Scrape final : public prometheus::Collectable {
+ public:
+  Scrape(const MetricRegistry& registry, std::span<const MetricCollector> collectors)
+      : registry_(registry), collectors_(collectors) {}
 
-/// Classic: each bucket counts all at most as long as its bound.
-void add_histogram(std::string& out, std::string_view name, std::string_view labels,
-                   const HistogramSnapshot& histogram) {
-  static const std::vector<std::string> kBounds = [] {
-    std::vector<std::string> bounds;
-    for (const uint64_t us : kExportBoundsUs)
-      add_number(bounds.emplace_back(), static_cast<double>(us) / 1e6);
-    bounds.emplace_back("+Inf");
-    return bounds;
-  }();
-  const auto count = static_cast<double>(histogram.count());
-  add_line(out, name, "_count", labels, count);
-  add_line(out, name, "_sum", labels, static_cast<double>(histogram.sum_us) / 1e6);
-  uint64_t at_most = 0;
-  size_t bucket = 0;
-  for (size_t i = 0; i < kBounds.size(); ++i) {
-    const bool last = i == kExportBoundsUs.size();
-    for (; !last && bucket < std::min(histogram.counts.size(), kHistogramBounds) &&
-           kHistogramBoundsUs[bucket] <= kExportBoundsUs[i];
-         ++bucket)
-      at_most += histogram.counts[bucket];
-    out.append(name).append("_bucket{").append(labels);
-    if (!labels.empty()) out += ',';
-    out.append("le=\"").append(kBounds[i]).append("\"} ");
-    add_number(out, last ? count : static_cast<double>(at_most));
-    out += '\n';
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    std::vector<prometheus::MetricFamily> out;
+    std::map<std::string_view, size_t> places;
+    for (const MetricSamples& samples : collect_all(registry_, collectors_)) {
+      const MetricFamily& family = *samples.family;
+      const auto [place, is_new] = places.emplace(family.name, out.size());
+      if (is_new)
+        out.push_back({std::string(family.name), std::string(family.help), type_of(family.type), {}});
+      for (const MetricSample& sample : samples.samples) {
+        out[place->second].metric.push_back(to_metric(family, sample));
+      }
+    }
+    return out;
   }
-}
+
+ private:
+  const MetricRegistry& registry_;
+  std::span<const MetricCollector> collectors_;
+};
 
 }  // namespace
 
@@ -123,31 +111,10 @@ void add_log_samples(std::vector<MetricSamples>& out, const DiagnosticLog* log,
 }
 
 std::string render_prometheus(const MetricRegistry& registry, std::span<const MetricCollector> collectors) {
-  const std::vector<MetricSamples> all = collect_all(registry, collectors);
-  // One block for each name, also when several collectors give it: a second # TYPE line would be invalid.
-  std::vector<std::vector<const MetricSamples*>> blocks;
-  std::unordered_map<std::string_view, size_t> places;
-  for (const MetricSamples& samples : all) {
-    const auto [place, is_new] = places.emplace(samples.family->name, blocks.size());
-    if (is_new) blocks.emplace_back();
-    blocks[place->second].push_back(&samples);
-  }
-  std::string out, labels;
-  for (const auto& block : blocks) {
-    const MetricFamily& family = *block.front()->family;
-    out.append("# HELP ").append(family.name).append(" ").append(family.help).append("\n");
-    out.append("# TYPE ").append(family.name).append(" ").append(type_of(family.type)).append("\n");
-    for (const MetricSamples* samples : block) {
-      for (const MetricSample& sample : samples->samples) {
-        set_labels(labels, sample);
-        if (family.type == MetricType::kHistogram)
-          add_histogram(out, family.name, labels, sample.histogram);
-        else
-          add_line(out, family.name, "", labels, sample.value);
-      }
-    }
-  }
-  return out;
+  std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // else a stream swallows std::bad_alloc, and half a page looks whole
+  prometheus::TextSerializer().Serialize(out, Scrape(registry, collectors).Collect());
+  return std::move(out).str();
 }
 
 }  // namespace dragoman

@@ -1,4 +1,4 @@
-// Rendering of a scrape. Runs on a thread of its own (SideThread), never on a worker.
+// Rendering of a scrape. Runs on the control thread or a helper thread, never on a worker.
 #pragma once
 
 #include <span>

@@ -46,6 +46,7 @@ LIBRARIES = [
     {"header": "openssl/", "where": ["proxy/tls"]},
     {"header": "yaml-cpp/", "where": ["config"], "once": True},
     {"header": "yaml.h", "where": ["config"], "once": True},
+    {"header": "prometheus/", "where": ["proxy/observe"], "once": True},
     {"header": "spdlog/", "where": ["proxy/observe"], "once": True},
     {"header": "CLI/", "where": ["proxy/cli"], "once": True},
     {"header": "rapidjson/", "where": ["config", "proxy/observe", "proxy/server", "proxy/cli"], "no_header": True},
