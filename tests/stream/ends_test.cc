@@ -71,7 +71,7 @@ TEST(Ends, AConnectionResetsTheStreamsThatItsCodecForgot) {
       while (!leave) sleep_ms(1);
       client_ends ? static_cast<void>(s.wait_end()) : s.reset();
     });
-    EngineHarness engine(protocol, {backend.address()});
+    EngineHarness engine(&protocol, {backend.address()});
     TestSocket client = engine.connect();
     client.send("anything");
     ASSERT_TRUE(eventually([&] {
