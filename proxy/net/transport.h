@@ -114,7 +114,7 @@ struct TransportOptions {
   uint32_t low_bytes = 64 * 1024;
   uint32_t read_budget_bytes = 256 * 1024;   // per loop turn; then the other connections have theirs
   Reason broken = Reason::kDownstreamReset;  // what on_closed says; the upstream side sets kUpstreamReset
-  std::shared_ptr<LingerGroup> linger;       // null: the loop's own, with the limits' defaults
+  std::shared_ptr<LingerGroup> linger{};     // null: the loop's own, with the limits' defaults
 
   bool operator==(const TransportOptions&) const = default;
 };

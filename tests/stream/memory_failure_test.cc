@@ -293,6 +293,7 @@ struct Wire {
   std::function<std::unique_ptr<Client>(uint16_t port)> connect;
   EngineTls tls{};
   std::optional<config::ListenerTls> listener_tls{};
+  std::optional<config::ClusterTls> cluster_tls{};
   bool seals_client = false, seals_backend = false;  // what is new begins with a handshake
   std::shared_ptr<const Protocol> described{};
 };
@@ -345,6 +346,7 @@ Wire sealed(bool downstream, bool upstream) {
   if (upstream) {
     config::ClusterTls settings;
     settings.ca = folder.write("ca.pem", ca.pem());
+    wire.cluster_tls = settings;
     wire.tls.upstream = *TlsIdentity::client(settings, {"http/1.1"}, "", 1);
     wire.backend = [](TestSocket& s) {
       TlsPeer p(::dup(s.fd()), {.server = true, .own = server});
@@ -406,6 +408,7 @@ TEST_P(MemoryFailure, IsTheEndOfOneConnectionAtMost) {
   config::Cluster settings;
   settings.connect_backoff_ms = 0;  // a connect that fails here is one of those that are meant to
   if (sweep.new_backend) settings.pool.requests_per_connection_max = 1;
+  settings.tls = wire.cluster_tls;
   config::Listener listener;
   listener.tls = wire.listener_tls;
   EngineHarness engine(wire.protocol, {backend.address()}, {}, settings, listener, wire.tls);
