@@ -358,7 +358,7 @@ def main():
     parser.add_argument("--sanitized", action="store_true", help="the program has a sanitizer, whose address space can't be limited")
     args = parser.parse_args()
     if args.sanitized:
-        print("SKIPPED: shortage_test: a sanitizer reserves terabytes of address space, no limit on it can be set. "
+        print("NOT RUN: memory_shortage: a sanitizer reserves terabytes of address space, no limit on it can be set. "
               "The presets debug and release run this test.")
         return SKIPPED
     asyncio.run(Test(args.dragoman, args.megabytes * MIB).run())
