@@ -125,7 +125,6 @@ class SharedTransportOptions {
   SharedTransportOptions(const TransportOptions& options = {})
       : at_(std::make_shared<TransportOptions>(options)) {}
   const TransportOptions* operator->() const { return at_.get(); }
-  const TransportOptions& operator*() const { return *at_; }
   /// These from now on; transports keep those they began with.
   const SharedTransportOptions& follow(const TransportOptions& options) {
     if (!(options == *at_)) at_ = std::make_shared<TransportOptions>(options);
