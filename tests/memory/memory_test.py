@@ -162,13 +162,15 @@ class Case:
     def __init__(self, name, port, way):
         self.kind = {"http1": Http1, "http2": Http2}.get(name, lambda: Framed(WIRES[name]))()
         self.port, self.way, self.larger = port, way, LARGER.get(name, LARGE * 4)
-        self.tried = 0
+        self.tried, self.over = 0, False
         self.sockets, self.backends = [], set()
 
     async def serve(self, reader, writer):
         """The backend's part."""
         self.backends.add(asyncio.current_task())
         try:
+            if self.over:
+                return  # accepted late: nobody would end it
             if self.way == "deaf backend":
                 writer.transport.pause_reading()
                 await asyncio.sleep(60)
@@ -309,6 +311,7 @@ class Bench:
 
     @staticmethod
     async def end(case, tasks):
+        case.over = True
         tasks += list(case.backends)
         for task in tasks:
             task.cancel()
@@ -320,6 +323,10 @@ class Bench:
         end = time.monotonic() + 20
         while (kept := await self.metric("dragoman_memory_bytes")) != 0 or await self.metric("dragoman_listener_connections_active"):
             if time.monotonic() > end:
+                shown = (await asyncio.to_thread(self.sidecar.admin, "/metrics"))[1].decode()
+                print("backends left:", sum(not task.done() for task in self.case.backends))
+                print(*[line for line in shown.splitlines()
+                        if re.match(r"dragoman_(memory_bytes|\w+_connections_active)", line) and not line.endswith(" 0")], sep="\n")
                 self.faults.append(f"{name}: {way}: {kept} bytes are still kept with nobody there")
                 return
             await asyncio.sleep(0.1)
