@@ -36,7 +36,8 @@ constexpr Key kKeys[] = {
     {"descriptor", "same", "lists of references, at most 8",
      "what stands in several places of a request, of which peers may read one or the other: those of one "
      "list that are "
-     "there and not empty must be the same text, else the frame is malformed",
+     "there must be the same text, else the frame is malformed; a value of a block that is empty counts as "
+     "not there",
      "same: [[header.service, header.target]]"},
     {"descriptor", "headers", "a reference, or a block",
      "the block whose pairs are the message's headers, to read and to edit", "headers: meta"},

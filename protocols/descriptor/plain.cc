@@ -561,15 +561,14 @@ class Head {
     }
     return {};
   }
+  // A pair with nothing in it says nothing. An item that is there says what it has, which may be nothing.
   bool all_same(const Plain::Texts& texts) const {
-    std::string_view seen;
+    std::optional<std::string_view> seen;
     for (const Plain::Text& one : texts.list) {
       std::string_view out;
-      if (!text(one, out) || out.empty()) continue;
-      if (seen.empty())
-        seen = out;
-      else if (!same_text(seen, out))
-        return false;
+      if (!text(one, out) || (out.empty() && one.kind == Plain::Text::Kind::kLookup)) continue;
+      if (!same_text(seen.value_or(out), out)) return false;
+      seen = out;
     }
     return true;
   }

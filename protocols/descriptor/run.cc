@@ -1,6 +1,7 @@
 #include "protocols/descriptor/run.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "protocols/checksum.h"
 #include "protocols/descriptor/blocks.h"
@@ -138,15 +139,14 @@ void describe_refused(Reading& r, dragoman_frame& f) {
   return DRAGOMAN_FRAME;
 }
 
+// A pair with nothing in it says nothing. An item that is there says what it has, which may be nothing.
 bool all_same(const References& list, Reading& r) {
-  std::string_view seen;
+  std::optional<std::string_view> seen;
   for (const Reference& one : list) {
     std::string_view text;
-    if (!filtered_text(one, r, text) || text.empty()) continue;
-    if (seen.empty())
-      seen = text;
-    else if (text != seen)
-      return false;
+    if (!filtered_text(one, r, text) || (text.empty() && one.source.from != From::kItem)) continue;
+    if (seen.value_or(text) != text) return false;
+    seen = text;
   }
   return true;
 }

@@ -78,6 +78,24 @@ TEST(DescribedTwoWays, FieldsOfProtobuf) {
   EXPECT_EQ(asker.frame(prpc(number(4, 5) + call + number(4, 6))).id, 6u);
 }
 
+// The server calls what the message names, even when that is nothing; a router may look into the header only.
+TEST(DescribedTwoWays, AnItemThatIsEmptyIsStillThere) {
+  auto ttheader = shipped_descriptor("ttheader_lite");
+  auto call = [](const std::string& header, const std::string& name) {
+    std::string info = "\x10" + be(1, 2) + be(9, 2) + be(header.size(), 2) + header;
+    info.resize((info.size() + 2 + 3) / 4 * 4 - 2);
+    const std::string rest = be(0x1000, 2) + be(0, 2) + be(7, 4) + be((info.size() + 2) / 4, 2) + be(0, 2) +
+                             info + be(0x8001, 2) + be(1, 2) + be(name.size(), 4) + name + be(7, 4) +
+                             be(0, 1);
+    return be(rest.size(), 4) + rest;
+  };
+  EXPECT_TRUE(accepted(&ttheader->table(), call("audit", "audit")));
+  EXPECT_TRUE(accepted(&ttheader->table(), call("", "audit")));
+  EXPECT_TRUE(accepted(&ttheader->table(), call("", "")));
+  EXPECT_FALSE(accepted(&ttheader->table(), call("audit", "other")));
+  EXPECT_FALSE(accepted(&ttheader->table(), call("audit", "")));
+}
+
 TEST(DescribedTwoWays, NamesInPairs) {
   auto bolt = shipped_descriptor("bolt1");
   auto with = [&](const std::string& header) {
