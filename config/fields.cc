@@ -897,9 +897,10 @@ In<Listener> listener_block() {
               "uncounted. 0 = do not count and send none. Left out: for HTTP protocols 32, and only one in "
               "16 "
               "requests without the header gets it, which ends loops a few turns later and costs the others "
-              "nothing (set the key to have it on all); for framed ones 0, where the header costs reading "
-              "and "
-              "writing those of each request. Not for tcp, redis and mysql."),
+              "nothing (set the key to have it on all). Left out for framed protocols: 32 as well, but only "
+              "while more than 1024 requests are under way on one worker, as in a loop; the others pass "
+              "byte for byte as they came (set it, and the headers of each request are read and written). "
+              "Not for tcp, redis and mysql."),
           field<&Listener::tell_reason>(
               "tell_reason", boolean(),
               "An answer that is made here says why in a header, x-dragoman-reason, wherever the protocol's "

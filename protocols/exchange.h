@@ -209,6 +209,9 @@ class ConnectionCodec {
   virtual void drain() = 0;
   /// Looks after deadlines of the codec's own, at least as often as it asked for. Milliseconds until the next look, -1: none.
   virtual int64_t tick() { return -1; }
+  /// Server role: requests that come from now on have kHopsHeader among their headers if the peer sent it, even when no headers
+  /// are wanted otherwise. Only framed protocols need to be told.
+  virtual void find_hops() {}
   /// Sends a heartbeat; false when the protocol has none.
   virtual bool heartbeat() { return false; }
   /// Heartbeats sent and not yet answered.

@@ -362,7 +362,7 @@ void FramedCodec::answer_partial(Reason reason) {
   stash_.copy_to(head.data());
   dragoman_frame f{};
   f.size = sizeof f;
-  f.want = want_;
+  f.want = head_want();
   f.from = from();
   int verdict = table_.probe(table_.context, conn(), head.data(), head.size(), &f);
   if (verdict != DRAGOMAN_FRAME || f.kind != DRAGOMAN_REQUEST) return;

@@ -138,6 +138,7 @@ class FramedCodec final : public ConnectionCodec {
   void set_paused(FramedExchange& x, bool paused);
   void release(FramedExchange& x);
   void want_answers(Want want) { want_ |= want; }
+  void find_hops() override { find_hops_ = table_.edit != nullptr; }
   void no_answer(FramedExchange& x);
 
  private:
@@ -192,6 +193,10 @@ class FramedCodec final : public ConnectionCodec {
     Reason refusal = Reason::kNone;  // why this one message is not passed on
   };
   Understood fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f);
+  Understood view_head(Head& h, const uint8_t* copy, const dragoman_frame& f);
+  void read_hops(Head& h, const uint8_t* copy, const dragoman_frame& f);
+  /// What a head that is read now must be long enough for.
+  Want head_want() const { return find_hops_ ? want_ | DRAGOMAN_WANT_HEADERS : want_; }
   void deliver(FramedExchange& x, const uint8_t* p, size_t here, const dragoman_frame& f);
   FramedExchange* find_answered(const uint8_t* p, const dragoman_frame& f, bool count);
   FramedExchange* find_passed(const uint8_t* p, const dragoman_frame& f);
@@ -331,6 +336,7 @@ class FramedCodec final : public ConnectionCodec {
   bool told_blocked_ = false;   // so were exchanges told
   bool expected_miss_ = false;  // of find_answered(): the answer is for nobody, and known to be
   bool in_read_ = false;
+  bool find_hops_ = false;     // of requests whose headers nobody wants
   bool capacity_due_ = false;  // ping-pong: an exchange ended inside a read
 };
 static_assert(sizeof(FramedCodec) <= 512, "each idle connection has one: a size class of the allocator");

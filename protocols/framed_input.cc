@@ -169,7 +169,7 @@ const char* FramedCodec::frame_fault(const dragoman_frame& f) const {
 size_t FramedCodec::read_frame(const uint8_t* p, size_t n) {
   dragoman_frame f{};
   f.size = sizeof f;
-  f.want = want_;
+  f.want = head_want();
   f.from = from();
   bool supported = true;
   switch (table_.probe(table_.context, conn(), p, n, &f)) {
@@ -495,8 +495,14 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
       }
     }
   }
-  if (!want_) return {};
+  h.hops_unread = h.is_request && !(head_want() & DRAGOMAN_WANT_HEADERS);
+  if (want_)
+    if (Understood u = view_head(h, copy, f); u.fault || u.refusal != Reason::kNone) return u;
+  if (find_hops_ && h.is_request && !(want_ & DRAGOMAN_WANT_HEADERS)) read_hops(h, copy, f);
+  return {};
+}
 
+FramedCodec::Understood FramedCodec::view_head(Head& h, const uint8_t* copy, const dragoman_frame& f) {
   ViewCollector collector(h, table_, options_.headers_max);
   dragoman_view v{};
   v.size = sizeof v;
@@ -523,6 +529,23 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
   }
   collector.add_attributes();
   return {};
+}
+
+// What is odd about headers that nobody wanted is no reason to refuse the message: it passes uncounted.
+void FramedCodec::read_hops(Head& h, const uint8_t* copy, const dragoman_frame& f) {
+  ViewCollector collector(h, table_, options_.headers_max);
+  dragoman_view v{};
+  v.size = sizeof v;
+  v.header = ViewCollector::on_header;
+  v.attribute = ViewCollector::on_attribute;
+  v.ctx = &collector;
+  const bool read = table_.view(table_.context, conn(), copy, &f, DRAGOMAN_WANT_HEADERS, &v) == 0;
+  h.hops_unread = !read || !collector.honest || (v.flags & DRAGOMAN_VIEW_OPAQUE);
+  std::string_view hops;
+  for (const Header& header : h.headers)
+    if (header.id == HeaderId::kHops) hops = header.value;
+  h.headers.clear();
+  if (!h.hops_unread && !hops.empty()) h.headers.push(kHopsHeader, hops, HeaderId::kHops);
 }
 
 /// The number in our own id of an answer; false when it can't be one of ours.

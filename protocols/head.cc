@@ -292,7 +292,7 @@ void Head::reset() {
   one_way = must_remove = is_http = grpc = triple = upgrade = expect_continue = te_trailers = http10 = false;
   wire = {};
   frame = {};
-  opaque = false;
+  opaque = hops_unread = false;
   edits = nullptr;
   edits_tail = &edits;
 }

@@ -185,6 +185,7 @@ struct Head {
   dragoman_frame frame{};            // as the codec's probe described it
   const void* table = nullptr;       // whose probe that was; null: the sending codec's own
   bool opaque = false;               // no header section that could be read or edited: edits would fail
+  bool hops_unread = false;          // a request in which nobody has looked for kHopsHeader
   HeaderEdit* edits = nullptr;       // in order
   HeaderEdit** edits_tail = &edits;
 

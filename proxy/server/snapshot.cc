@@ -8,7 +8,9 @@
 namespace dragoman {
 namespace {
 
-constexpr uint32_t kHttpHopsMax = 32, kHttpHopsBegin = 16;
+// Where the configuration says nothing.
+constexpr uint32_t kHopsMax = 32, kHopsBegin = 16;
+constexpr uint32_t kFramedHopsFrom = 1024;
 
 CodecOptions codec_options(const config::Listener& l, Want want) {
   CodecOptions o;
@@ -193,9 +195,13 @@ MadeSpec plain_spec(const config::Listener& settings, const Snapshot& next) {
     want |= DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
     if (next.access_log->format().wants_request_headers()) want |= DRAGOMAN_WANT_HEADERS;
   }
-  if (spec->protocol) spec->hops_max = settings.hops_max.value_or(spec->protocol->is_http ? kHttpHopsMax : 0);
-  if (!settings.hops_max) spec->hops_begin = kHttpHopsBegin;
-  if (spec->hops_max != 0) want |= DRAGOMAN_WANT_HEADERS;
+  if (spec->protocol) spec->hops_max = settings.hops_max.value_or(kHopsMax);
+  if (!settings.hops_max) {
+    spec->hops_begin = kHopsBegin;
+    if (spec->protocol && !spec->protocol->is_http) spec->hops_from = kFramedHopsFrom;
+  } else if (spec->hops_max != 0) {
+    want |= DRAGOMAN_WANT_HEADERS;
+  }
   spec->codec = codec_options(settings, want);
   spec->codec.http2.drain_grace_ms = spec->drain.idle_grace_ms;
   spec->codec.http2.drain_hold_max_ms =

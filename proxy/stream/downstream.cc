@@ -80,6 +80,7 @@ void DownstreamConnection::start_codec() {
   const TlsInfo* tls = transport_->tls();
   const Protocol& protocol = tls ? agreed_protocol(*spec.protocol, tls->alpn) : *spec.protocol;
   codec_ = protocol.create(protocol, Role::kServer, *transport_, *this, spec.codec);
+  if (runtime().counts_hops()) codec_->find_hops();
   timer_.bind<&DownstreamConnection::on_timer>(loop().timers(), this);
   idle_since_ms_ = phase_since_ms_ = now_ms();
   tick();

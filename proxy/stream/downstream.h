@@ -51,6 +51,8 @@ class DownstreamConnection final : public AcceptedConnection, private TransportE
   bool closed() const { return closed_; }
   bool draining() const { return draining_; }
   void on_stream_end();
+  /// The hops of requests that come from now on can be counted.
+  void find_hops() { codec_->find_hops(); }
   /// A request of this client keeps `more` bytes than before (negative: less). False: they are too many now.
   bool count_kept(ptrdiff_t more);
   /// `hold` has an exchange of this connection: it is reset when that closes and nobody else told it.

@@ -51,6 +51,7 @@ struct ListenerSpec {
   CodecOptions codec;
   uint32_t hops_max = 0;    // 0 = not counted
   uint32_t hops_begin = 1;  // of so many requests that say no hops, one gets the header
+  uint32_t hops_from = 0;   // hops count while more requests than this are under way on a worker
   config::Drain drain;
   std::shared_ptr<AccessLogWriter> access_log;  // null = off
   std::shared_ptr<ListenerShared> shared;
@@ -122,7 +123,9 @@ class ListenerRuntime : public RefCounted<ListenerRuntime> {
   std::vector<RouteRuntime> routes;  // by Route::index
   RouteTarget unrouted;              // requests that no route took
   AccessLogShard* access_log = nullptr;
-  uint32_t without_hops = 0;  // requests that said none, on this worker
+  uint32_t under_way = 0;     // requests, on this worker
+  uint32_t without_hops = 0;  // of those whose hops were looked for: that said none, on this worker
+  bool counts_hops() const { return spec->hops_max != 0 && under_way > spec->hops_from; }
 };
 
 }  // namespace dragoman

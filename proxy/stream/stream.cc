@@ -141,20 +141,24 @@ void Stream::resume() {
   if (state_ == StreamState::kFiltering) run_filters();
 }
 
+void Stream::count_active() {
+  target_->metrics.active.add();
+  ++runtime_->under_way;
+  counted_active_ = true;
+}
+
 void Stream::route() {
   go(StreamState::kRouted);
   route_ = runtime_->spec->routes->match(*request_);
   if (!route_) {
     target_ = &runtime_->unrouted;
-    target_->metrics.active.add();
-    counted_active_ = true;
+    count_active();
     return fail(Reason::kNoRoute);
   }
   const RouteRuntime& route = runtime_->routes[route_->index];
   size_t at = route.targets.size() > 1 ? pick_cluster(*route_, random()) : 0;
   target_ = &route.targets[at];
-  target_->metrics.active.add();
-  counted_active_ = true;
+  count_active();
 
   if (route_->action == Route::Action::kRedirect) {
     const bool normalize = runtime_->spec->codec.http1.normalize_path;
@@ -192,7 +196,7 @@ void Stream::route() {
   }
   if (!apply_request(*route_, *request_, runtime_->spec->codec.http1.normalize_path))
     return fail(Reason::kMalformed, "path leaves its route");
-  if (runtime_->spec->hops_max != 0 && !count_hop()) {
+  if (runtime_->counts_hops() && !count_hop()) {
     runtime_->metrics.limit_hits.inc(ListenerLimit::kHops);
     return fail(Reason::kLoopDetected,
                 "loop detected: this request has come through too many proxies (hops_max)");
@@ -214,6 +218,10 @@ void Stream::route() {
 }
 
 bool Stream::count_hop() {
+  if (request_->hops_unread) {
+    connection_->find_hops();  // in those that come behind it
+    return true;
+  }
   uint32_t hops = 0;
   bool there = false;
   for (const Header& h : request_->headers) {
@@ -907,6 +915,7 @@ void Stream::finish() {
     target_ = &runtime_->unrouted;
   } else if (counted_active_) {
     target_->metrics.active.sub();
+    --runtime_->under_way;
   }
   if (requests_taken_) target_->cluster->give(Limit::kRequests);
   give_retry();

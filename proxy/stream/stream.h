@@ -89,6 +89,7 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   /// Adds to `reply` why it is made, for a sidecar at the other end.
   void tell_reason(LocalReply& reply);
   /// Counts this proxy among those that the request has passed. False: they are too many.
+  void count_active();
   bool count_hop();
   /// Shows `filter`, which just saw the head, the body that came while an earlier one held the request back.
   void replay_body(Filter& filter);

@@ -343,6 +343,21 @@ class Dragoman(Peer):
         return done.stdout.strip()
 
 
+class Before(Dragoman):
+    """Another build of Dragoman, most often an older one (--beside)."""
+
+    binary = None
+    newer = (', lame_duck: 0s',)  # what its configuration may not know yet, and does not need
+
+    def fill(self, template, **values):
+        text = super().fill(template, **values)
+        file = self.write('before.yaml', text)
+        if subprocess.run([self.binary, 'validate', '-c', file], capture_output=True, timeout=60).returncode != 0:
+            for key in self.newer:
+                text = text.replace(key, '')
+        return text
+
+
 class Haproxy(Peer):
     bufsize = ''
     protocols = PROTOCOLS

@@ -1,6 +1,31 @@
 """Turns the results of run.py into RESULTS.md, with what each figure is held against."""
 
+import statistics
+
 KILO = 1024.0
+BEFORE = 'before'  # the name of the other build of --beside
+WORSE_MAX = 0.03
+
+
+def beside(rounds):
+    """CPU a request of this build over that of the other one: (median of the rounds, least, most). None without another one."""
+    ratios = [turn['dragoman']['cpu_us'] / turn[BEFORE]['cpu_us'] for turn in rounds if {'dragoman', BEFORE} <= turn.keys()]
+    return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
+
+
+def worse(results):
+    """The workloads whose CPU a request grew by more than WORSE_MAX."""
+    measured = [(w, w['beside']) for w in results['workloads'].values() if w.get('beside')]
+    return [workload['title'] for workload, found in measured if found[0] > 1 + WORSE_MAX]
+
+
+def beside_table(results):
+    body = [
+        [w['title'], *(number(w['rows'][name]['cpu_us']) for name in (BEFORE, 'dragoman')), *(number(r, '%.3f') for r in w['beside'])]
+        for w in results['workloads'].values()
+        if w.get('beside')
+    ]
+    return table(['', 'before, CPU us/request', 'now', 'now / before, median of the rounds', 'least', 'most'], body) if body else ''
 
 
 def ratio(value, base):
@@ -272,6 +297,14 @@ def markdown(results):
         out.append(
             '## Warnings\n\n'
             + ''.join('- **%s**\n' % ' '.join(warning.split()) for warning in results['warnings'])
+        )
+    compared = beside_table(results)
+    if compared:
+        over = worse(results)
+        out.append(
+            '## Beside another build\n\nBoth take turns in every round; each round has a ratio of its own. More than %d %% worse: %s.\n\n'
+            % (WORSE_MAX * 100, ', '.join(over) or 'none')
+            + compared
         )
     judged = targets(results)
     if judged:

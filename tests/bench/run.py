@@ -86,8 +86,12 @@ class Bench:
             self.warn('HTTP/2 IS NOT MEASURED: nghttpd or h2load is not installed')
         peers.Dragoman.binary = options.dragoman or os.path.join(options.bin_dir, 'dragoman')
         self.peers, self.missing = [], {}
-        for name in options.peers:
-            peer = peers.KINDS[name](name, self.directory, self.backend.ports, self.proxy_cpu)
+        kinds = dict(peers.KINDS)
+        if options.beside:
+            peers.Before.binary = options.beside
+            kinds[report.BEFORE] = peers.Before
+        for name in [*options.peers, *([report.BEFORE] if options.beside else [])]:
+            peer = kinds[name](name, self.directory, self.backend.ports, self.proxy_cpu)
             why = peer.missing()
             if why is None:
                 self.peers.append(peer)
@@ -237,9 +241,11 @@ class Bench:
         moving = ('p50_us',) if workload.rate else ('cpu_us', 'rps')
         while len(kept) < self.options.rounds and len(rounds) < 2 * self.options.rounds:
             turn = {}
-            for peer in [self.direct, *self.speaking(workload.protocol)]:
+            order = [self.direct, *self.speaking(workload.protocol)]
+            # What comes first in a round may have it better or worse: two builds of one program take turns in that as well.
+            for peer in reversed(order) if self.options.beside and len(rounds) % 2 else order:
                 turn[peer.name] = self.measure(peer, workload)
-            rounds.append(turn)
+            rounds.append({peer.name: turn[peer.name] for peer in order})
             say(
                 '  %s round %d: %s'
                 % (
@@ -278,6 +284,7 @@ class Bench:
         return {
             'title': workload.title,
             'protocol': workload.protocol,
+            'beside': report.beside(kept),
             'rows': rows,
             'rounds': rounds,
             'rounds_used': len(kept),
@@ -552,6 +559,9 @@ def parse_options(arguments):
         '--bin-dir', default=os.path.join(ROOT, 'build', 'release'), help='where dragoman and the tools are'
     )
     parser.add_argument('--dragoman', help='the dragoman program, if it is not in --bin-dir')
+    parser.add_argument(
+        '--beside', metavar='BINARY', help='another build of dragoman takes turns, too; exit code 1 if a row is worse by 3 %%'
+    )
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--seconds', type=float, default=3, help='of one measurement')
     parser.add_argument(
@@ -577,7 +587,7 @@ def parse_options(arguments):
     for name in options.only or ():
         if name not in PARTS:
             parser.error('unknown part ' + name)
-    whole = not (options.quick or options.only or options.workloads or options.peers != list(peers.KINDS))
+    whole = not (options.quick or options.only or options.workloads or options.beside or options.peers != list(peers.KINDS))
     options.only = set(options.only or PARTS[:-1]) | ({'callgrind'} if options.callgrind else set())
     options.warmup = 0.5
     if options.quick:
@@ -608,7 +618,10 @@ def main(arguments):
         file.write('\n')
     print(text)
     say('written to ' + options.out)
-    return 1 if bench.failed or 'dragoman' in bench.missing else 0
+    worse = report.worse(results)
+    if worse:
+        say('more than %d %% worse than before: %s' % (report.WORSE_MAX * 100, ', '.join(worse)))
+    return 1 if bench.failed or worse or 'dragoman' in bench.missing else 0
 
 
 if __name__ == '__main__':

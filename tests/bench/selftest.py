@@ -17,6 +17,7 @@ import time
 import unittest
 
 import peers
+import report
 
 BIN_DIR = None
 LIMIT_S = 20  # no program here runs longer
@@ -329,6 +330,44 @@ class BenchTools(unittest.TestCase):
                 code, _ = load('bolt', '127.0.0.1:1', *flags)
                 self.assertEqual(code, 2)
         self.assertEqual(load('bolt', 'localhost', '--seconds', '1')[0], 2)
+
+
+class Beside(unittest.TestCase):
+    """What run.py --beside makes of rounds of two builds."""
+
+    @staticmethod
+    def rounds(*pairs):
+        return [{'direct': {'cpu_us': 1}, 'dragoman': {'cpu_us': now}, report.BEFORE: {'cpu_us': was}} for now, was in pairs]
+
+    def workload(self, *pairs):
+        rounds = self.rounds(*pairs)
+        return {'title': 'W', 'rows': rounds[0], 'beside': report.beside(rounds)}
+
+    def test_each_round_is_a_ratio_of_its_own(self):
+        # The machine slows down by half after the first round: medians of the figures would say 2 / 1.
+        self.assertEqual(report.beside(self.rounds((1.0, 1.0), (2.0, 2.0), (2.0, 1.9))), (1.0, 1.0, 2.0 / 1.9))
+        self.assertIsNone(report.beside([{'direct': {'cpu_us': 1}, 'dragoman': {'cpu_us': 1}}]))
+
+    def test_more_than_three_percent_is_worse(self):
+        results = {'workloads': {'good': self.workload((1.02, 1.0), (5.0, 5.0)), 'bad': self.workload((1.04, 1.0))}}
+        results['workloads']['bad']['title'] = 'slower'
+        self.assertEqual(report.worse(results), ['slower'])
+        self.assertIn('| slower | 1.00 | 1.04 | 1.040 | 1.040 | 1.040 |', report.beside_table(results))
+
+    def test_without_another_build_there_is_no_table(self):
+        self.assertEqual(report.beside_table({'workloads': {'w': {'title': 'W', 'beside': None}}}), '')
+
+    def test_an_older_build_gets_only_keys_that_it_knows(self):
+        with tempfile.TemporaryDirectory() as directory:
+            older = os.path.join(directory, 'older')
+            with open(older, 'w', encoding='utf-8') as file:
+                file.write('#!/bin/sh\n! grep -q lame_duck "$3"\n')
+            os.chmod(older, 0o755)
+            peer = peers.Before(report.BEFORE, directory, dict.fromkeys(('http', 'bolt', 'tcp', 'h2', 'grpc'), 1), None)
+            peer.binary = older
+            self.assertNotIn('lame_duck', peer.fill('drain: {{deadline: 1s, lame_duck: 0s}}'))
+            peer.binary = '/bin/true'
+            self.assertIn('lame_duck', peer.fill('drain: {{deadline: 1s, lame_duck: 0s}}'))
 
 
 if __name__ == '__main__':

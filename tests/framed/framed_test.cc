@@ -728,6 +728,45 @@ TEST_F(Framed, TooManyHeadersAreRefusedAndTheConnectionGoesOn) {
   second.release();
 }
 
+// What is odd about headers that nobody wanted costs no message anything once hops are looked for.
+TEST_F(Framed, HopsAreFoundWithoutJudgingTheOtherHeaders) {
+  CodecOptions plain = framed_options();
+  plain.framed.want = DRAGOMAN_WANT_SERVICE | DRAGOMAN_WANT_METHOD;
+  plain.framed.headers_max = 6;
+  FramedConnection c(bolt_codec(), Role::kServer, plain);
+  struct Row {
+    std::string header;
+    std::string hops;  // as counted; empty: none, or not to be read
+    bool unread = false;
+  } rows[] = {
+      {"", ""},
+      {kv("x-dragoman-hops", "7"), "7"},
+      {kv("zone", "eu") + kv("X-Dragoman-Hops", "12"), "12"},
+      {kv("zone", "eu") + kv("Zone", "us") + kv("x-dragoman-hops", "3"), "3"},
+      {kv("a", "1") + kv("b", "1") + kv("c", "1") + kv("d", "1") + kv("e", "1") + kv("f", "1"), ""},
+      {std::string("\xff\xff", 2), "", true},
+  };
+  uint32_t id = 0;
+  size_t accepted = 0;
+  for (bool finds : {false, true}) {
+    if (finds) c.codec->find_hops();
+    for (const Row& row : rows) {
+      SCOPED_TRACE(::testing::PrintToString(row.header));
+      BoltFrame f = BoltFrame::request(++id);
+      f.header = kv("service", "S:1.0") + row.header;
+      c.feed(f.bytes());
+      ASSERT_EQ(c.events.broken, 0);
+      ASSERT_EQ(c.accepted(), ++accepted);
+      const Head& head = *c.at(accepted - 1).head;
+      if (!row.unread) EXPECT_EQ(head.service, "S:1.0");
+      EXPECT_EQ(head.header("x-dragoman-hops"), finds ? row.hops : "");
+      EXPECT_EQ(head.headers.size(), finds && !row.hops.empty() ? 1u : 0u);
+      EXPECT_EQ(head.hops_unread, !finds || row.unread);
+    }
+  }
+  EXPECT_EQ(c.events.count(CodecEvent::kHeadersOverflow), 0u);
+}
+
 TEST_F(Framed, AnEditOverTheFrameLimitIsLeftOut) {
   CodecOptions small = framed_options();
   small.framed.frame_bytes_max = 300;

@@ -107,6 +107,22 @@ TEST(Loops, OverTwoProcessesEndAtTheNumberOfHops) {
   }
 }
 
+// A ring of framed calls shows itself by what is under way; before that no byte of them changes.
+TEST(Loops, OfFramedCallsEndWithoutAnyKey) {
+  for (const char* protocol : {"bolt", "dubbo"}) {
+    for (const char* pool : {"multiplex", "bound"}) {
+      SCOPED_TRACE(std::string(protocol) + " " + pool);
+      Ring ring(protocol, "", "connections: 100000}, pool: {mode: " + std::string(pool));
+      const std::string answer = ask(protocol, ring.connect());
+      EXPECT_NE(answer.find(protocol == std::string_view("bolt") ? "6" : "loop detected"), std::string::npos)
+          << answer;
+      EXPECT_TRUE(eventually([&] { return ring.sum(kReasons, {"reason=\"loop_detected\""}) == 1; }));
+      EXPECT_GT(ring.sum(kRequests), 1024);
+      EXPECT_LT(ring.sum(kRequests), 4 * 1100 + 100);
+    }
+  }
+}
+
 // Each of the ring's members would multiply what the next one makes of a request.
 TEST(Loops, AreNotMultipliedByRetries) {
   for (const char* protocol : {"http1", "http2", "bolt", "dubbo"}) {
