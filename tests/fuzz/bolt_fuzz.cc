@@ -113,6 +113,7 @@ void joined(uint8_t bits, std::string_view input) {
         break;
       case 11:
         (n % 2 ? down : up).codec->on_write_blocked(n % 4 < 2);
+        if (n % 8 == 7) down.codec->find_hops();
         break;
       case 12:
         (n % 2 ? down : up).codec->drain();

@@ -173,6 +173,7 @@ inline void join(
 inline std::string answers(const dragoman_codec& table, Role role, const CodecOptions& options,
                            std::string_view stream, size_t step, std::string_view more = {}) {
   Connection c(table, role, options);
+  if (!(options.framed.want & DRAGOMAN_WANT_HEADERS) && stream.size() % 2) c.codec->find_hops();
   std::vector<std::unique_ptr<End>> ends;
   c.accept = [&](Exchange& x) -> MessageSink* {
     ends.push_back(std::make_unique<End>());
