@@ -10,6 +10,7 @@
 #include "protocols/http/grpc.h"
 #include "protocols/http/rules.h"
 #include "proxy/base/base64.h"
+#include "proxy/base/thread_start.h"
 
 namespace dragoman {
 namespace {
@@ -25,9 +26,15 @@ bool is_type(std::string_view value, std::string_view type, std::string_view& re
   return rest.empty() || rest[0] == '+' || rest[0] == ';';
 }
 
+std::vector<uint8_t>& thread_bytes() {
+  static thread_local std::vector<uint8_t> bytes;
+  return bytes;
+}
+const AtThreadStart at_thread_start{[] { thread_bytes(); }};
+
 /// Memory for `n` bytes of a body written anew, until the next call on this thread. As large as the largest piece there was.
 uint8_t* scratch(size_t n) {
-  static thread_local std::vector<uint8_t> bytes;
+  std::vector<uint8_t>& bytes = thread_bytes();
   if (bytes.size() < n) bytes.resize(n);
   return bytes.data();
 }

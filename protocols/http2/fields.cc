@@ -4,6 +4,7 @@
 
 #include "protocols/http/rules.h"
 #include "protocols/http/target.h"
+#include "proxy/base/thread_start.h"
 
 namespace dragoman::http2 {
 namespace {
@@ -12,6 +13,7 @@ std::vector<nghttp2_nv>& thread_list() {
   static thread_local std::vector<nghttp2_nv> list;
   return list;
 }
+const AtThreadStart at_thread_start{[] { thread_list(); }};
 
 uint8_t* bytes(std::string_view text) {
   return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data()));  // nghttp2 does not write to it

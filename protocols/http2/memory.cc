@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "proxy/base/kept_memory.h"
+#include "proxy/base/thread_start.h"
 
 namespace dragoman::http2 {
 namespace {
@@ -160,6 +161,7 @@ Memory& of_thread() {
   static thread_local Memory memory;
   return memory;
 }
+const AtThreadStart at_thread_start{[] { of_thread(); }};
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "proxy/base/kept_memory.h"
+#include "proxy/base/thread_start.h"
 
 namespace dragoman {
 namespace {
@@ -30,6 +31,7 @@ struct BlockPool final : SpareMemory {
   size_t spare_bytes() const override { return count * Arena::kBlockBytes; }
 };
 thread_local BlockPool pool;
+const AtThreadStart at_thread_start{[] { pool.trim(); }};
 
 }  // namespace
 

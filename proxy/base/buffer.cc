@@ -1,4 +1,5 @@
 #include "proxy/base/buffer.h"
+#include "proxy/base/thread_start.h"
 
 #include <algorithm>
 #include <new>
@@ -29,6 +30,7 @@ struct ChunkPool final : SpareMemory {
   size_t spare_bytes() const override { return kept * Chunk::kBytes; }
 };
 thread_local ChunkPool pool;
+const AtThreadStart at_thread_start{[] { pool.trim(); }};
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "proxy/base/kept_memory.h"
+#include "proxy/base/thread_start.h"
 
 namespace dragoman {
 
@@ -68,8 +69,10 @@ class ObjectPool {
   };
   static State& state() {
     static thread_local State s;
+    static_cast<void>(&at_thread_start);
     return s;
   }
+  static inline const AtThreadStart at_thread_start{[] { state(); }};
 };
 
 }  // namespace dragoman

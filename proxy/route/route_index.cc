@@ -7,11 +7,21 @@
 #include <map>
 #include <span>
 
+#include "proxy/base/thread_start.h"
 #include "proxy/route/literals.h"
 #include "proxy/route/pattern_options.h"
 #include "proxy/route/route_matcher.h"
 
 namespace dragoman {
+namespace {
+
+std::vector<int>& thread_hits() {
+  static thread_local std::vector<int> hits;
+  return hits;
+}
+const AtThreadStart at_thread_start{[] { thread_hits(); }};
+
+}  // namespace
 
 struct RouteIndex::Set {
   Attribute attribute;
@@ -94,7 +104,7 @@ struct RouteIndex::Search {
     if (!set.expressions->Match(piece, nullptr, &error)) {
       if (error.kind == RE2::Set::kNoError) return;
     } else {
-      thread_local std::vector<int> hits;
+      std::vector<int>& hits = thread_hits();
       if (set.expressions->Match(piece, &hits, &error)) {
         for (int hit : hits) try_route(set.routes[static_cast<size_t>(hit)]);
         return;

@@ -16,6 +16,7 @@
 
 #include "proxy/base/log.h"
 #include "proxy/base/memory_reserve.h"
+#include "proxy/base/thread_start.h"
 #include "proxy/net/listen.h"
 #include "proxy/net/watch.h"
 #include "proxy/observe/log_file.h"
@@ -97,6 +98,7 @@ Server::Loaded Server::load_text(std::string_view text) {
 
 int Server::run() {
   try {
+    AtThreadStart::run();
     if (!prepare()) return 1;
   } catch (const std::bad_alloc&) {
     give_up_start("not enough memory");
@@ -315,6 +317,7 @@ void Server::build(Publication& p, config::Config config, DeclaredProtocols decl
 void Server::open_sockets(Publication& p) {
   const auto& listeners = p.next->listeners;
   p.sockets.resize(workers_.size());
+  for (std::vector<NewSocket>& per_worker : p.sockets) per_worker.reserve(listeners.size());
   for (size_t i = 0; i < listeners.size(); ++i) {
     const config::Listener& settings = listeners[i]->settings;
     auto it = open_.find(settings.name);
@@ -326,7 +329,15 @@ void Server::open_sockets(Publication& p) {
       continue;
     }
     std::vector<int> fds;
-    auto opened = open_listener(settings, p.open, fds);
+    fds.reserve(workers_.size());
+    auto opened = [&] {
+      try {
+        return open_listener(settings, p.open, fds);
+      } catch (const std::bad_alloc&) {
+        for (int fd : fds) close_fd(fd);
+        throw;
+      }
+    }();
     for (size_t w = 0; w < fds.size(); ++w) p.sockets[w].push_back({i, fds[w]});
     if (opened)
       p.open[settings.name] = std::move(*opened);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/base/memory_reserve.h"
+#include "proxy/base/thread_start.h"
 #include "proxy/observe/log_file.h"
 
 namespace dragoman {
@@ -13,6 +14,7 @@ namespace dragoman {
 SideThread::SideThread(const char* name)
     : thread_([this, name] {
         pthread_setname_np(pthread_self(), name);
+        AtThreadStart::run();
         block_signals();
         work();
       }) {}

@@ -13,6 +13,7 @@
 #include "config/protocols.h"
 #include "protocols/plugin_crash.h"
 #include "proxy/base/memory_reserve.h"
+#include "proxy/base/thread_start.h"
 #include "proxy/stream/stream.h"
 
 namespace dragoman {
@@ -107,6 +108,7 @@ void Worker::join() {
 void Worker::run() {
   std::optional<CrashStack> crash_stack;
   try {
+    AtThreadStart::run();
     crash_stack.emplace();
     begin();
   } catch (const std::bad_alloc&) {  // nothing is served yet

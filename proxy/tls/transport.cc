@@ -5,6 +5,7 @@
 #include <new>
 
 #include "proxy/base/memory_reserve.h"
+#include "proxy/base/thread_start.h"
 #include "proxy/tls/context.h"
 
 namespace dragoman {
@@ -13,9 +14,12 @@ namespace {
 constexpr size_t kRecordBytes = 16 << 10;
 
 /// Where plaintext is read to: shaped like Loop::scratch(), which still holds ciphertext meanwhile.
+thread_local std::unique_ptr<uint8_t[]> plain_memory;
+const AtThreadStart at_thread_start{[] { plain_memory.reset(); }};
+
 uint8_t* plain_scratch() {
-  thread_local const auto memory = std::make_unique<uint8_t[]>(Loop::kScratchHeadroom + Loop::kScratchBytes);
-  return memory.get() + Loop::kScratchHeadroom;
+  if (!plain_memory) plain_memory = std::make_unique<uint8_t[]>(Loop::kScratchHeadroom + Loop::kScratchBytes);
+  return plain_memory.get() + Loop::kScratchHeadroom;
 }
 
 }  // namespace
