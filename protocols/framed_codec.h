@@ -193,7 +193,6 @@ class FramedCodec final : public ConnectionCodec {
     Reason refusal = Reason::kNone;  // why this one message is not passed on
   };
   Understood fill_head(FramedExchange& x, const uint8_t* p, const dragoman_frame& f);
-  Understood view_head(Head& h, const uint8_t* copy, const dragoman_frame& f);
   void read_hops(Head& h, const uint8_t* copy, const dragoman_frame& f);
   /// What a head that is read now must be long enough for.
   Want head_want() const { return find_hops_ ? want_ | DRAGOMAN_WANT_HEADERS : want_; }

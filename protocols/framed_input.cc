@@ -496,13 +496,12 @@ FramedCodec::Understood FramedCodec::fill_head(FramedExchange& x, const uint8_t*
     }
   }
   h.hops_unread = h.is_request && !(head_want() & DRAGOMAN_WANT_HEADERS);
-  if (want_)
-    if (Understood u = view_head(h, copy, f); u.fault || u.refusal != Reason::kNone) return u;
-  if (find_hops_ && h.is_request && !(want_ & DRAGOMAN_WANT_HEADERS)) read_hops(h, copy, f);
-  return {};
-}
+  const bool hops = find_hops_ && h.is_request && !(want_ & DRAGOMAN_WANT_HEADERS);
+  if (!want_) {
+    if (hops) read_hops(h, copy, f);
+    return {};
+  }
 
-FramedCodec::Understood FramedCodec::view_head(Head& h, const uint8_t* copy, const dragoman_frame& f) {
   ViewCollector collector(h, table_, options_.headers_max);
   dragoman_view v{};
   v.size = sizeof v;
@@ -528,6 +527,8 @@ FramedCodec::Understood FramedCodec::view_head(Head& h, const uint8_t* copy, con
     return {.refusal = Reason::kMalformed};
   }
   collector.add_attributes();
+  if (hops) [[unlikely]]
+    read_hops(h, copy, f);
   return {};
 }
 
