@@ -52,6 +52,11 @@ void Endpoint::note_timeout(uint64_t since_ms) {
   if (max == 0) return;
   bool heard = false, retire = false;
   for (auto& p : pools_) p->look(since_ms, max, heard, retire);
+  // Answers to others between this request and the one before that timed out end the row as well.
+  const auto between = [&](const auto& p) { return p->heard_since(timed_out_ms_); };
+  if (std::any_of(pools_.begin(), pools_.end(), between)) silent_timeouts_ = 0;
+  timed_out_ms_ =
+      cluster_->worker().loop.now_ms() - 1;  // what comes within the same millisecond comes after it
   silent_timeouts_ = heard ? 0 : silent_timeouts_ + 1;
   if (silent_timeouts_ < max && !retire) return;
   silent_timeouts_ = 0;

@@ -74,6 +74,7 @@ class Endpoint : public RefCounted<Endpoint> {
   std::shared_ptr<SharedEndpoint> shared_;
   std::vector<std::unique_ptr<Pool>> pools_;
   uint32_t silent_timeouts_ = 0;  // in a row, without a byte on any connection
+  uint64_t timed_out_ms_ = 0;     // just before the last one
   bool draining_ = false;
 };
 

@@ -209,6 +209,13 @@ void Pool::look(uint64_t since_ms, uint32_t max, bool& heard, bool& retire) {
   }
 }
 
+bool Pool::heard_since(uint64_t ms) {
+  for (Connections* list : {&ready_, &extra_, &rest_})
+    for (UpstreamConnection* c = list->front(); c; c = list->next(*c))
+      if (c->connected() && !c->silent_since(ms)) return true;
+  return false;
+}
+
 void Pool::retire_silent(uint64_t since_ms, uint32_t timeouts) {
   Connections silent;
   for (Connections* list : {&ready_, &extra_, &rest_}) {

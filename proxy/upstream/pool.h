@@ -82,6 +82,8 @@ class Pool final : public ListLink<Pool>, private UpstreamOwner {
   /// A request to the endpoint that was sent at `since_ms` timed out. `heard`: some connection brought bytes since; `retire`: a shared one
   /// has brought none for `max` timeouts.
   void look(uint64_t since_ms, uint32_t max, bool& heard, bool& retire);
+  /// Whether some connection brought bytes after `ms`.
+  bool heard_since(uint64_t ms);
   /// Retires shared connections that were silent for at least `timeouts` of them, and, when that is 0, idle ones, too.
   void retire_silent(uint64_t since_ms, uint32_t timeouts);
   uint32_t connections() const { return connections_; }

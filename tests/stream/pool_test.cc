@@ -332,6 +332,42 @@ TEST_F(Pools, ASharedConnectionThatOnlyTimesOutIsReplaced) {
   }
 }
 
+// One slow call now and then, and answers in between: nothing is silent.
+TEST_F(Pools, TimeoutsWithAnswersBetweenThemAreNoSilence) {
+  ScriptedBackend rpc_backend([](TestSocket& s) {
+    for (std::string frame; !(frame = s.read_bolt()).empty();) {
+      if (frame.find("slow") == std::string::npos) s.send(BoltFrame::response(bolt_parts(frame).id).bytes());
+    }
+  });
+  ScriptedBackend web_backend([](TestSocket& s) {
+    for (HttpMessage m; (m = s.read_request()).complete;)
+      if (m.target != "/slow") s.send(http_ok("x"));
+  });
+  TestServer::Options options;
+  options.workers = 1;
+  start(
+      fill_in("listeners: [{name: in, address: '127.0.0.1:0', protocol: http1, cluster: web, timeout: 100ms},"
+              " {name: rpc, address: '127.0.0.1:0', protocol: bolt, cluster: rpc, timeout: 100ms}]\n"
+              "clusters: [{name: web, endpoints: ['$WEB'], pool: {timeouts_max: 2}},"
+              " {name: rpc, endpoints: ['$RPC'], pool: {timeouts_max: 2}}]\n",
+              {{"WEB", web_backend.address()}, {"RPC", rpc_backend.address()}}),
+      options);
+  TestSocket web = connect("in"), rpc = connect("rpc");
+  uint32_t id = 0;
+  for (int i = 0; i < 4; ++i) {
+    for (const bool slow : {false, true}) {
+      web.send(std::string("GET ") + (slow ? "/slow" : "/") + " HTTP/1.1\r\nhost: a\r\n\r\n");
+      EXPECT_EQ(web.read_response().status, slow ? 504 : 200);
+      BoltFrame call = BoltFrame::request(++id);
+      if (slow) call.header += kv("kind", "slow");
+      rpc.send(call.bytes());
+      EXPECT_EQ(read_answer(rpc).status == kBoltSuccess, !slow);
+    }
+  }
+  EXPECT_EQ(rpc_backend.connections(), 1);
+  EXPECT_EQ(server().metric("dragoman_cluster_connections_silent_total"), 0);
+}
+
 TEST_F(Pools, IdleConnectionsOfAServerThatOnlyTimesOutAreNotTried) {
   std::atomic<bool> gone{false};
   ScriptedBackend backend([&](TestSocket& s) {
