@@ -297,9 +297,12 @@ Result<Server::OpenListener> Server::open_listener(const config::Listener& setti
   return made;
 }
 
-Server::Publication::~Publication() {
-  for (auto& per_worker : sockets)
+void Server::Publication::close_sockets() {
+  for (auto& per_worker : sockets) {
     for (const NewSocket& s : per_worker) close_fd(s.fd);
+    per_worker.clear();
+  }
+  open.clear();
 }
 
 void Server::build(Publication& p, config::Config config, DeclaredProtocols declared,
@@ -559,6 +562,7 @@ void Server::refuse_reload(Reload& reload) {
 
 /// What was made for nothing, and what is left of what was used.
 void Server::drop(Reload& reload) {
+  reload.publication.close_sockets();  // before anybody hears of the end: a refused reload leaves no socket
   struct Dropped {
     Loaded loaded;
     Publication publication;

@@ -105,7 +105,9 @@ class Server final : private AdminBackend {
     Publication() = default;
     Publication(Publication&&) = default;
     Publication& operator=(Publication&&) = delete;
-    ~Publication();
+    ~Publication() { close_sockets(); }
+    /// Those that nobody took over.
+    void close_sockets();
 
     std::shared_ptr<const Snapshot> next;
     std::vector<std::string> errors;  // sentences: why it can't be
