@@ -364,12 +364,13 @@ void DownstreamConnection::arm_timer() {
     if (deadline < 0 || tick < deadline) deadline = tick;
   }
   if (deadline < 0) {
-    // Busy without a deadline: look again after the idle timeout's time, it is the coarsest of all.
+    // Busy without a deadline: nobody arms the timer when that ends, so it looks again. An idle connection is closed late by so much.
     const ListenerSpec& spec = *runtime().spec;
     int64_t stall = spec.settings.buffer.write_stall_timeout_ms;
     deadline = draining_ || leaving_ ? std::max<int64_t>(spec.drain.idle_grace_ms, 10)
                : stall > 0           ? stall
                                      : 60'000;
+    if (spec.settings.idle_timeout_ms > 0) deadline = std::min(deadline, spec.settings.idle_timeout_ms);
   }
   timer_.start(static_cast<uint64_t>(std::max<int64_t>(deadline, 1)));
 }
