@@ -88,8 +88,9 @@ class Stream final : public Retired, private FilterContext, private PoolWaiter {
   bool hear_reason(Head& answer);
   /// Adds to `reply` why it is made, for a sidecar at the other end.
   void tell_reason(LocalReply& reply);
-  /// Counts this proxy among those that the request has passed. False: they are too many.
+  /// From here to its end the request counts as under way.
   void count_active();
+  /// Counts this proxy among those that the request has passed. False: they are too many.
   bool count_hop();
   /// Shows `filter`, which just saw the head, the body that came while an earlier one held the request back.
   void replay_body(Filter& filter);
